@@ -1,0 +1,177 @@
+"""The hooks of contract version 1.
+
+A plugin is a module, or an object, with some of these functions marked by `hookimpl`, named in the entry-point group
+`polyarch.v1`. A hook is called once, when polyarch looks for plugins of that kind; it does no work, imports nothing
+heavy and returns frozen descriptions, whose factories are called when the plugin is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pluggy
+
+from polyarch.contract.others import EmulatorSource, FleetEngine, Observer, TagConvention, Verifier
+from polyarch.contract.registry import Registry, RegistryServices
+from polyarch.contract.storage import Storage, StorageServices
+
+CONTRACT_VERSION = 1
+ENTRY_POINT_GROUP = f"polyarch.v{CONTRACT_VERSION}"
+PROJECT = "polyarch"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPlugin:
+    """A kind of registry: for the hosts that match one of `hosts` (`fnmatch` patterns), or references `SCHEME:…`."""
+
+    name: str
+    summary: str
+    factory: Callable[[RegistryServices], Registry]
+    hosts: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoragePlugin:
+    """A kind of storage, for `--into NAME` or `--into NAME:LOCATION`."""
+
+    name: str
+    summary: str
+    factory: Callable[[StorageServices], Storage]
+
+
+@dataclass(frozen=True, slots=True)
+class TagConventionPlugin:
+    """A habit of naming variants."""
+
+    name: str
+    summary: str
+    factory: Callable[[], TagConvention]
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorPlugin:
+    """A place that emulators come from."""
+
+    name: str
+    summary: str
+    factory: Callable[[], EmulatorSource]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierPlugin:
+    """A rule that images have to keep."""
+
+    name: str
+    summary: str
+    factory: Callable[[], Verifier]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEnginePlugin:
+    """A way to reach the devices of a fleet."""
+
+    name: str
+    summary: str
+    factory: Callable[[], FleetEngine]
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverPlugin:
+    """Somebody who listens."""
+
+    name: str
+    summary: str
+    factory: Callable[[], Observer]
+
+
+class PolyarchSpec:
+    """The hooks. Each is optional; all results of all plugins are collected, a clash of names is reported."""
+
+    @hookspec
+    def polyarch_registries(self) -> Iterable[RegistryPlugin]:
+        """Registries.
+
+        ::
+
+            @hookimpl
+            def polyarch_registries():
+                yield RegistryPlugin("attic", "images in a folder", factory=Attic, schemes=("attic",))
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_storages(self) -> Iterable[StoragePlugin]:
+        """Storages.
+
+        ::
+
+            @hookimpl
+            def polyarch_storages():
+                yield StoragePlugin("shelf", "one folder an image", factory=Shelf)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_tag_conventions(self) -> Iterable[TagConventionPlugin]:
+        """Tag conventions.
+
+        ::
+
+            @hookimpl
+            def polyarch_tag_conventions():
+                yield TagConventionPlugin("prefix", "arm64-1.0", factory=Prefix)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_emulators(self) -> Iterable[EmulatorPlugin]:
+        """Places that emulators come from.
+
+        ::
+
+            @hookimpl
+            def polyarch_emulators():
+                yield EmulatorPlugin("opt-qemu", "QEMU under /opt/qemu", factory=OptQemu)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_verifiers(self) -> Iterable[VerifierPlugin]:
+        """Rules that images have to keep.
+
+        ::
+
+            @hookimpl
+            def polyarch_verifiers():
+                yield VerifierPlugin("only-ours", "refuses other registries", factory=OnlyOurs)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_fleet_engines(self) -> Iterable[FleetEnginePlugin]:
+        """Ways to reach the devices of a fleet.
+
+        ::
+
+            @hookimpl
+            def polyarch_fleet_engines():
+                yield FleetEnginePlugin("ssh", "plain ssh", factory=Ssh)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_observers(self) -> Iterable[ObserverPlugin]:
+        """Listeners to events.
+
+        ::
+
+            @hookimpl
+            def polyarch_observers():
+                yield ObserverPlugin("log", "writes events to a file", factory=Log)
+        """
+        raise NotImplementedError

@@ -1,0 +1,39 @@
+"""What a plugin gets to speak HTTP with: connections, retries, proxies, certificates and credentials are cared for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class HttpResponse(Protocol):
+    """An answer whose head is here and whose body is still to be read."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields; names are found in any case."""
+
+    def read(self, limit: int) -> bytes:
+        """The whole body, content encoding undone; IntegrityError if it is longer than `limit` bytes."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, content encoding not undone; UnreachableError where the connection breaks."""
+
+
+class Http(Protocol):
+    """Sends requests. Redirects are followed, passing faults are tried again, credentials never leave their host."""
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> AbstractContextManager[HttpResponse]:
+        """One request. Statuses are the caller's to judge; raises UnreachableError where no answer comes."""

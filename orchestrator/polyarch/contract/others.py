@@ -1,0 +1,77 @@
+"""The smaller kinds of plugins: tag conventions, emulators, verifiers, fleet engines, observers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from polyarch.events import Event
+from polyarch.oci.document import Document
+from polyarch.reference import Reference
+from polyarch_platforms.platform import Platform
+from polyarch_platforms.qemu import QemuBinary
+
+
+@dataclass(frozen=True, slots=True)
+class TagProposal:
+    """A name under which the variant for `platform` may be kept, by some convention."""
+
+    reference: Reference
+    platform: Platform
+
+
+class TagConvention(Protocol):
+    """A habit of naming variants where there is no index. Pure: it only thinks of names, polyarch looks them up."""
+
+    def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
+        """Names for the variant of `platform`, the likeliest first; at most a handful."""
+
+
+class EmulatorSource(Protocol):
+    """A place that emulator binaries come from."""
+
+    def find(self, architecture: str) -> QemuBinary | None:
+        """The emulator for programs of `architecture` (OCI's name); None where there is none."""
+
+
+class Verifier(Protocol):
+    """Decides whether an image may be used at all."""
+
+    def verify(self, reference: Reference, document: Document) -> None:
+        """Look at what the name points at, before anything is stored. Raises IntegrityError to refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDevice:
+    """A device of a fleet: its name in the inventory and its variables."""
+
+    name: str
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetResult:
+    """What a script did on a device."""
+
+    device: str
+    status: Literal["done", "failed", "offline"]
+    output: str
+    error: str
+
+
+class FleetEngine(Protocol):
+    """Reaches the devices of a fleet."""
+
+    def devices(self, inventory: Sequence[str], pattern: str) -> Sequence[FleetDevice]:
+        """The devices that `pattern` selects. Raises UsageError for a broken inventory or an empty selection."""
+
+    def run(self, script: str, devices: Sequence[FleetDevice], *, forks: int, timeout: float) -> Iterator[FleetResult]:
+        """Run a POSIX sh script on each device, `forks` at once, `timeout` seconds each; results as they come."""
+
+
+class Observer(Protocol):
+    """Is told what happens. Whatever it raises is reported and passed over; it cannot break a pull."""
+
+    def notify(self, event: Event) -> None:
+        """Called for each event, from the thread in which it happened."""

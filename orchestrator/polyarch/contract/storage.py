@@ -1,0 +1,128 @@
+"""What a storage has to be able to do, and what some can do beyond that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from polyarch.oci.config import ImageConfig
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
+from polyarch.oci.document import Document, Manifest
+from polyarch.reference import Reference
+from polyarch_platforms.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One variant of an image under a name.
+
+    `root` is what the name points at in the registry: the index, or the manifest itself. `platform` is what the
+    variant is for, as far as it was proven.
+    """
+
+    reference: Reference
+    root: Document
+    manifest: Manifest
+    config: ImageConfig
+    platform: Platform
+
+
+class BlobWriter(Protocol):
+    """A blob on its way in. Nothing of it is visible before `finish`; without that its bytes are kept for the next try.
+
+    Digest and size are checked by polyarch itself, before it calls `finish`.
+    """
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are here, from an earlier try too: where the next write goes."""
+
+    def kept(self) -> Iterator[bytes]:
+        """The bytes that are here, from the first on, to be hashed again."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`. Raises StorageError (disk full)."""
+
+    def restart(self) -> None:
+        """Throw away what is here."""
+
+    def finish(self) -> None:
+        """The blob is whole and verified: make it visible, in one step."""
+
+
+class Storage(Protocol):
+    """Where images are kept. May be used from several threads and processes at once. Raises StorageError."""
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """True if the blob is here, whole."""
+
+    def write_blob(self, blob: Descriptor) -> AbstractContextManager[BlobWriter | None]:
+        """Bring a blob in; None if it is here by now. Waits where another process is at the same blob."""
+
+    def commit(self, image: Image) -> None:
+        """Let the name point at the image, in one step; its config and layers are here already.
+
+        Where the storage keeps several platforms of a name, those with the same root stay, the others go.
+        """
+
+    def find(self, reference: Reference) -> tuple[Image, ...]:
+        """The images under exactly this name (by `name` and `tag`, or by digest where it has no tag); () for none."""
+
+    def close(self) -> None:
+        """Give back connections, locks and files."""
+
+
+@runtime_checkable
+class ReadsBlobs(Protocol):
+    """A storage whose blobs can be read again."""
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """A seekable stream of the blob. Raises NotFoundError."""
+
+
+@runtime_checkable
+class HasBlobFiles(Protocol):
+    """A storage that has each blob as a plain file."""
+
+    def blob_path(self, digest: Digest) -> Path:
+        """The file of the blob, which is only to be read. Raises NotFoundError."""
+
+
+@runtime_checkable
+class ListsImages(Protocol):
+    """A storage that can tell what it has."""
+
+    def images(self) -> Iterator[Image]:
+        """Every image under every name."""
+
+
+@runtime_checkable
+class RemovesImages(Protocol):
+    """A storage that can give images up again."""
+
+    def remove(self, reference: Reference, platform: Platform | None = None) -> tuple[Digest, ...]:
+        """Take the name away (or one platform of it), and every blob that nothing needs any more; the digests of those.
+
+        Raises NotFoundError.
+        """
+
+    def prune(self) -> tuple[tuple[Digest, int], ...]:
+        """Remove what no name needs: blobs, and what broken transfers left. (digest, bytes) of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageServices:
+    """What polyarch hands to the factory of a storage.
+
+    `location` is what the user wrote behind the storage's name (`oci-archive:FILE`), "" if nothing; `root` is the
+    folder of all that polyarch keeps; `lock_timeout` is in seconds, `sync` asks for fsync before a name is written.
+    """
+
+    root: Path
+    location: str = ""
+    lock_timeout: float = 60.0
+    sync: bool = True

@@ -1,0 +1,137 @@
+"""The tree of errors that polyarch raises, and the exit code of each.
+
+::
+
+    PolyarchError            1  internal
+    ├── UsageError           2  usage
+    ├── NotFoundError        3  not-found
+    ├── NoVariantError       4  no-variant
+    ├── UnauthorizedError    5  unauthorized
+    ├── UnreachableError     6  unreachable
+    ├── IntegrityError       7  integrity
+    ├── HostError            8  host
+    ├── StorageError         9  storage
+    ├── PartialError        10  partial
+    └── InterruptedPull    130  interrupted
+
+The names and codes are the ones of the command line: scripts rely on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from polyarch_platforms.errors import DeviceError, FactsError, PlatformError, PlatformsError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """`text` on one line: control and direction characters escaped, cut to `limit` characters.
+
+    Whatever comes from a registry, an image or a plugin goes through here before a person sees it.
+    """
+    shown = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+class PolyarchError(Exception):
+    """Something failed. `message` is one line; `hint`, where there is one, is what to do next.
+
+    `details` are further facts for scripts (JSON values); they never hold a secret.
+    """
+
+    code = "internal"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None, **details: object) -> None:
+        super().__init__(message)
+        self.message = printable(message, 2000)
+        self.hint = printable(hint, 2000) if hint else None
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(PolyarchError):
+    """The words of the caller are wrong: a reference, a platform, a setting, an auth file."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class NotFoundError(PolyarchError):
+    """The registry, the storage or the fleet does not have it."""
+
+    code = "not-found"
+    exit_code = 3
+
+
+class NoVariantError(PolyarchError):
+    """The image exists, but no variant of it can run on the device."""
+
+    code = "no-variant"
+    exit_code = 4
+
+
+class UnauthorizedError(PolyarchError):
+    """Credentials are missing or refused."""
+
+    code = "unauthorized"
+    exit_code = 5
+
+
+class UnreachableError(PolyarchError):
+    """A network or registry fault that outlasted the retries."""
+
+    code = "unreachable"
+    exit_code = 6
+
+
+class IntegrityError(PolyarchError):
+    """What came is not what was promised."""
+
+    code = "integrity"
+    exit_code = 7
+
+
+class HostError(PolyarchError):
+    """This machine lacks something: emulator, kernel feature, helper program, permission."""
+
+    code = "host"
+    exit_code = 8
+
+
+class StorageError(PolyarchError):
+    """Disk full, storage locked too long, corrupt or of a newer version."""
+
+    code = "storage"
+    exit_code = 9
+
+
+class PartialError(PolyarchError):
+    """Of several images or devices some succeeded and some did not."""
+
+    code = "partial"
+    exit_code = 10
+
+
+class InterruptedPull(PolyarchError):
+    """Ctrl-C or SIGTERM; what was fetched is kept for the next try."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
+@contextlib.contextmanager
+def platforms_errors() -> Iterator[None]:
+    """Turn the platforms package's errors into those of this tree: bad words are `usage`, the rest is `host`."""
+    try:
+        yield
+    except (PlatformError, DeviceError, FactsError) as error:
+        raise UsageError(str(error), getattr(error, "hint", None)) from error
+    except PlatformsError as error:
+        raise HostError(str(error), getattr(error, "hint", None)) from error

@@ -1,0 +1,109 @@
+"""What happens while polyarch works, as frozen values: progress bars, JSON lines and observers are made of these.
+
+A function that works long takes `emit`, a callable that is given each event; it must not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of all events."""
+
+    def to_json(self) -> dict[str, object]:
+        """The event's fields and its name under `event`, for one line of JSON."""
+        values: dict[str, object] = {"event": type(self).__name__}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = value if value is None or isinstance(value, int | float | str | bool) else str(value)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(Event):
+    """Something the user should know that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullStarted(Event):
+    """A name is about to be asked for. `tag_defaulted` says that `latest` was added."""
+
+    reference: str
+    tag_defaulted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VariantChosen(Event):
+    """Selection made its choice among `candidates` variants."""
+
+    reference: str
+    platform: str
+    match: Literal["exact", "compatible", "emulated"]
+    source: Literal["index", "tag", "manifest"]
+    candidates: int
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStarted(Event):
+    """Bytes of a blob begin to arrive, at `offset` of `size`."""
+
+    digest: str
+    size: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobProgress(Event):
+    """`received` of `size` bytes of a blob are here (counted from the blob's first byte)."""
+
+    digest: str
+    size: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRetried(Event):
+    """A transfer broke and starts again at `offset`."""
+
+    digest: str
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDone(Event):
+    """A blob is whole and verified in the storage. `status` tells how it came there."""
+
+    digest: str
+    size: int
+    status: Literal["downloaded", "resumed", "exists"]
+
+
+@dataclass(frozen=True, slots=True)
+class PullFinished(Event):
+    """A name points at its image."""
+
+    reference: str
+    digest: str
+    status: Literal["downloaded", "up-to-date"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerUnpacked(Event):
+    """A layer's files are ready to be mounted."""
+
+    diff_id: str
+
+
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """An `Emit` for callers that do not listen."""

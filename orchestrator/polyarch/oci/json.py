@@ -1,0 +1,91 @@
+"""Reading JSON that comes from outside: bounded, typed, and with errors that say where the fault is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from polyarch.errors import IntegrityError
+
+MAX_DEPTH = 64
+"""Deeper nesting than this is refused; honest documents need less than ten."""
+
+
+def parse_json(raw: bytes, where: str) -> dict[str, object]:
+    """The JSON object in `raw`; IntegrityError if it is none, nests too deep, or is not UTF-8."""
+    if _nesting(raw) > MAX_DEPTH:
+        raise IntegrityError(f"{where}: JSON nests deeper than {MAX_DEPTH} levels")
+    try:
+        document = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{where}: not JSON ({error})") from error
+    return dict(mapping_of(document, where))
+
+
+def _nesting(raw: bytes) -> int:
+    """The deepest nesting of brackets, those in strings included: an upper bound, found without recursion."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def mapping_of(value: object, where: str) -> Mapping[str, object]:
+    """`value` if it is a JSON object, else IntegrityError."""
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{where}: a JSON object is wanted, not {type(value).__name__}")
+    return cast("Mapping[str, object]", value)
+
+
+def list_of(value: object, where: str) -> list[object]:
+    """`value` if it is a list ([] for null), else IntegrityError."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise IntegrityError(f"{where}: a list is wanted, not {type(value).__name__}")
+    return value
+
+
+def strings(value: object, where: str) -> tuple[str, ...]:
+    """`value` as a tuple of strings (() for null), else IntegrityError."""
+    items = list_of(value, where)
+    if not all(isinstance(item, str) for item in items):
+        raise IntegrityError(f"{where}: a list of strings is wanted")
+    return tuple(cast("list[str]", items))
+
+
+def string_map(value: object, where: str) -> dict[str, str]:
+    """`value` as a mapping of strings to strings ({} for null), else IntegrityError."""
+    if value is None:
+        return {}
+    document = mapping_of(value, where)
+    if not all(isinstance(item, str) for item in document.values()):
+        raise IntegrityError(f"{where}: strings are wanted as values")
+    return dict(cast("Mapping[str, str]", document))
+
+
+def text_of(document: Mapping[str, object], key: str, where: str, default: str | None = None) -> str:
+    """The string under `key`; `default` where it is missing or null and a default is given, else IntegrityError."""
+    value = document.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise IntegrityError(f"{where}: {key} is missing or not a string")
+    return value

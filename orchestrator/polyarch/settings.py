@@ -1,0 +1,152 @@
+"""Settings: one TOML file, the environment and the command line, in rising order of weight.
+
+The only module that reads the environment (httpx reads the proxy variables itself).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from polyarch.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a user can set, checked. Times are in seconds.
+
+    `root` holds images, containers and caches. `prefer` names the plugin that wins where two claim the same thing
+    (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded. `insecure_registries` may speak plain HTTP
+    or show any certificate (loopback addresses may anyway). `sync` is `batch` (one sync before a name is written) or
+    `none`.
+    """
+
+    root: Path
+    config_file: Path | None = None
+    tls_verify: bool = True
+    insecure_registries: tuple[str, ...] = ()
+    max_connections: int = 4
+    retries: int = 5
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    lock_timeout: float = 60.0
+    sync: Literal["batch", "none"] = "batch"
+    emulation: Literal["auto", "never"] = "auto"
+    qemu_directories: tuple[Path, ...] = ()
+    runtime: Literal["auto", "crun", "runc"] = "auto"
+    disabled_plugins: tuple[str, ...] = ()
+    prefer: Mapping[str, str] = field(default_factory=dict)
+    home: Path = Path("/")
+    auth_file: Path | None = None
+    docker_config: Path | None = None
+    runtime_directory: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"setting {name} = {getattr(self, name)} is out of bounds ({low} to {high})")
+
+
+_BOUNDS = (
+    ("max_connections", 1, 64),
+    ("retries", 0, 100),
+    ("connect_timeout", 0.1, 3600),
+    ("read_timeout", 0.1, 3600),
+    ("lock_timeout", 0, 86400),
+)
+_CHOICES = {"sync": ("batch", "none"), "emulation": ("auto", "never"), "runtime": ("auto", "crun", "runc")}
+# The places of other tools' files are no settings of ours: the environment names them.
+_NOT_IN_FILE = {"config_file", "home", "auth_file", "docker_config", "runtime_directory"}
+
+
+def load_settings(
+    root: Path | None = None,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    **overrides: object,
+) -> Settings:
+    """The settings in force: defaults, then the TOML file, then the environment, then the arguments.
+
+    Without `config_file` and POLYARCH_CONFIG the first of `$XDG_CONFIG_HOME/polyarch/config.toml` and
+    `/etc/polyarch/config.toml` that exists is read.
+    Raises UsageError: a file that cannot be read, an unknown setting, a value of the wrong kind.
+    """
+    env = os.environ if environ is None else environ
+    home = Path(env.get("HOME") or _home_of_user())
+    named = config_file or (Path(env["POLYARCH_CONFIG"]) if env.get("POLYARCH_CONFIG") else None)
+    config_home = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+    usual = (config_home / "polyarch" / "config.toml", Path("/etc/polyarch/config.toml"))
+    file = named or next((path for path in usual if path.is_file()), None)
+    values = _from_file(file) if file else {}
+    if env.get("POLYARCH_ROOT"):
+        values["root"] = Path(env["POLYARCH_ROOT"])
+    if root is not None:
+        values["root"] = root
+    values.setdefault("root", _default_root(env, home))
+    values["root"] = Path(str(values["root"])).expanduser().absolute()
+    settings = Settings(
+        config_file=file,
+        home=home,
+        auth_file=Path(env["REGISTRY_AUTH_FILE"]) if env.get("REGISTRY_AUTH_FILE") else None,
+        docker_config=Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else None,
+        runtime_directory=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
+        **values,  # type: ignore[arg-type]  # _from_file has checked each value's kind
+    )
+    return replace(settings, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _default_root(env: Mapping[str, str], home: Path) -> Path:
+    if os.geteuid() == 0 and not env.get("XDG_DATA_HOME"):
+        return Path("/var/lib/polyarch")
+    return Path(env.get("XDG_DATA_HOME") or home / ".local" / "share") / "polyarch"
+
+
+def _home_of_user() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user id without an entry in /etc/passwd
+        return Path("/")
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+    except OSError as error:
+        raise UsageError(f"settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"settings file {path}: {error}", "see docs/settings.md for what it may hold") from error
+    defaults = {entry.name: entry for entry in fields(Settings) if entry.name not in _NOT_IN_FILE}
+    values: dict[str, object] = {}
+    for name, value in document.items():
+        if name not in defaults:
+            raise UsageError(
+                f"settings file {path}: there is no setting {name!r}", f"known: {', '.join(sorted(defaults))}"
+            )
+        values[name] = _checked(name, value, str(defaults[name].type), path)
+    return values
+
+
+def _checked(name: str, value: object, kind: str, path: Path) -> object:
+    """`value` of the TOML file as the kind that the field of this name has (its annotation, as text)."""
+    if name in _CHOICES:
+        if value in _CHOICES[name]:
+            return value
+        raise UsageError(f"settings file {path}: {name} is one of {', '.join(_CHOICES[name])}, not {value!r}")
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind == "Path" and isinstance(value, str):
+        return Path(value)
+    if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(Path(item) if "Path" in kind else item for item in value)
+    if kind.startswith("Mapping") and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    raise UsageError(f"settings file {path}: {name} has a value of the wrong kind: {value!r}")
