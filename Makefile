@@ -1,0 +1,35 @@
+# Every target installs what it needs first (.ci/setup: Debian's packages as root, the virtual environment always).
+.DELETE_ON_ERROR:
+.PHONY: venv lint test soak demo bench clean
+
+BIN := .venv/bin
+# `make demo REF=alpine:3.20` shows another image than the sample.
+REF ?=
+export REF
+# Tests that touch what the whole machine shares carry the mark `host`; the load group keeps them on one worker.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+
+venv:
+	@bash .ci/setup
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(PYTEST)
+
+# The random tests with their whole counts: thousands of killed pulls, where `make test` takes a sample.
+soak: venv
+	POLYARCH_SOAK=1 $(BIN)/pytest -m soak
+
+demo: venv
+	@bash docs/demo.sh
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist build

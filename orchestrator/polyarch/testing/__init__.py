@@ -1,0 +1,1 @@
+"""Shipped for plugin authors: sample images to try a plugin on."""
