@@ -1,0 +1,104 @@
+"""Reading small documents of a repository, each verified, and from the storage where it is at hand already."""
+
+from __future__ import annotations
+
+from polyarch.contract.registry import Registry
+from polyarch.contract.storage import ReadsBlobs
+from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import digest_of
+from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, check_document, parse_document
+from polyarch.reference import Reference
+
+
+class Documents:
+    """Manifests, indexes and configs of one registry; what `local` holds by digest is not asked for again."""
+
+    def __init__(self, registry: Registry, local: ReadsBlobs | None = None) -> None:
+        self.registry = registry
+        self._local = local
+        self._read: dict[str, Document] = {}
+
+    def root(self, reference: Reference, *, known: bool = False) -> Document:
+        """What the reference points at.
+
+        `known` says that something is stored under this name: then the digest is asked first, and the document travels
+        only if it changed.
+        """
+        if reference.digest:
+            stated = self._at_hand(reference.digest, "")
+            if stated is not None:
+                return stated
+        elif known and (now := self.registry.head(reference)) is not None:
+            return self.by_descriptor(reference, now)
+        document = self.registry.get(reference)
+        if reference.digest:
+            check_document(
+                document, Descriptor(document.media_type, reference.digest, len(document.raw)), str(reference)
+            )
+        self._read[document.digest] = document
+        return document
+
+    def by_descriptor(self, reference: Reference, descriptor: Descriptor) -> Document:
+        """The document that an index entry or a HEAD answer describes. Raises IntegrityError if it is another."""
+        if descriptor.digest in self._read:
+            return self._read[descriptor.digest]
+        where = f"{reference.familiar_name}@{descriptor.digest}"
+        document = self._at_hand(descriptor.digest, descriptor.media_type)
+        if document is None:
+            document = self.registry.get(reference.with_digest(descriptor.digest))
+        check_document(document, descriptor, where)
+        self._read[descriptor.digest] = document
+        return document
+
+    def manifest(self, reference: Reference, descriptor: Descriptor) -> Manifest:
+        """The manifest that an index entry describes. Raises IntegrityError if it is none."""
+        document = self.by_descriptor(reference, descriptor)
+        if not isinstance(document, Manifest):
+            raise IntegrityError(f"{reference.familiar_name}@{descriptor.digest}: a manifest is wanted, it is an index")
+        return document
+
+    def config(self, reference: Reference, manifest: Manifest) -> ImageConfig:
+        """The config of a manifest."""
+        where = f"{reference.familiar_name}: config {manifest.config.digest}"
+        return parse_config(self._small_blob(reference, manifest.config, where), where)
+
+    def _at_hand(self, digest: str, media_type: str) -> Document | None:
+        if self._local is None:
+            return None
+        try:
+            with self._local.open_blob(digest) as stream:
+                raw = stream.read(MAX_DOCUMENT_SIZE + 1)
+        except NotFoundError:
+            return None
+        if digest_of(raw, digest.partition(":")[0]) != digest:
+            return None  # damaged on disk: the registry has it whole
+        return parse_document(raw, media_type, digest)
+
+    def _small_blob(self, reference: Reference, blob: Descriptor, where: str) -> bytes:
+        if blob.size > MAX_CONFIG_SIZE:
+            raise IntegrityError(f"{where}: {blob.size} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
+        raw = self._stored_blob(blob)
+        if raw is None:
+            data = bytearray()
+            with self.registry.open_blob(reference, blob) as stream:
+                for chunk in stream.chunks:
+                    data += chunk
+                    if len(data) > blob.size:
+                        break
+            raw = bytes(data)
+        actual = digest_of(raw, blob.digest.partition(":")[0])
+        if actual != blob.digest:
+            raise IntegrityError(f"{where}: digest {blob.digest} was promised, {actual} came")
+        return raw
+
+    def _stored_blob(self, blob: Descriptor) -> bytes | None:
+        if self._local is None:
+            return None
+        try:
+            with self._local.open_blob(blob.digest) as stream:
+                raw = stream.read(blob.size + 1)
+        except NotFoundError:
+            return None
+        return raw if digest_of(raw, blob.digest.partition(":")[0]) == blob.digest else None

@@ -1,0 +1,92 @@
+"""One reference and one target give a choice with all its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from polyarch.contract.others import TagConvention
+from polyarch.errors import NotFoundError
+from polyarch.oci.document import Document, Manifest
+from polyarch.reference import Reference
+from polyarch.resolution.candidates import Found, candidates_of, probe_conventions
+from polyarch.resolution.documents import Documents
+from polyarch.selection.errors import no_choice
+from polyarch.selection.select import select
+from polyarch.selection.types import EmulationPolicy, Selection, Target, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a reference means for a target. `root_of` has, for each candidate's digest, what its name points at."""
+
+    reference: Reference
+    selection: Selection
+    chosen: Verdict
+    manifest: Manifest
+    root_of: dict[str, Document]
+
+    @property
+    def root(self) -> Document:
+        """What the name of the chosen variant points at."""
+        return self.root_of[self.chosen.candidate.manifest.digest]
+
+
+def resolve(
+    documents: Documents,
+    reference: Reference,
+    target: Target,
+    policy: EmulationPolicy,
+    conventions: Iterable[TagConvention],
+    *,
+    known: bool = False,
+) -> Resolution:
+    """The variant of `reference` for `target`.
+
+    Names by convention are looked for where the tag does not exist, or holds a single manifest that is not native.
+    Raises NotFoundError, NoVariantError, HostError and what reading raises.
+    """
+    found = gather(documents, reference, target, policy, conventions, known=known)
+    selection = select([each.candidate for each in found], target, policy)
+    if selection.chosen is None:
+        raise no_choice(reference, selection)
+    candidate = selection.chosen.candidate
+    manifest = documents.manifest(candidate.reference, candidate.manifest)
+    roots = {each.candidate.manifest.digest: each.root for each in found}
+    return Resolution(reference, selection, selection.chosen, manifest, roots)
+
+
+def gather(
+    documents: Documents,
+    reference: Reference,
+    target: Target,
+    policy: EmulationPolicy,
+    conventions: Iterable[TagConvention],
+    *,
+    known: bool = False,
+) -> list[Found]:
+    """The candidates of `reference`. Raises NotFoundError if neither the name nor one by convention exists."""
+    missing: NotFoundError | None = None
+    found: list[Found] = []
+    try:
+        root = documents.root(reference, known=known)
+        found = [Found(candidate, root) for candidate in candidates_of(documents, reference, root)]
+        if not isinstance(root, Manifest) or _native(found, target):
+            return found
+    except NotFoundError as error:
+        if reference.digest:
+            raise
+        missing = error
+    if not reference.digest:
+        platforms = list(target.native)
+        if policy == "auto":
+            platforms += [emulation.platform for emulation in target.emulated]
+        found += probe_conventions(documents, reference, conventions, platforms)
+    if missing and not found:
+        raise missing
+    return found
+
+
+def _native(found: list[Found], target: Target) -> bool:
+    chosen = select([each.candidate for each in found], target, "never").chosen
+    return chosen is not None

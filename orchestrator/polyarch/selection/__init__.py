@@ -1,0 +1,1 @@
+"""Candidates and a device give one choice, and for every other candidate the reason why not. Pure."""
