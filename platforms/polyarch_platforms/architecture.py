@@ -85,7 +85,7 @@ def _magic(elf_class: int, data: Literal["little", "big"], machine: int) -> tupl
 
     System V gABI, "ELF Header" and "ELF Identification": magic number, EI_CLASS, EI_DATA and EI_VERSION exactly;
     EI_OSABI 0 (System V) or 3 (GNU/Linux, set by static programs with IFUNC), hence mask fc; EI_ABIVERSION and EI_PAD
-    free (programs "should ignore them"); e_type ET_EXEC (2) or ET_DYN (3), hence mask fe on its low byte; e_machine exactly.
+    free, as for the kernel; e_type ET_EXEC (2) or ET_DYN (3), hence mask fe on its low byte; e_machine exactly.
     """
     ident = b"\x7fELF" + bytes((elf_class // 32, 1 if data == "little" else 2, 1))
     magic = ident + bytes(9) + (2).to_bytes(2, data) + machine.to_bytes(2, data)

@@ -59,7 +59,7 @@ class ElfError(PlatformsError):
 
 
 class BinfmtError(PlatformsError):
-    """The kernel's binfmt_misc table could not be read or changed. `errno` is the system's number, where there is one."""
+    """The kernel's binfmt_misc table could not be read or changed. `errno` is the system's number, if it gave one."""
 
     def __init__(self, message: str, hint: str | None = None, *, errno: int | None = None) -> None:
         super().__init__(message, hint)

@@ -16,16 +16,18 @@ from polyarch_platforms.errors import PlatformError, quoted
 MAX_TEXT = 128
 
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-# `os.version` and `os.features` are free text in the image-spec; what is taken is what containerd's specifier can write.
+# `os.version` and `os.features` are free text in the image-spec; taken is what containerd's specifier can write.
 _OPTION = re.compile(r"[A-Za-z0-9_.%+-]{1,64}", re.ASCII)
 _MAX_FEATURES = 32
 
 # Go's lists (internal/syslist, as containerd/platforms, database.go): what a word alone can be.
 _SYSTEMS = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris wasip1 windows zos".split()
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux"  # noqa: SIM905
+    " nacl netbsd openbsd plan9 solaris wasip1 windows zos".split()
 )
 _FURTHER_ARCHITECTURES = frozenset(
-    "amd64p32 arm64be armbe mips mips64 mips64p32 mips64p32le mipsle ppc ppc64 riscv s390 sparc sparc64 wasm".split()
+    "amd64p32 arm64be armbe mips mips64 mips64p32 mips64p32le mipsle"  # noqa: SIM905
+    " ppc ppc64 riscv s390 sparc sparc64 wasm".split()
 )
 
 
@@ -44,10 +46,10 @@ class Platform:
 
 
 def parse(text: str) -> Platform:
-    """What a user writes -> its normal form: `aarch64` -> linux/arm64, `arm` -> linux/arm/v7, `amd64/v1` -> linux/amd64.
+    """What a user writes -> its normal form: `aarch64` -> linux/arm64, `arm` -> linux/arm/v7, `x86_64` -> linux/amd64.
 
-    The forms are `architecture`, `architecture/variant`, `os/architecture` and `os/architecture/variant`; without a system
-    it is Linux. Raises PlatformError, and nothing else, whatever the text.
+    The forms are `architecture`, `architecture/variant`, `os/architecture` and `os/architecture/variant`; without a
+    system it is Linux. Raises PlatformError, and nothing else, whatever the text.
     """
     if not isinstance(text, str):
         raise PlatformError(f"a platform is a text, not {type(text).__name__}")
@@ -131,8 +133,8 @@ def normalise(platform: Platform) -> Platform:
 def from_oci(document: Mapping[str, object]) -> Platform:
     """The `platform` of an index entry, or the same fields of a config, in normal form; other keys are passed over.
 
-    A missing arm variant stays "": only the program itself can tell. Raises PlatformError for missing fields, wrong types
-    and characters that no platform has.
+    A missing arm variant stays "": only the program itself can tell. Raises PlatformError for missing fields, wrong
+    types and characters that no platform has.
     """
     if not isinstance(document, Mapping):
         raise PlatformError(f"a platform is a JSON object, not {type(document).__name__}")
