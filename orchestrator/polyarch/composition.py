@@ -1,0 +1,150 @@
+"""Joins plugins, host and core: what every verb of a session stands on."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from types import TracebackType
+from typing import Self, TypeVar
+
+from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin, StoragePlugin
+from polyarch.contract.others import EmulatorSource, Observer
+from polyarch.contract.registry import Registry, RegistryServices
+from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
+from polyarch.errors import UsageError, platforms_errors, printable
+from polyarch.events import Emit, Event, Warned, ignore
+from polyarch.plugin_host import PluginHost
+from polyarch.reference import Reference, parse_reference
+from polyarch.resolution.documents import Documents
+from polyarch.selection.targets import target_for_platform
+from polyarch.selection.types import EmulationPolicy, Target, target_of
+from polyarch.settings import Settings, load_settings
+from polyarch_platforms.device import Device
+from polyarch_platforms.platform import parse
+
+DEFAULT_STORAGE = "oci"
+A = TypeVar("A")
+
+
+class Composition:
+    """Settings, plugins, connections and storages for as long as they are needed. Not shared between threads."""
+
+    def __init__(self, settings: Settings | None = None, *, emit: Emit = ignore) -> None:
+        """`emit` is given every event, from whichever thread it happens in."""
+        self.settings = settings or load_settings()
+        self._listener = emit
+        self._open = contextlib.ExitStack()
+        self._registries: dict[str, Registry] = {}
+        self._storages: dict[str, Storage] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back connections, locks and files."""
+        self._open.close()
+        self._registries.clear()
+        self._storages.clear()
+
+    @cached_property
+    def plugins(self) -> PluginHost:
+        """The plugins in force. Broken ones are told as warnings, once."""
+        host = PluginHost(self.settings)
+        for problem in host.problems:
+            where = f"plugin {problem.entry_point} ({problem.distribution})"
+            self._listener(Warned(f"{where} is passed over: {problem.reason}"))
+        return host
+
+    @cached_property
+    def device(self) -> Device:
+        """This machine, with the emulators that it has."""
+        from polyarch.verbs.devices import this_device
+
+        with platforms_errors():
+            return this_device(self.emulator_sources)
+
+    @cached_property
+    def emulator_sources(self) -> list[EmulatorSource]:
+        """The places that emulators come from."""
+        return [plugin.factory() for plugin in self.plugins.all(EmulatorPlugin)]
+
+    def named_device(self, name: str) -> Device:
+        """The device called `name`, or the one in the file `name`. Raises UsageError."""
+        from polyarch.verbs.devices import device_from
+
+        with platforms_errors():
+            return device_from(name)
+
+    @cached_property
+    def _observers(self) -> list[tuple[str, Observer]]:
+        return [(plugin.name, plugin.factory()) for plugin in self.plugins.all(ObserverPlugin)]
+
+    def _emit(self, event: Event) -> None:
+        self._listener(event)
+        for name, observer in list(self._observers):
+            try:
+                observer.notify(event)
+            except Exception as error:
+                # A stranger's code: whatever it raises must not break the pull.
+                self._observers.remove((name, observer))
+                self._listener(Warned(f"observer {name} failed and is passed over: {printable(repr(error))}"))
+
+    @cached_property
+    def _registry_services(self) -> RegistryServices:
+        from polyarch.registry.services import registry_services
+
+        return self._open.enter_context(registry_services(self.settings, self._emit))
+
+    def reference(self, text: str) -> Reference:
+        """The reference that `text` is. Raises UsageError."""
+        return parse_reference(text, self.plugins.schemes())
+
+    def _registry(self, reference: Reference) -> Registry:
+        plugin: RegistryPlugin = self.plugins.registry_for(reference)
+        if plugin.name not in self._registries:
+            registry = plugin.factory(self._registry_services)
+            self._open.callback(registry.close)
+            self._registries[plugin.name] = registry
+        return self._registries[plugin.name]
+
+    def storage(self, name: str = DEFAULT_STORAGE) -> Storage:
+        """The storage that `NAME` or `NAME:LOCATION` means. Raises UsageError."""
+        if name not in self._storages:
+            kind, _, location = name.partition(":")
+            plugin: StoragePlugin = self.plugins.storage(kind)
+            services = StorageServices(
+                self.settings.root, location, self.settings.lock_timeout, self.settings.sync == "batch"
+            )
+            storage = plugin.factory(services)
+            self._open.callback(storage.close)
+            self._storages[name] = storage
+        return self._storages[name]
+
+    def _target(self, platform: str | None, device: str | None) -> tuple[Target, int | None]:
+        """What is chosen for, and the page size of the device if it is known."""
+        if platform and device:
+            raise UsageError("a platform and a device cannot both be asked for", "take --platform or --device")
+        if device:
+            named = self.named_device(device)
+            return target_of(named), named.page_size
+        if platform:
+            with platforms_errors():
+                return target_for_platform(parse(platform), self.device), None
+        return target_of(self.device, here=True), self.device.page_size
+
+    def _documents(self, reference: Reference, storage: Storage) -> Documents:
+        return Documents(self._registry(reference), storage if isinstance(storage, ReadsBlobs) else None)
+
+    def _policy(self, emulation: EmulationPolicy | None) -> EmulationPolicy:
+        return emulation or self.settings.emulation
+
+    def _ability(self, storage: str, ability: type[A], cannot: str) -> A:
+        opened = self.storage(storage)
+        if not isinstance(opened, ability):
+            raise UsageError(f"the storage {storage} {cannot}")
+        return opened

@@ -1,0 +1,267 @@
+"""One method a verb, joined from plugins, host and core. The command line is built on it, and so can any program::
+
+    with Session() as session:
+        for result in session.pull("alpine", platform="linux/arm64"):
+            print(result.platform, result.root.digest)
+
+Every method raises subclasses of PolyarchError, and nothing else but defects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyarch.composition import DEFAULT_STORAGE, Composition
+from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
+from polyarch.contract.registry import ListsTags
+from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
+from polyarch.errors import NotFoundError, UsageError, platforms_errors
+from polyarch.events import PullStarted
+from polyarch.reference import Reference, names_tag
+from polyarch.resolution.documents import Documents
+from polyarch.resolution.resolve import Resolution, resolve
+from polyarch.selection.types import EmulationPolicy, Target
+from polyarch.verbs.stored import best_of, by_id, one_of, still_best
+from polyarch_platforms.platform import Platform, parse
+
+if TYPE_CHECKING:
+    from polyarch.container.request import RunRequest
+    from polyarch.verbs.doctor import Check
+    from polyarch.verbs.results import PullResult, VerifiedImage
+
+
+class Session(Composition):
+    """Settings, plugins, connections and storages for as long as they are needed. Not shared between threads."""
+
+    def resolve(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        device: str | None = None,
+        emulation: EmulationPolicy | None = None,
+    ) -> Resolution:
+        """Which variant would be taken, and why no other. Fetches no layer.
+
+        Raises UsageError, NotFoundError, NoVariantError, HostError, and what reading from a registry raises.
+        """
+        parsed = self.reference(reference)
+        target, _ = self._target(platform, device)
+        return self._resolve(parsed, target, emulation, self._documents(parsed, self.storage()), known=False)
+
+    def _resolve(
+        self,
+        reference: Reference,
+        target: Target,
+        emulation: EmulationPolicy | None,
+        documents: Documents,
+        *,
+        known: bool,
+    ) -> Resolution:
+        conventions = [plugin.factory() for plugin in self.plugins.all(TagConventionPlugin)]
+        return resolve(documents, reference, target, self._policy(emulation), conventions, known=known)
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        device: str | None = None,
+        all_platforms: bool = False,
+        emulation: EmulationPolicy | None = None,
+        into: str = DEFAULT_STORAGE,
+        max_connections: int | None = None,
+        dry_run: bool = False,
+        allow_mislabelled: bool = False,
+    ) -> tuple[PullResult, ...]:
+        """Bring the right variant in; one for each platform, where `platform` names several with commas between.
+
+        Raises what `resolve` raises, and StorageError.
+        """
+        from polyarch.verbs.pull import PullContext, pull_all, pull_best
+
+        parsed = self.reference(reference)
+        if all_platforms and (platform or device):
+            raise UsageError("all platforms and a certain one cannot both be asked for", "leave out --all-platforms")
+        self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
+        storage = self.storage(into)
+        documents = self._documents(parsed, storage)
+        known = bool(storage.find(parsed))
+        verifiers = [plugin.factory() for plugin in self.plugins.all(VerifierPlugin)]
+
+        def context(target: Target | None, page_size: int | None) -> PullContext:
+            return PullContext(
+                documents=documents,
+                storage=storage,
+                storage_name=into,
+                verifiers=verifiers,
+                max_connections=max_connections or self.settings.max_connections,
+                emit=self._emit,
+                target=target,
+                page_size=page_size,
+                dry_run=dry_run,
+                allow_mislabelled=allow_mislabelled,
+            )
+
+        with platforms_errors():
+            if all_platforms:
+                return pull_all(context(None, None), parsed, known=known)
+            targets = [self._target(one, device) for one in (platform.split(",") if platform else [None])]
+            resolutions = [self._resolve(parsed, target, emulation, documents, known=known) for target, _ in targets]
+            return tuple(
+                pull_best(context(target, page_size), resolution)
+                for (target, page_size), resolution in zip(targets, resolutions, strict=True)
+            )
+
+    def images(self, storage: str = DEFAULT_STORAGE) -> tuple[Image, ...]:
+        """Every image at hand. Raises UsageError for a storage that cannot tell."""
+        return tuple(self._ability(storage, ListsImages, "cannot tell what it has").images())
+
+    def image(self, reference: str, *, platform: str | None = None) -> Image:
+        """The image at hand under a name, or with an ID or digest that starts so. Raises NotFoundError, UsageError."""
+        target, _ = self._target(platform, None)
+        return one_of(self._found(reference), reference, target, asked=platform is not None)
+
+    def _found(self, reference: str) -> tuple[Image, ...]:
+        storage = self.storage()
+        if isinstance(storage, ListsImages) and (found := by_id(storage.images(), reference)):
+            return found
+        return storage.find(self.reference(reference))
+
+    def run(
+        self,
+        reference: str,
+        request: RunRequest,
+        *,
+        platform: str | None = None,
+        emulation: EmulationPolicy | None = None,
+        pull: str = "missing",
+        allow_mislabelled: bool = False,
+    ) -> int:
+        """Start an image's program and wait for it; what is missing is pulled first. Returns the program's exit code.
+
+        `pull` is `missing`, `always` or `never`.
+        """
+        from polyarch.container.run import run_container
+
+        image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
+        storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
+        with platforms_errors():
+            return run_container(request, image, storage, self.device, self.emulator_sources, self.settings, self._emit)
+
+    def _image_to_run(
+        self,
+        reference: str,
+        platform: str | None,
+        emulation: EmulationPolicy | None,
+        pull: str,
+        allow_mislabelled: bool,
+    ) -> Image:
+        target, _ = self._target(platform, None)
+        policy = self._policy(emulation)
+        if pull != "always":
+            at_hand = self._found(reference)
+            image = best_of(at_hand, target, policy)
+            if image is not None and (pull == "never" or still_best(image, target, policy)):
+                return image
+            if pull == "never":
+                return one_of(at_hand, reference, target, asked=platform is not None)
+        results = self.pull(reference, platform=platform, emulation=emulation, allow_mislabelled=allow_mislabelled)
+        digest = results[0].candidate.manifest.digest
+        return next(image for image in self._found(reference) if image.manifest.digest == digest)
+
+    def emulate(self, platforms: Sequence[str], argv: Sequence[str]) -> int:
+        """Run any command in a private emulation of `platforms` (of all there are emulators for, if none is named)."""
+        from polyarch.container.emulation import emulate
+
+        with platforms_errors():
+            return emulate([parse(platform) for platform in platforms], argv, self.device, self.emulator_sources)
+
+    def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
+        """Write the merged root file system of an image at hand into `directory`, which is made."""
+        from polyarch.unpack.image import unpack_image
+
+        image = self.image(reference, platform=platform)
+        storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
+        openers = [lambda digest=layer.digest: storage.open_blob(digest) for layer in image.manifest.layers]
+        unpack_image(openers, image.config.diff_ids, directory)
+        return image
+
+    def remove(self, reference: str, *, platform: str | None = None) -> tuple[str, ...]:
+        """Take a name, or one platform of it, away; returns the blobs that went. Raises NotFoundError."""
+        storage = self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images")
+        found = self._found(reference)
+        if not found:
+            raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
+        with platforms_errors():
+            wanted: Platform | None = parse(platform) if platform else None
+        removed: list[str] = []
+        for name in dict.fromkeys(image.reference for image in found):
+            removed += storage.remove(name, wanted)
+        return tuple(removed)
+
+    def prune(self) -> tuple[tuple[str, int], ...]:
+        """Remove what no image needs; (digest, bytes) of each."""
+        return self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images").prune()
+
+    def tag(self, reference: str, new: str) -> None:
+        """Let a further name point at an image at hand, with all its platforms."""
+        from dataclasses import replace
+
+        name = self.reference(new)
+        if name.digest:
+            raise UsageError(f"{new} names a digest, which cannot be given to an image", "name a tag")
+        found = self._found(reference)
+        if not found:
+            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
+        for image in found:
+            self.storage().commit(replace(image, reference=name))
+
+    def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
+        """Read an image at hand again, all its platforms; what is wrong stands in the results."""
+        from polyarch.verbs.verify import verify_image
+
+        storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
+        found = self._found(reference)
+        if not found:
+            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
+        with platforms_errors():
+            return tuple(verify_image(storage, image) for image in found)
+
+    def tags(self, reference: str) -> Iterator[str]:
+        """The tags of a repository. Raises UsageError for a registry that cannot tell."""
+        parsed = self.reference(reference)
+        registry = self._registry(parsed)
+        if not isinstance(registry, ListsTags):
+            raise UsageError(f"{parsed.name}: its registry cannot list tags")
+        return registry.tags(parsed)
+
+    def login(self, registry: str, username: str, password: str) -> str:
+        """Try credentials at a registry and keep them; returns where. Raises UnauthorizedError."""
+        from polyarch.registry.login import login
+
+        return login(self.settings, registry, username, password)
+
+    def logout(self, registry: str) -> bool:
+        """Forget the credentials of a registry; False if there were none."""
+        from polyarch.auth.store import logout
+
+        return logout(self.settings, registry)
+
+    def serve(self, listen: str | None, on_ready: Callable[[str], None]) -> None:
+        """Offer the storage as a read-only registry until a signal ends it. `on_ready` is given the address."""
+        from polyarch.serve.server import parse_listen, serve_forever
+
+        host, port = parse_listen(listen)
+        storage = self._ability(DEFAULT_STORAGE, ListsImages, "cannot tell what it has")
+        if not isinstance(storage, HasBlobFiles):
+            raise UsageError(f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so it cannot be served")
+        serve_forever(storage, host, port, on_ready)
+
+    def doctor(self) -> tuple[Check, ...]:
+        """What works here and what does not."""
+        from polyarch.verbs.doctor import checks
+
+        return checks(self)

@@ -1,0 +1,75 @@
+"""This machine and others as devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from polyarch.contract.others import EmulatorSource
+from polyarch.errors import UsageError
+from polyarch_platforms import architecture, binfmt
+from polyarch_platforms.device import MAX_TEXT, Device, Emulation, How, from_json
+from polyarch_platforms.host import detect, local_facts
+from polyarch_platforms.named import named
+from polyarch_platforms.platform import Platform
+
+
+def this_device(sources: Sequence[EmulatorSource]) -> Device:
+    """This machine with every emulator that is registered in its kernel or that `sources` have."""
+    device = detect(local_facts())
+    return replace(device, emulated=emulations(device, sources))
+
+
+def emulations(device: Device, sources: Sequence[EmulatorSource]) -> tuple[Emulation, ...]:
+    """What `device` can emulate, cheapest first: those that its programs' own family comes nearest to.
+
+    An emulator counts as `registered` if the kernel's table hands programs to it, else as `private`: polyarch arranges
+    it for the one program.
+    """
+    native = {platform.architecture for platform in device.native}
+    registered = binfmt.registrations()
+    found: list[tuple[int, Emulation]] = []
+    for name, known in architecture.load().items():
+        if name in native:
+            continue
+        platform = Platform("linux", name, known.default_variant)
+        entry = binfmt.matching(registered, name)
+        how: How
+        if entry is not None:
+            emulator, how = entry.interpreter, "registered"
+        else:
+            binary = next((binary for source in sources if (binary := source.find(name))), None)
+            if binary is None:
+                continue
+            emulator, how = str(binary.path), "private"
+        found.append((_distance(name, native), Emulation(platform, emulator, how)))
+    return tuple(emulation for _, emulation in sorted(found, key=lambda pair: pair[0]))
+
+
+def _distance(name: str, native: set[str]) -> int:
+    """0 for the other architecture of a native one's family (386 on amd64), 1 for 64-bit little-endian, 2 for all."""
+    known = architecture.load()[name]
+    families = [also for own in native if (also := architecture.get(own))]
+    if any(name in also.may_run or also.name in known.may_run for also in families):
+        return 0
+    return 1 if known.elf_class == 64 and known.elf_data == "little" else 2
+
+
+def device_from(name: str) -> Device:
+    """The device of a file, if `name` is one, else the one that is known by that name.
+
+    Raises UsageError, DeviceError.
+    """
+    path = Path(name)
+    if "/" not in name and not path.is_file():
+        return named(name)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_TEXT + 1)
+    except OSError as error:
+        raise UsageError(
+            f"device file {name}: {error.strerror}", "write one with: polyarch device --format json"
+        ) from error
+    device = from_json(raw.decode("utf-8", "replace"))
+    return device if device.name else replace(device, name=path.stem)

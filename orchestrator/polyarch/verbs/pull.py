@@ -1,0 +1,216 @@
+"""Bringing one variant in: fetched, verified, held against what it promises, then named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from polyarch.contract.others import Verifier
+from polyarch.contract.storage import Image, ReadsBlobs, Storage
+from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.events import Emit, PullFinished, VariantChosen, Warned
+from polyarch.oci.config import ImageConfig, check_layer_count
+from polyarch.oci.document import Document, Manifest
+from polyarch.reference import Reference
+from polyarch.resolution.candidates import candidates_of
+from polyarch.resolution.documents import Documents
+from polyarch.resolution.resolve import Resolution
+from polyarch.selection.types import Target, Verdict
+from polyarch.transfer.fetch import BlobResult, fetch
+from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf
+from polyarch.verbs.results import LayerResult, PullResult
+from polyarch_platforms.compatibility import rank
+from polyarch_platforms.elf import contradiction, platform_of
+from polyarch_platforms.platform import Platform
+
+
+class Mislabelled(IntegrityError):
+    """The image holds programs of another platform than it promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullContext:
+    """What a pull works with.
+
+    `storage_name` is what the user called the storage; `target` is None where every platform is wanted; `page_size`
+    (bytes) is that of the device, None if unknown.
+    """
+
+    documents: Documents
+    storage: Storage
+    storage_name: str
+    verifiers: Sequence[Verifier]
+    max_connections: int
+    emit: Emit
+    target: Target | None = None
+    page_size: int | None = None
+    dry_run: bool = False
+    allow_mislabelled: bool = False
+
+
+def pull_best(context: PullContext, resolution: Resolution) -> PullResult:
+    """The chosen variant; where it is unproven and its ELF refutes it, the next usable one.
+
+    Raises IntegrityError (Mislabelled) if a variant is not what it promises and none is left to try.
+    """
+    for verdict in resolution.selection.ranked:
+        try:
+            return pull_variant(
+                context, resolution.reference, verdict, resolution.root_of, len(resolution.selection.verdicts)
+            )
+        except Mislabelled as error:
+            if not verdict.unproven or verdict == resolution.selection.ranked[-1]:
+                raise
+            context.emit(Warned(f"{error.message}; trying the next variant"))
+    raise AssertionError("a resolution has at least one usable candidate")
+
+
+def pull_variant(
+    context: PullContext, reference: Reference, verdict: Verdict, roots: dict[str, Document], candidates: int
+) -> PullResult:
+    """One variant, whatever else there is."""
+    candidate = verdict.candidate
+    documents, storage, emit = context.documents, context.storage, context.emit
+    source, root = candidate.reference, roots[candidate.manifest.digest]
+    for verifier in context.verifiers:
+        verifier.verify(reference, root)
+    manifest = documents.manifest(source, candidate.manifest)
+    promised = candidate.platform
+    emit(
+        VariantChosen(
+            reference=str(reference),
+            platform=str(promised),
+            match=verdict.match or "exact",
+            source=candidate.source,
+            candidates=candidates,
+            manifest=manifest.digest,
+        )
+    )
+    known = [image for image in storage.find(reference) if image.manifest.digest == manifest.digest]
+    if context.dry_run:
+        return _planned(context, reference, verdict, root, manifest)
+    blobs = fetch(documents.registry, source, manifest, storage, max_connections=context.max_connections, emit=emit)
+    config = known[0].config if known else documents.config(source, manifest)
+    unchanged = bool(known) and known[0].root.digest == root.digest and not any(blob.fetched for blob in blobs)
+    if unchanged:
+        platform = known[0].platform
+    else:
+        platform = _proven_platform(context, source, verdict, manifest, config)
+        storage.commit(Image(reference, root, manifest, config, platform))
+    status = "up-to-date" if unchanged else "downloaded"
+    emit(PullFinished(str(reference), root.digest, status))
+    return PullResult(
+        reference=reference,
+        root=root,
+        candidate=replace(candidate, size=manifest.size),
+        platform=str(platform),
+        match=verdict.match or "exact",
+        emulator=verdict.emulator,
+        status=status,
+        layers=_layers(manifest, {blob.descriptor.digest: blob for blob in blobs}),
+        downloaded_bytes=sum(blob.fetched for blob in blobs),
+        reused_bytes=sum(blob.reused for blob in blobs),
+        storage=context.storage_name,
+    )
+
+
+def _planned(
+    context: PullContext, reference: Reference, verdict: Verdict, root: Document, manifest: Manifest
+) -> PullResult:
+    missing = {blob.digest for blob in manifest.blobs if not context.storage.has_blob(blob)}
+    layers = tuple(
+        LayerResult(layer.digest, layer.size, "missing" if layer.digest in missing else "exists")
+        for layer in manifest.layers
+    )
+    return PullResult(
+        reference=reference,
+        root=root,
+        candidate=replace(verdict.candidate, size=manifest.size),
+        platform=str(verdict.candidate.platform),
+        match=verdict.match or "exact",
+        emulator=verdict.emulator,
+        status="planned",
+        layers=layers,
+        downloaded_bytes=0,
+        reused_bytes=sum(blob.size for blob in manifest.blobs if blob.digest not in missing),
+        storage=context.storage_name,
+    )
+
+
+def _layers(manifest: Manifest, blobs: dict[str, BlobResult]) -> tuple[LayerResult, ...]:
+    return tuple(LayerResult(layer.digest, layer.size, blobs[layer.digest].status) for layer in manifest.layers)
+
+
+def _proven_platform(
+    context: PullContext, source: Reference, verdict: Verdict, manifest: Manifest, config: ImageConfig
+) -> Platform:
+    """The platform that the image's program proves, held against what the entry and the config promise.
+
+    Raises Mislabelled, unless that is allowed: then the platform is the one that the program is for.
+    """
+    promised = verdict.candidate.platform or config.platform
+    name = f"{source.familiar} ({promised}, {manifest.digest[:19]}…)"
+    check_layer_count(config, len(manifest.layers), name)
+    if not isinstance(context.storage, ReadsBlobs):
+        context.emit(Warned(f"{name}: {context.storage_name} cannot be read, so its programs were not looked at"))
+        return promised
+    found = entrypoint_of(context.storage, manifest, config)
+    if found is None:
+        if config.platform.architecture != promised.architecture:
+            raise Mislabelled(
+                f"{name}: the index says {promised}, the image's config says {config.platform}",
+                "take another variant, or tell the publisher",
+                path=None,
+            )
+        return promised
+    fault = contradiction(found.elf, promised, context.page_size)
+    actual = platform_of(found.elf)
+    if fault is None and verdict.unproven:
+        fault = _refuted(actual, context.target)
+    if fault is not None:
+        if context.allow_mislabelled:
+            context.emit(Warned(f"{name}: {found.path}: {fault}; taken as {actual}"))
+            return actual
+        raise Mislabelled(
+            f"{name} is mislabelled: {found.path}: {fault}",
+            "--allow-mislabelled takes it as what it is",
+            path=found.path,
+            promised=str(promised),
+            actual=str(actual),
+        )
+    if not promised.variant and actual.architecture == promised.architecture and promised.architecture == "arm":
+        return replace(promised, variant=actual.variant)
+    return promised
+
+
+def _refuted(actual: Platform, target: Target | None) -> str | None:
+    """Why an unlabelled entry, whose program is for `actual`, is not proven to run on the target."""
+    if target is None:
+        return None
+    place = rank(target.native, actual)
+    if place is not None and place.proven:
+        return None
+    if not actual.variant:
+        return f"its program does not say which {actual.architecture} it needs, so that nothing proves it"
+    return f"its program is for {actual}, which {target.name} does not run"
+
+
+def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig) -> EntrypointElf | None:
+    """The program that a stored image starts, None where it starts none or the layers do not hold it."""
+    openers: list[Callable[[], object]] = []
+    for layer in manifest.layers:
+        openers.append(lambda digest=layer.digest: storage.open_blob(digest))  # type: ignore[misc]
+    return entrypoint_elf(openers, config)
+
+
+def pull_all(context: PullContext, reference: Reference, *, known: bool) -> tuple[PullResult, ...]:
+    """Every variant that the name holds, each as the exact one. Raises NotFoundError if it holds none."""
+    root = context.documents.root(reference, known=known)
+    candidates = list(candidates_of(context.documents, reference, root))
+    if not candidates:
+        raise NotFoundError(f"{reference.familiar} holds no image of any platform")
+    roots = {candidate.manifest.digest: root for candidate in candidates}
+    return tuple(
+        pull_variant(context, reference, Verdict(candidate, "exact"), roots, len(candidates))
+        for candidate in candidates
+    )

@@ -1,0 +1,92 @@
+"""Images at hand: finding one by what a person writes, and unpacking it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from polyarch.contract.storage import Image
+from polyarch.errors import NotFoundError, UsageError
+from polyarch.oci.digest import hex_of
+from polyarch.oci.document import Index
+from polyarch.oci.media_types import MANIFESTS
+from polyarch.selection.select import select
+from polyarch.selection.types import Candidate, EmulationPolicy, Target
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})", re.ASCII)
+
+
+def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
+    """The images whose ID (config digest) or manifest digest starts with `text`; () if it is no ID or none fits.
+
+    Raises UsageError if several different images fit.
+    """
+    match = _ID.fullmatch(text)
+    if not match:
+        return ()
+    found = [
+        image
+        for image in images
+        if hex_of(image.config.digest).startswith(match[1]) or hex_of(image.manifest.digest).startswith(match[1])
+    ]
+    if len({image.manifest.digest for image in found}) > 1:
+        raise UsageError(f"{text} is the start of several image IDs", "write more of it; see: polyarch image ls")
+    return tuple(found)
+
+
+def one_of(images: Sequence[Image], name: str, target: Target, *, asked: bool) -> Image:
+    """The image among the platforms at hand that fits `target`; the only one if nothing was `asked` for by name.
+
+    Raises NotFoundError for none, UsageError if several are at hand and none fits.
+    """
+    if not images:
+        raise NotFoundError(f"{name} is not in the storage", f"bring it with: polyarch pull {name}")
+    chosen = best_of(images, target, "auto")
+    if chosen is not None:
+        return chosen
+    at_hand = ", ".join(str(image.platform) for image in images)
+    if asked:
+        raise NotFoundError(
+            f"{name} is not in the storage for {target.name} (at hand: {at_hand})",
+            f"bring it with: polyarch pull --platform {target.name} {name}",
+        )
+    if len({image.manifest.digest for image in images}) == 1:
+        return images[0]
+    raise UsageError(f"{name} is at hand for several platforms ({at_hand})", "name one with --platform")
+
+
+def best_of(images: Sequence[Image], target: Target, policy: EmulationPolicy) -> Image | None:
+    """The image that selection would take among those at hand."""
+    candidates = [
+        Candidate(image.platform, image.manifest.descriptor, image.reference, "manifest", image.manifest.size)
+        for image in images
+    ]
+    chosen = select(candidates, target, policy).chosen
+    if chosen is None:
+        return None
+    return next(image for image in images if image.manifest.digest == chosen.candidate.manifest.digest)
+
+
+def still_best(image: Image, target: Target, policy: EmulationPolicy) -> bool:
+    """True unless the index that `image` came from names another variant that the target would rather take."""
+    if not isinstance(image.root, Index):
+        return True
+    entries = [
+        Candidate(entry.platform, entry, image.reference, "index")
+        for entry in image.root.manifests
+        if entry.platform is not None and entry.media_type in MANIFESTS
+    ]
+    chosen = select(entries, target, policy).chosen
+    return chosen is None or chosen.candidate.manifest.digest == image.manifest.digest
+
+
+def shared_sizes(images: Sequence[Image]) -> dict[str, int]:
+    """For each manifest digest, the bytes of its blobs that another image at hand needs, too."""
+    users: dict[str, set[str]] = {}
+    for image in images:
+        for blob in image.manifest.blobs:
+            users.setdefault(blob.digest, set()).add(image.manifest.digest)
+    return {
+        image.manifest.digest: sum(blob.size for blob in image.manifest.blobs if len(users[blob.digest]) > 1)
+        for image in images
+    }

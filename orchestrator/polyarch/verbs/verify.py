@@ -1,0 +1,71 @@
+"""Reading a stored image again, byte for byte."""
+
+from __future__ import annotations
+
+from polyarch.contract.storage import Image, ReadsBlobs
+from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import hasher
+from polyarch.unpack.compression import decompressed
+from polyarch.verbs.pull import entrypoint_of
+from polyarch.verbs.results import VerifiedImage
+from polyarch_platforms.elf import contradiction
+
+_CHUNK = 1 << 20
+
+
+def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None) -> VerifiedImage:
+    """Digest and size of every blob, the diff ID of every layer, and the platform that the image's program proves."""
+    problems: list[str] = []
+    blobs = (image.manifest.descriptor, *image.manifest.blobs)
+    for blob in blobs:
+        problems += _blob_problems(storage, blob)
+    if not problems:
+        problems += _diff_id_problems(storage, image)
+    if not problems:
+        found = entrypoint_of(storage, image.manifest, image.config)
+        fault = contradiction(found.elf, image.platform, page_size) if found else None
+        if found and fault:
+            problems.append(f"{found.path}: {fault}")
+    return VerifiedImage(
+        reference=image.reference,
+        platform=str(image.platform),
+        manifest=image.manifest.digest,
+        blobs=len(blobs),
+        bytes=sum(blob.size for blob in blobs),
+        problems=tuple(problems),
+    )
+
+
+def _blob_problems(storage: ReadsBlobs, blob: Descriptor) -> list[str]:
+    try:
+        with storage.open_blob(blob.digest) as stream:
+            hashed, size = hasher(blob.digest), 0
+            while chunk := stream.read(_CHUNK):
+                hashed.update(chunk)
+                size += len(chunk)
+    except NotFoundError:
+        return [f"blob {blob.digest} is missing"]
+    if size != blob.size:
+        return [f"blob {blob.digest} has {size} bytes, not {blob.size}"]
+    if hashed.hexdigest() != blob.digest.partition(":")[2]:
+        return [f"blob {blob.digest} does not have that digest"]
+    return []
+
+
+def _diff_id_problems(storage: ReadsBlobs, image: Image) -> list[str]:
+    if len(image.config.diff_ids) != len(image.manifest.layers):
+        return [f"{len(image.manifest.layers)} layers, but {len(image.config.diff_ids)} diff IDs"]
+    problems = []
+    for layer, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True):
+        hashed = hasher(diff_id)
+        try:
+            with storage.open_blob(layer.digest) as stream:
+                for chunk in decompressed(stream):
+                    hashed.update(chunk)
+        except IntegrityError as error:
+            problems.append(f"layer {layer.digest}: {error.message}")
+            continue
+        if hashed.hexdigest() != diff_id.partition(":")[2]:
+            problems.append(f"layer {layer.digest} does not have the diff ID {diff_id}")
+    return problems
