@@ -264,4 +264,5 @@ class Session(Composition):
         """What works here and what does not."""
         from polyarch.verbs.doctor import checks
 
-        return checks(self)
+        problems = [f"{each.entry_point} ({each.distribution}): {each.reason}" for each in self.plugins.problems]
+        return checks(self.settings, self.device, self.emulator_sources, problems)
