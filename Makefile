@@ -6,8 +6,8 @@ BIN := .venv/bin
 # `make demo REF=alpine:3.20` shows another image than the sample.
 REF ?=
 export REF
-# Tests that touch what the whole machine shares carry the mark `host`; the load group keeps them on one worker.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+# Every worker has servers and folders of its own; the mark `host` lets one test at a time touch what all share.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
 venv:
 	@bash .ci/setup

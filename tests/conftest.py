@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.certificates import tls_settings
+from support.command import Polyarch
 from support.docker_registry import DockerRegistry
 from support.layout_files import Layout
 from support.registry_auth import TokenServer, basic_settings
+from support.users import OrdinaryUser
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SOAK = os.environ.get("POLYARCH_SOAK") == "1"
+
+# A busy machine must not fail a test: no deadline for a single example.
+settings.register_profile("polyarch", deadline=None, max_examples=20_000 if SOAK else 100)
+settings.load_profile("polyarch")
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +105,62 @@ def tls_registry(registry: DockerRegistry, tmp_path_factory: pytest.TempPathFact
     server = DockerRegistry(folder, settings, context=context)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def unprivileged_user() -> Iterator[OrdinaryUser]:
+    """A user without any privilege, with subordinate IDs: `.run(argv)`, `.home`, and `polyarch(…, user=…)`."""
+    user = OrdinaryUser()
+    yield user
+    user.remove()
+
+
+@pytest.fixture
+def small_tmpfs(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A size in bytes -> an empty folder on a file system of that size."""
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Path:
+        folder = tmp_path / f"tmpfs-{len(mounted)}"
+        folder.mkdir()
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "polyarch-test", str(folder)]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def polyarch(tmp_path: Path) -> Polyarch:
+    """The real command: `polyarch("pull", ref).ok().json_lines`; its storage is `.root`, new for each test."""
+    folder = tmp_path / "polyarch"
+    folder.mkdir()
+    return Polyarch(folder)
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """True when POLYARCH_SOAK=1 asks for whole counts."""
+    return SOAK
+
+
+@pytest.fixture(scope="session")
+def count() -> Callable[[int, int], int]:
+    """`count(sample, whole)`: how often a random test shall try, in `make test` and in `make soak`."""
+    return lambda sample, whole: whole if SOAK else sample
+
+
+@pytest.fixture(autouse=True)
+def _host_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lets one test at a time change or watch the machine, also among several runs of pytest (mark `host`)."""
+    if request.node.get_closest_marker("host") is None:
+        yield
+        return
+    with Path(tempfile.gettempdir(), f"polyarch-tests-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

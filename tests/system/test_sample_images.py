@@ -92,7 +92,7 @@ def test_shapes(layout: Layout) -> None:
     assert platforms("v7-v5:1.0") == [armv7, {**armv7, "variant": "v5"}]
     assert platforms("arm-only:1.0") == platforms("unlabelled-v5:1.0") == [{"os": "linux", "architecture": "arm"}]
     assert platforms("no-platform:1.0") == [None, None, None]
-    assert [entry["mediaType"].split(".")[4] for entry in layout.entries("nested:1.0")] == ["manifest", "index"]
+    assert [entry["mediaType"].split(".")[3] for entry in layout.entries("nested:1.0")] == ["manifest", "index"]
     assert layout.names["single:1.0"]["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
     assert layout.names["docker-list:1.0"]["mediaType"].endswith("manifest.list.v2+json")
     assert not {"tagged:1.0", "tagged:latest", "app:1.0", "clock:1.0"} & set(layout.names)
