@@ -41,6 +41,7 @@ class Settings:
     disabled_plugins: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
     home: Path = Path("/")
+    config_home: Path | None = None
     auth_file: Path | None = None
     docker_config: Path | None = None
     runtime_directory: Path | None = None
@@ -60,7 +61,7 @@ _BOUNDS = (
 )
 _CHOICES = {"sync": ("batch", "none"), "emulation": ("auto", "never"), "runtime": ("auto", "crun", "runc")}
 # The places of other tools' files are no settings of ours: the environment names them.
-_NOT_IN_FILE = {"config_file", "home", "auth_file", "docker_config", "runtime_directory"}
+_NOT_IN_FILE = {"config_file", "home", "config_home", "auth_file", "docker_config", "runtime_directory"}
 
 
 def load_settings(
@@ -91,6 +92,7 @@ def load_settings(
     settings = Settings(
         config_file=file,
         home=home,
+        config_home=config_home,
         auth_file=Path(env["REGISTRY_AUTH_FILE"]) if env.get("REGISTRY_AUTH_FILE") else None,
         docker_config=Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else None,
         runtime_directory=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
