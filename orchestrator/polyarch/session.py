@@ -252,12 +252,12 @@ class Session(Composition):
 
     def serve(self, listen: str | None, on_ready: Callable[[str], None]) -> None:
         """Offer the storage as a read-only registry until a signal ends it. `on_ready` is given the address."""
-        from polyarch.serve.server import parse_listen, serve_forever
+        from polyarch.serve.address import parse_listen
+        from polyarch.serve.offer import Servable
+        from polyarch.serve.server import serve_forever
 
         host, port = parse_listen(listen)
-        storage = self._ability(DEFAULT_STORAGE, ListsImages, "cannot tell what it has")
-        if not isinstance(storage, HasBlobFiles):
-            raise UsageError(f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so it cannot be served")
+        storage = self._ability(DEFAULT_STORAGE, Servable, "cannot list its images and give out its blobs as files")
         serve_forever(storage, host, port, on_ready)
 
     def doctor(self) -> tuple[Check, ...]:

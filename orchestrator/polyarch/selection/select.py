@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from polyarch.selection.types import Candidate, EmulationPolicy, Match, Selection, Target, Verdict
 from polyarch_platforms.architecture import get
-from polyarch_platforms.compatibility import asked, rank
+from polyarch_platforms.compatibility import Rank, asked, rank
 from polyarch_platforms.platform import Platform
 
 _NATIVE, _EMULATED = 0, 1
@@ -45,7 +45,7 @@ def _judge(candidate: Candidate, target: Target, policy: EmulationPolicy, order:
         return None, Verdict(candidate, None, refused="neither the index nor its config says what platform it is for")
     native = rank(target.native, platform)
     if native is not None:
-        match: Match = "exact" if native.exact else "compatible"
+        match: Match = "exact" if _is_own(native, target) else "compatible"
         verdict = Verdict(candidate, match, unproven=not native.proven)
         return _Key(_NATIVE, not native.proven, native.position, order), verdict
     for position, emulation in enumerate(target.emulated):
@@ -60,6 +60,15 @@ def _judge(candidate: Candidate, target: Target, policy: EmulationPolicy, order:
     return None, Verdict(
         candidate, None, refused=_unfit(platform, target), lacks_emulator=_emulatable(platform, target)
     )
+
+
+def _is_own(place: Rank, target: Target) -> bool:
+    """True for the target's own platform, for a higher level of it, and for an entry that is taken for it unlabelled.
+
+    A server that runs amd64/v3 is a linux/amd64 machine all the same: linux/amd64 fits it exactly.
+    """
+    own = rank(target.native, target.platform)
+    return own is not None and place.proven and place.position <= own.position + 1
 
 
 def _unfit(platform: Platform, target: Target) -> str:

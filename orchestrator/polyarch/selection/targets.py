@@ -26,4 +26,4 @@ def target_for_platform(platform: Platform, host: Device | None) -> Target:
             for emulation in host.emulated
             if emulation.platform.architecture in architecture.may_run and emulation.platform.architecture not in runs
         ]
-    return Target(str(platform), tuple(native), tuple(emulated))
+    return Target(str(platform), platform, tuple(native), tuple(emulated))

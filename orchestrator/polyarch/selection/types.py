@@ -35,11 +35,12 @@ class Candidate:
 class Target:
     """What a variant is chosen for.
 
-    `native` is best first, `emulated` cheapest first. `here` says that it is this machine, where an emulator could
-    still be installed.
+    `platform` is what its own programs are, or what was asked for; `native` is best first, `emulated` cheapest first.
+    `here` says that it is this machine, where an emulator could still be installed.
     """
 
     name: str
+    platform: Platform
     native: tuple[Platform, ...]
     emulated: tuple[Emulation, ...] = ()
     here: bool = False
@@ -49,9 +50,9 @@ class Target:
 class Verdict:
     """What became of a candidate.
 
-    `match` is how it would run, None if not at all. `refused` is None for the chosen one and one sentence for each
-    other. `unproven`: the entry states no variant, and only its ELF can tell. `lacks_emulator`: QEMU could run it here
-    if it were installed.
+    `match` is how it would run, None if not at all: `exact` is the target's own platform or a higher level of it.
+    `refused` is None for the chosen one and one sentence for each other. `unproven`: the entry states no variant, and
+    only its ELF can tell. `lacks_emulator`: QEMU could run it here if it were installed.
     """
 
     candidate: Candidate
@@ -79,4 +80,4 @@ class Selection:
 
 def target_of(device: Device, *, here: bool = False) -> Target:
     """The target that a device is."""
-    return Target(device.name, device.native, device.emulated, here)
+    return Target(device.name or str(device.platform), device.platform, device.native, device.emulated, here)
