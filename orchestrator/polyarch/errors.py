@@ -25,11 +25,11 @@ from collections.abc import Iterator
 
 from polyarch_platforms.errors import DeviceError, FactsError, PlatformError, PlatformsError
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str, limit: int = 500) -> str:
-    """`text` on one line: control and direction characters escaped, cut to `limit` characters.
+    """`text` on one line: control and direction characters and lone surrogates escaped, cut to `limit` characters.
 
     Whatever comes from a registry, an image or a plugin goes through here before a person sees it.
     """

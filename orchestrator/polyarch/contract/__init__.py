@@ -44,22 +44,34 @@ from polyarch.errors import (
     UnauthorizedError,
     UnreachableError,
     UsageError,
+    printable,
 )
 from polyarch.events import Event
-from polyarch.oci.config import ImageConfig, parse_config
+from polyarch.files import disk_error, make_directory, read_bounded, sync_directory, write_in_one_step
+from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.digest import digest_of
-from polyarch.oci.document import Document, Index, Manifest, parse_document
+from polyarch.oci.digest import Digest, digest_of, is_digest
+from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, is_attestation, parse_document
 from polyarch.oci.layout import Layout
-from polyarch.reference import Reference
+from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
+from polyarch.reference import Reference, parse_reference
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary
 
 __all__ = [
+    "CONFIGS",
     "CONTRACT_VERSION",
+    "DOCUMENTS",
+    "INDEXES",
+    "MANIFESTS",
+    "MAX_CONFIG_SIZE",
+    "MAX_DOCUMENT_SIZE",
+    "OCI_INDEX",
+    "OCI_MANIFEST",
     "BlobStream",
     "BlobWriter",
     "Descriptor",
+    "Digest",
     "Document",
     "EmulatorPlugin",
     "EmulatorSource",
@@ -106,7 +118,17 @@ __all__ = [
     "Verifier",
     "VerifierPlugin",
     "digest_of",
+    "disk_error",
     "hookimpl",
+    "is_attestation",
+    "is_digest",
+    "is_layer",
+    "make_directory",
     "parse_config",
     "parse_document",
+    "parse_reference",
+    "printable",
+    "read_bounded",
+    "sync_directory",
+    "write_in_one_step",
 ]

@@ -82,16 +82,23 @@ def is_attestation(descriptor: Descriptor) -> bool:
     )
 
 
-def parse_document(raw: bytes, media_type: str = "", where: str = "document") -> Document:
-    """The manifest or index in `raw`.
+def parse_document(
+    raw: bytes,
+    media_type: str = "",
+    where: str = "document",
+    *,
+    max_size: int = MAX_DOCUMENT_SIZE,
+    max_entries: int = MAX_INDEX_ENTRIES,
+) -> Document:
+    """The manifest or index in `raw`, of at most `max_size` bytes and `max_entries` entries.
 
     `media_type` is what the server or the descriptor called it ("" if nobody said). The document's own `mediaType`
     has to agree, and its fields have to fit: a document that can be read both ways is refused (CVE-2021-41190).
 
     Raises IntegrityError: too large, not JSON, of another type, with a bad descriptor.
     """
-    if len(raw) > MAX_DOCUMENT_SIZE:
-        raise IntegrityError(f"{where}: {len(raw)} bytes are more than a manifest may have ({MAX_DOCUMENT_SIZE})")
+    if len(raw) > max_size:
+        raise IntegrityError(f"{where}: {len(raw)} bytes are more than a manifest may have ({max_size})")
     document = parse_json(raw, where)
     media_type = media_type.partition(";")[0].strip().lower()
     stated = text_of(document, "mediaType", where, default="")
@@ -121,10 +128,8 @@ def parse_document(raw: bytes, media_type: str = "", where: str = "document") ->
         if "manifests" not in document:
             raise IntegrityError(f"{where}: an index without manifests")
         entries = list_of(document["manifests"], f"{where}: manifests")
-        if len(entries) > MAX_INDEX_ENTRIES:
-            raise IntegrityError(
-                f"{where}: {len(entries)} entries are more than an index may have ({MAX_INDEX_ENTRIES})"
-            )
+        if len(entries) > max_entries:
+            raise IntegrityError(f"{where}: {len(entries)} entries are more than an index may have ({max_entries})")
         manifests = tuple(parse_descriptor(entry, f"{where}: entry {i}") for i, entry in enumerate(entries, 1))
         return Index(manifests=manifests, **common)  # type: ignore[arg-type]
     if "config" not in document:

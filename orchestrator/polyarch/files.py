@@ -1,0 +1,93 @@
+"""Files on the disk, read with a bound and written in one step; what the disk refuses becomes a StorageError."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.errors import StorageError
+
+FILE_MODE = 0o644
+"""Of the files written here, whatever the umask; who may reach them is decided by the directories above."""
+
+_HINTS = {
+    errno.ENOSPC: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
+    errno.EDQUOT: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
+    errno.EROFS: "choose a place that can be written to with --root",
+    errno.EACCES: "choose a place that this user may write to with --root",
+    errno.EPERM: "choose a place that this user may write to with --root",
+    errno.EIO: "the disk reports a fault: look at the kernel's log",
+    errno.ENOLCK: "this file system has no locks: choose a local one with --root",
+    errno.EOPNOTSUPP: "this file system has no locks: choose a local one with --root",
+}
+
+
+def disk_error(error: OSError, what: str) -> StorageError:
+    """The StorageError for an OSError; `what` is what could not be done: "cannot write /var/lib/…"."""
+    return StorageError(f"{what}: {error.strerror or error}", _HINTS.get(error.errno or 0), errno=error.errno)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A plain file, open for reading; a device, a pipe or a directory in its place is a StorageError.
+
+    Raises OSError where it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StorageError(f"{path} is not a plain file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a plain file of at most `limit` bytes. Raises OSError and StorageError."""
+    with open_regular(path) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise StorageError(f"{path} is larger than {limit} bytes")
+    return data
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make the directory, and those above it that are missing, with exactly this mode; one that is there is left."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, mode)
+    try:
+        path.mkdir(mode)
+        path.chmod(mode)  # the umask has taken its share
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+
+
+def write_in_one_step(path: Path, data: bytes, temporary: Path, *, sync: bool) -> None:
+    """Let `path` hold `data`: written to `temporary`, which is on the same file system, and renamed.
+
+    `sync` waits until it is on the disk. The caller sees to it that nobody else uses `temporary`. Raises OSError.
+    """
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, FILE_MODE)
+        stream.write(data)
+        stream.flush()
+        if sync:
+            os.fsync(descriptor)
+    temporary.replace(path)
+    if sync:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
