@@ -1,0 +1,103 @@
+"""A blob on its way in: a file that is resumed, never seen by readers, and renamed into place when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from polyarch.contract import Digest, disk_error
+from polyarch_plugins.storages.oci.locks import Patience, open_locked
+
+_CHUNK = 1 << 20
+_MODE = 0o644
+
+
+class PartialBlob:
+    """The BlobWriter of this storage. It owns `descriptor`, an open and locked file, until it is closed."""
+
+    def __init__(self, path: Path, descriptor: int, publish: Callable[[], None]) -> None:
+        """`publish` renames the finished file into place; the lock is held until then, so nobody writes it twice."""
+        self._path, self._descriptor, self._publish = path, descriptor, publish
+        self._offset = os.fstat(descriptor).st_size
+        self._published = False
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are here."""
+        return self._offset
+
+    def kept(self) -> Iterator[bytes]:
+        """The bytes that are here, from the first on."""
+        position = 0
+        while position < self._offset:
+            try:
+                chunk = os.pread(self._descriptor, min(_CHUNK, self._offset - position), position)
+            except OSError as error:
+                raise disk_error(error, f"cannot read {self._path}") from error
+            if not chunk:
+                return
+            yield chunk
+            position += len(chunk)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`."""
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.pwrite(self._descriptor, view, self._offset)
+            except OSError as error:
+                raise disk_error(error, f"cannot write {self._path}") from error
+            self._offset += written
+            view = view[written:]
+
+    def restart(self) -> None:
+        """Throw away what is here."""
+        try:
+            os.ftruncate(self._descriptor, 0)
+        except OSError as error:
+            raise disk_error(error, f"cannot write {self._path}") from error
+        self._offset = 0
+
+    def finish(self) -> None:
+        """The blob is whole and verified: make it visible."""
+        try:
+            if os.fstat(self._descriptor).st_mode & 0o777 != _MODE:
+                os.fchmod(self._descriptor, _MODE)
+            self._publish()
+        except OSError as error:
+            raise disk_error(error, f"cannot put {self._path} into place") from error
+        self._published = True
+
+    def close(self) -> None:
+        """Leave what is here to the next try; an empty file is none."""
+        try:
+            if not self._published and self._offset == 0:
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
+
+
+def partial_path(directory: Path, digest: Digest) -> Path:
+    """Where the bytes of an unfinished blob are kept."""
+    return directory / digest.replace(":", "-")
+
+
+def digest_of_partial(path: Path) -> Digest:
+    """The digest that a partial file is named after."""
+    return path.name.replace("-", ":", 1)
+
+
+def lock_partial(path: Path, digest: Digest, timeout: float) -> int:
+    """The open file of a partial blob, locked. Waits for another process at the same blob as long as that gets on.
+
+    Raises StorageError if nothing came for `timeout` seconds, OSError.
+    """
+
+    def size() -> int | None:
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+    return open_locked(path, Patience(path, f"blob {digest}", timeout, size).wait)

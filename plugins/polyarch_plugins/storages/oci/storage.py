@@ -1,0 +1,312 @@
+"""The storage itself: what the contract asks for, on the layout, the locks and the leases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.contract import (
+    BlobWriter,
+    Descriptor,
+    Digest,
+    Image,
+    Layout,
+    NotFoundError,
+    Platform,
+    Reference,
+    StorageError,
+    StorageServices,
+    digest_of,
+    disk_error,
+    make_directory,
+    printable,
+    read_bounded,
+    sync_directory,
+    write_in_one_step,
+)
+from polyarch_plugins.storages.oci.garbage import blobs_here, remove_blobs, remove_partials
+from polyarch_plugins.storages.oci.images import load, needed, variants
+from polyarch_plugins.storages.oci.leases import Lease, counted_on
+from polyarch_plugins.storages.oci.locks import locked
+from polyarch_plugins.storages.oci.names import Root, is_made_here, new_entry, reference_of, stored_name
+from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
+
+VERSION = 1
+"""The number of the arrangement of files that the package's docstring describes."""
+
+_DIRECTORY_MODE = 0o700
+
+
+def open_storage(services: StorageServices) -> OciStorage:
+    """The storage at the place that the user named, else below the root folder. Touches no file."""
+    place = Path(services.location).expanduser().absolute() if services.location else services.root / "oci"
+    return OciStorage(place, lock_timeout=services.lock_timeout, sync=services.sync)
+
+
+class OciStorage:
+    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages and RemovesImages. The first write makes its folder."""
+
+    def __init__(self, directory: Path, *, lock_timeout: float = 60.0, sync: bool = True) -> None:
+        """`lock_timeout` is in seconds; `sync` waits for the disk before a name is written."""
+        self.directory = directory
+        self._layout = Layout(directory)
+        self._private = directory / ".polyarch"
+        self._partials = self._private / "partial"
+        self._lease = Lease(self._private / "leases")
+        self._lock_timeout, self._sync = lock_timeout, sync
+        self._made = False
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """True if the blob is here, whole; it is counted on then."""
+        self._check_version()
+        if not self._layout.has_blob(blob):
+            return False
+        self._make()
+        with self._locked():
+            if not self._layout.has_blob(blob):
+                return False
+            self._lease.add(blob.digest)
+            return True
+
+    @contextlib.contextmanager
+    def write_blob(self, blob: Descriptor) -> Iterator[BlobWriter | None]:
+        """Bring a blob in; None if it is here by now. Waits as long as another process at the same blob gets on."""
+        self._make()
+        path = partial_path(self._partials, blob.digest)
+        try:
+            descriptor = lock_partial(path, blob.digest, self._lock_timeout)
+        except OSError as error:
+            raise disk_error(error, f"cannot write {path}") from error
+        with contextlib.closing(PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path))) as writer:
+            if self.has_blob(blob):
+                writer.restart()  # its bytes are of no use any more
+                yield None
+            else:
+                yield writer
+
+    def _publish(self, digest: Digest, partial: Path) -> None:
+        """Rename a whole blob into place; from then on it is counted on. Raises OSError."""
+        self._layout.make_blob_directory(digest)
+        with self._locked():
+            self._lease.add(digest)
+            partial.replace(self._layout.blob_path(digest))
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """A seekable stream of the blob. Raises NotFoundError."""
+        self._check_version()
+        return self._layout.open_blob(digest)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """The file of the blob. Raises NotFoundError."""
+        self._check_version()
+        path = self._layout.blob_path(digest)
+        if not path.is_file():
+            raise NotFoundError(f"there is no blob {digest} in {self.directory}")
+        return path
+
+    def commit(self, image: Image) -> None:
+        """Let the name point at the image, in one step. Raises StorageError if a blob of it is not here."""
+        self._make()
+        if self._sync:
+            self._sync_blobs(image.manifest.blobs)
+        with self._locked():
+            for blob in image.manifest.blobs:
+                if not blob.urls and not self._layout.has_blob(blob):
+                    raise StorageError(
+                        f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull again"
+                    )
+            name, root = stored_name(image.reference), Root(image.root.digest, image.root.media_type)
+            entries = self._layout.entries()
+            replaced = [entry for entry in entries if reference_of(entry) == name]
+            others = [entry for entry in entries if reference_of(entry) != name]
+            manifests = [replace(image.manifest.descriptor, platform=image.platform)]
+            manifests += self._staying(replaced, root, image)
+            new = new_entry(name, root, manifests)
+            for document in (image.manifest.raw, image.root.raw, new.index):
+                if document is not None:
+                    self._layout.write_document(document, sync=self._sync)
+            self._layout.write_index([*others, new.entry], sync=self._sync)
+            self._lease.drop(blob.digest for blob in image.manifest.blobs)
+            self._remove_lists(replaced, [*others, new.entry])
+
+    def _staying(self, replaced: Iterable[Descriptor], root: Root, new: Image) -> list[Descriptor]:
+        """The manifests of other platforms that a name keeps: those with the same root, if they are whole."""
+        staying = []
+        for entry in replaced:
+            with contextlib.suppress(StorageError):  # a damaged image does not stay
+                images = [load(self._layout, one) for one in variants(self._layout, entry) if one.root == root]
+                staying += [
+                    replace(image.manifest.descriptor, platform=image.platform)
+                    for image in images
+                    if image and image.platform != new.platform and image.manifest.digest != new.manifest.digest
+                ]
+        return staying
+
+    def _remove_lists(self, old: Iterable[Descriptor], entries: Sequence[Descriptor]) -> None:
+        """Delete the indexes made here that no entry names any more. Raises OSError."""
+        used = {entry.digest for entry in entries}
+        remove_blobs(self._layout, {entry.digest for entry in old if is_made_here(entry)} - used)
+
+    def _sync_blobs(self, blobs: Iterable[Descriptor]) -> None:
+        """Wait until the blobs and their names are on the disk."""
+        paths = [self._layout.blob_path(blob.digest) for blob in blobs]
+        try:
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):  # commit tells which one is missing
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        os.fdatasync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            for folder in {path.parent for path in paths if path.parent.is_dir()}:
+                sync_directory(folder)
+                sync_directory(folder.parent)
+        except OSError as error:
+            raise disk_error(error, f"cannot write into {self.directory}") from error
+
+    def find(self, reference: Reference) -> tuple[Image, ...]:
+        """The images under this name: by tag (and digest, if it has both), or by the digest of root or manifest."""
+        wanted = stored_name(reference)
+        found = []
+        for entry in self._entries():
+            name = reference_of(entry)
+            if name == wanted or (not wanted.tag and name.name == wanted.name):
+                for image in self._loaded(entry):
+                    exact = name == wanted and (not wanted.tag or not reference.digest)
+                    if exact or _has_digest(image, reference.digest):
+                        found.append(image)
+        return tuple(found)
+
+    def images(self) -> Iterator[Image]:
+        """Every image under every name."""
+        for entry in self._entries():
+            yield from self._loaded(entry)
+
+    def _loaded(self, entry: Descriptor) -> Iterator[Image]:
+        try:
+            for variant in variants(self._layout, entry):
+                if image := load(self._layout, variant):
+                    yield image
+        except StorageError as error:
+            name = reference_of(entry).familiar
+            raise StorageError(f"{name}: {error.message}", f"polyarch image rm {name}, then pull it again") from error
+
+    def _entries(self) -> tuple[Descriptor, ...]:
+        self._check_version()
+        return self._layout.entries() if self._layout.exists() else ()
+
+    def remove(self, reference: Reference, platform: Platform | None = None) -> tuple[Digest, ...]:
+        """Take a name away, or one platform of it; the digests of the blobs that went with it."""
+        name = stored_name(reference)
+        if not any(reference_of(entry) == name for entry in self._entries()):
+            raise NotFoundError(f"{name.familiar} is not in the storage {self.directory}", "see: polyarch image ls")
+        with self._locked():
+            entries = self._layout.entries()
+            going = [entry for entry in entries if reference_of(entry) == name]
+            staying = [entry for entry in entries if reference_of(entry) != name]
+            if platform is not None:
+                staying += self._without(going, name, platform)
+            self._layout.write_index(staying, sync=self._sync)
+            self._lease.drop_own()
+            return self._remove_unneeded(going, staying)
+
+    def _without(self, going: Iterable[Descriptor], name: Reference, platform: Platform) -> list[Descriptor]:
+        """The entry that a name keeps when one platform of it goes. Raises NotFoundError if that is not at hand."""
+        images = [image for entry in going for image in self._loaded(entry)]
+        rest = [image for image in images if image.platform != platform]
+        if len(rest) == len(images):
+            at_hand = ", ".join(str(image.platform) for image in images)
+            raise NotFoundError(f"{name.familiar} is not in the storage for {platform} (at hand: {at_hand})")
+        if not rest:
+            return []
+        manifests = [replace(image.manifest.descriptor, platform=image.platform) for image in rest]
+        new = new_entry(name, Root(rest[0].root.digest, rest[0].root.media_type), manifests)
+        if new.index is not None:
+            self._layout.write_document(new.index, sync=self._sync)
+        return [new.entry]
+
+    def _remove_unneeded(self, going: Iterable[Descriptor], staying: Iterable[Descriptor]) -> tuple[Digest, ...]:
+        """Delete what only the entries that went needed. Raises OSError."""
+        try:
+            kept = needed(self._layout, staying) | counted_on(self._lease.directory)
+        except StorageError:  # another image is damaged: what it needs cannot be told, so everything stays for `prune`
+            return ()
+        candidates: set[Digest] = set()
+        for entry in going:
+            try:
+                candidates |= needed(self._layout, [entry])
+            except StorageError:  # the rest of a damaged image is left for `prune`
+                candidates.add(entry.digest)
+        return tuple(digest for digest, _ in remove_blobs(self._layout, candidates - kept))
+
+    def prune(self) -> tuple[tuple[Digest, int], ...]:
+        """Remove the blobs that no name needs, and what broken transfers left."""
+        self._check_version()
+        if not self._layout.exists():
+            return ()
+        self._make()
+        with self._locked():
+            self._lease.drop_own()
+            kept = needed(self._layout, self._layout.entries()) | counted_on(self._lease.directory)
+            blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept)
+            return blobs + remove_partials(self._partials)
+
+    def close(self) -> None:
+        """Count on no blob any more."""
+        self._lease.close()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the storage's lock; an OSError inside becomes a StorageError."""
+        with locked(self._private / "lock", f"the storage {self.directory}", self._lock_timeout):
+            try:
+                yield
+            except OSError as error:
+                raise disk_error(error, f"cannot write into the storage {self.directory}") from error
+
+    def _check_version(self) -> None:
+        path = self._private / "version"
+        try:
+            version = read_bounded(path, 100).decode("ascii", "replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise disk_error(error, f"cannot read {path}") from error
+        if version != str(VERSION):
+            raise StorageError(
+                f"the storage {self.directory} is of version {printable(version, 40)}, known is {VERSION}",
+                "use a newer polyarch, or another place with --root",
+            )
+
+    def _make(self) -> None:
+        """Make what is missing of the folder. A folder with anything else in it is refused."""
+        if self._made:
+            return
+        self._check_version()
+        try:
+            is_strange = self.directory.is_dir() and not self._private.is_dir() and not self._layout.exists()
+            if is_strange and any(self.directory.iterdir()):
+                raise StorageError(
+                    f"{self.directory} holds files, but is no OCI image layout", "name an empty or a new folder"
+                )
+            make_directory(self._partials, _DIRECTORY_MODE)
+            make_directory(self._lease.directory, _DIRECTORY_MODE)
+        except OSError as error:
+            raise disk_error(error, f"cannot make the storage {self.directory}") from error
+        with self._locked():
+            self._layout.create(_DIRECTORY_MODE)
+            self._layout.entries()  # of a version that can be written
+            version = self._private / "version"
+            if not version.exists():
+                write_in_one_step(version, b"%d\n" % VERSION, self._private / ".new", sync=self._sync)
+        self._made = True
+
+
+def _has_digest(image: Image, digest: Digest) -> bool:
+    """True if `digest`, of whatever algorithm, is that of what the name points at, or of the manifest."""
+    algorithm = digest.partition(":")[0]
+    return any(digest_of(document.raw, algorithm) == digest for document in (image.root, image.manifest))
