@@ -88,6 +88,8 @@ class Documents:
                     if len(data) > blob.size:
                         break
             raw = bytes(data)
+        if len(raw) != blob.size:
+            raise IntegrityError(f"{where}: {blob.size} bytes were promised, {len(raw)} or more came")
         actual = digest_of(raw, blob.digest.partition(":")[0])
         if actual != blob.digest:
             raise IntegrityError(f"{where}: digest {blob.digest} was promised, {actual} came")
