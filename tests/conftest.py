@@ -16,6 +16,7 @@ from hypothesis import settings
 from support.certificates import tls_settings
 from support.command import Polyarch
 from support.docker_registry import DockerRegistry
+from support.faulty_registry import FaultyRegistry
 from support.layout_files import Layout
 from support.registry_auth import TokenServer, basic_settings
 from support.users import OrdinaryUser
@@ -103,6 +104,14 @@ def tls_registry(registry: DockerRegistry, tmp_path_factory: pytest.TempPathFact
     shutil.copytree(registry.storage, folder / "storage")
     settings, context = tls_settings(folder)
     server = DockerRegistry(folder, settings, context=context)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def faulty_registry(sample_layout: Path) -> Iterator[FaultyRegistry]:
+    """A registry that holds the sample images and fails as the test says: `.script("GET", "/blobs/", cut_after(9))`."""
+    server = FaultyRegistry(Layout(sample_layout))
     yield server
     server.stop()
 

@@ -18,8 +18,9 @@ class Layout:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         listed = json.loads((directory / "index.json").read_bytes())["manifests"]
+        key = "org.opencontainers.image.ref.name"
         self.names: dict[str, Json] = {
-            entry["annotations"]["org.opencontainers.image.ref.name"]: entry for entry in listed
+            entry["annotations"][key]: entry for entry in listed if key in entry.get("annotations", {})
         }
 
     def path(self, digest: str) -> Path:

@@ -6,11 +6,14 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from polyarch.testing.big_image import big_image
 from polyarch.testing.sample_images import PLATFORMS
 from support.docker_registry import DockerRegistry, skopeo
 from support.layout_files import Layout
@@ -128,3 +131,43 @@ def test_umoci_merges_the_layers(sample_layout: Path, tmp_path: Path) -> None:
     assert [path.name for path in (root / "var/cache/replaced").iterdir()] == ["new"]
     assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
     assert (root / "bin/[").stat().st_ino == (root / "bin/busybox").stat().st_ino
+
+
+def test_the_module_writes_the_same_layout_again(
+    sample_layout: Path, test_cache: Path, tmp_path: Path, foreign_busybox: Callable[[str], Path]
+) -> None:
+    foreign_busybox("amd64")
+    argv = [sys.executable, "-m", "polyarch.testing.sample_images", str(tmp_path / "again"), "--cache", str(test_cache)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = {name: entry["digest"] for name, entry in Layout(sample_layout).names.items()}
+    assert dict(line.split() for line in done.stdout.splitlines()) == names
+    compared = ["diff", "-r", str(sample_layout), str(tmp_path / "again")]
+    assert subprocess.run(compared, capture_output=True).returncode == 0
+
+
+def test_the_module_tells_in_one_line_what_is_wrong(test_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    argv = [sys.executable, "-m", "polyarch.testing.sample_images", str(tmp_path / "file"), "--cache", str(test_cache)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("error: ")
+
+
+def test_big_image_in_small(tmp_path: Path) -> None:
+    digests = [
+        big_image(tmp_path / name, layers=2, compressed_bytes=300_000, tar_bytes=2_000_000, entries=300)
+        for name in ("one", "two")
+    ]
+    assert digests[0] == digests[1]
+    layout = Layout(tmp_path / "one")
+    layers = layout.layers(digests[0])
+    names: list[str] = []
+    for layer in layers:
+        with tarfile.open(layout.path(layer["digest"])) as tar:
+            names += tar.getnames()
+    assert len(layers) == 2
+    assert len(names) >= 300
+    assert sum(layer["size"] for layer in layers) >= 300_000
+    assert all(name.startswith("usr/") or name == "usr" for name in names)
+    assert "Layers" in skopeo("inspect", f"oci:{tmp_path}/one:big:1.0")

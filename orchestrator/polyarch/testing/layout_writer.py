@@ -68,15 +68,16 @@ class LayoutWriter:
         """Stores a manifest or an index; its descriptor, of the media type that it names itself."""
         return self.blob(_encoded(value), value["mediaType"])
 
+    def open_layer(self, created_by: str) -> OpenLayer:
+        """A gzip layer to add entries to and then to close; memory does not grow with its size."""
+        return OpenLayer(self._blobs, created_by)
+
     def layer(self, entries: Iterable[TarEntry], created_by: str) -> Layer:
-        """Stores a gzip layer, streaming: memory does not grow with its size."""
-        file = _LayerFile(self._blobs / "layer.partial")
-        with file, tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for info, data in entries:
-                tar.addfile(info, data)
-        digest = file.compressed.hexdigest()
-        file.path.rename(self._blobs / digest)
-        return Layer(f"sha256:{digest}", file.size, "gzip", f"sha256:{file.plain.hexdigest()}", created_by)
+        """Stores a gzip layer of the entries."""
+        opened = self.open_layer(created_by)
+        for entry in entries:
+            opened.add(entry)
+        return opened.close()
 
     def zstd_layer(self, layer: Layer) -> Layer:
         """Stores a gzip layer's tar again, compressed by the `zstd` program."""
@@ -132,6 +133,36 @@ class LayoutWriter:
         return {entry["annotations"][_REF_NAME]: entry["digest"] for entry in self._named}
 
 
+class OpenLayer:
+    """A layer that is being written. `compressed_size` and `tar_size`, in bytes, grow with each entry."""
+
+    def __init__(self, blobs: Path, created_by: str) -> None:
+        self._blobs = blobs
+        self._created_by = created_by
+        self._file = _LayerFile(blobs / "layer.partial")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
+
+    @property
+    def compressed_size(self) -> int:
+        return self._file.compressed_size
+
+    @property
+    def tar_size(self) -> int:
+        return self._file.tell()
+
+    def add(self, entry: TarEntry) -> None:
+        self._tar.addfile(*entry)
+
+    def close(self) -> Layer:
+        """Ends the layer and gives its blob the right name."""
+        self._tar.close()
+        self._file.close()
+        digest = self._file.compressed.hexdigest()
+        self._file.path.rename(self._blobs / digest)
+        diff_id = f"sha256:{self._file.plain.hexdigest()}"
+        return Layer(f"sha256:{digest}", self._file.compressed_size, "gzip", diff_id, self._created_by)
+
+
 class _LayerFile(io.RawIOBase):
     """A file for `tarfile` to write to: it compresses what comes and takes the digests of both sides."""
 
@@ -139,14 +170,20 @@ class _LayerFile(io.RawIOBase):
         self.path = path
         self.plain = hashlib.sha256()
         self.compressed = hashlib.sha256()
-        self.size = 0
+        self.compressed_size = 0
+        self._tar_size = 0
         self._file = path.open("wb")
         self._gzip = zlib.compressobj(wbits=31)  # a gzip header without name and time
 
     def write(self, data: Buffer, /) -> int:
         self.plain.update(data)
         self._put(self._gzip.compress(data))
-        return memoryview(data).nbytes
+        size = memoryview(data).nbytes
+        self._tar_size += size
+        return size
+
+    def tell(self) -> int:
+        return self._tar_size
 
     def close(self) -> None:
         if not self._file.closed:
@@ -156,7 +193,7 @@ class _LayerFile(io.RawIOBase):
 
     def _put(self, data: bytes) -> None:
         self.compressed.update(data)
-        self.size += len(data)
+        self.compressed_size += len(data)
         self._file.write(data)
 
 
