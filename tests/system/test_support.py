@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command import Polyarch
 from support.docker_registry import DockerRegistry, skopeo
 from support.layout_files import Layout
 from support.registry_auth import PASSWORD, USERNAME, TokenServer, basic_header, write_auth_file
@@ -104,3 +108,30 @@ def test_small_tmpfs_fills_up(small_tmpfs: Callable[[int], Path]) -> None:
     with pytest.raises(OSError) as caught:
         (folder / "big").write_bytes(bytes(128 * 1024))
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_command_runs_as_both_users(polyarch: Polyarch, unprivileged_user: OrdinaryUser) -> None:
+    assert polyarch("--help").ok().stdout == polyarch("--help", user=unprivileged_user).ok().stdout != ""
+    with pytest.raises(AssertionError, match="ended with 2"):
+        polyarch("no-such-command").ok()
+
+
+def test_command_may_not_print_a_traceback(polyarch: Polyarch) -> None:
+    argv = [sys.executable, "-c", "raise ValueError"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    with pytest.raises(AssertionError, match="Traceback"):
+        polyarch.finish(process)
+
+
+def test_command_is_ended_when_its_time_is_over(polyarch: Polyarch) -> None:
+    argv = [sys.executable, "-c", "import signal; signal.pause()"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    with pytest.raises(AssertionError, match="not ended"):
+        polyarch.finish(process, seconds=0.1)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_sample_or_whole(count: Callable[[int, int], int], soak: bool) -> None:
+    assert count(30, 1000) == (1000 if soak else 30)
