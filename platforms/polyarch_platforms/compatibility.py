@@ -58,16 +58,33 @@ def vector(cpu: Cpu) -> tuple[Platform, ...]:
     if known is None:
         return (Platform("linux", cpu.architecture, cpu.variant),)
     own = _own(known, cpu.variant)
+    if not runs_32bit(cpu):
+        return own
     others = tuple(one for name in known.may_run for one in _own(architecture.load()[name], ""))
-    if others and cpu.userland_bits == 32:
-        return others + own
-    return own + others if _runs_others(cpu) else own
+    return others + own if cpu.userland_bits == 32 else own + others
 
 
-def _runs_others(cpu: Cpu) -> bool:
-    if cpu.architecture == "arm64":
-        return cpu.aarch32 is True and cpu.page_size == _AARCH32_PAGE
-    return cpu.architecture == "amd64" and cpu.ia32 is True
+def runs_32bit(cpu: Cpu) -> bool | None:
+    """Whether the 32-bit programs of the CPU's family run beside its own: proven, disproven, or None for unknown.
+
+    None, too, for architectures that have no such family.
+    """
+    known = architecture.get(cpu.architecture)
+    if known is None or not known.may_run:
+        return None
+    if cpu.userland_bits == 32:
+        return True
+    if cpu.architecture == "amd64":
+        return cpu.ia32
+    if cpu.page_size not in (None, _AARCH32_PAGE):
+        return False
+    return None if cpu.page_size is None and cpu.aarch32 else cpu.aarch32
+
+
+def own_platform(native: Sequence[Platform]) -> Platform:
+    """What programs made for a device are labelled: the first of its vector without a level; arm keeps its variant."""
+    first = native[0]
+    return first if first.architecture == "arm" else replace(first, variant="")
 
 
 def _own(known: Architecture, variant: str) -> tuple[Platform, ...]:

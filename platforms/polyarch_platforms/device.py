@@ -36,7 +36,7 @@ class Emulation:
 
 @dataclass(frozen=True, slots=True)
 class CpuInfo:
-    """The processor: maker, model, the features that the kernel names, the architecture's level ("" is the base)."""
+    """The processor: maker, model, the features that the kernel names, the architecture's level ("" is unknown)."""
 
     vendor: str = ""
     model: str = ""
