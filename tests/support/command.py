@@ -33,7 +33,7 @@ class Result:
 
     def ok(self) -> Result:
         """Itself; AssertionError with all that was printed unless the code is 0."""
-        assert self.code == 0, f"polyarch {' '.join(self.arguments)} ended with {self.code}\n{self.stdout}{self.stderr}"
+        assert self.code == 0, f"{' '.join(self.arguments)} ended with {self.code}\n{self.stdout}{self.stderr}"
         return self
 
 
