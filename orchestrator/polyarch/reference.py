@@ -19,6 +19,7 @@ from polyarch.oci.digest import Digest, is_digest
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+_DOCKER_HUB = (DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io")
 MAX_NAME_LENGTH = 255
 MAX_LENGTH = 4096
 
@@ -60,6 +61,8 @@ class Reference:
         if self.scheme or self.registry != DEFAULT_REGISTRY:
             return self.name
         namespace, _, rest = self.repository.partition("/")
+        if _is_host(namespace):  # without the registry in front it would be taken for one
+            return self.name
         return rest if namespace == DEFAULT_NAMESPACE and rest and "/" not in rest else self.repository
 
     @property
@@ -99,7 +102,7 @@ def parse_reference(text: str, schemes: Collection[str] = ()) -> Reference:
     rest, at, digest = text.partition("@")
     if at and not is_digest(digest):
         raise _fault(
-            text, f"{printable(digest, 80)!r} is not a digest", "a digest is sha256: and 64 lower-case hex digits"
+            text, f"'{printable(digest, 80)}' is not a digest", "a digest is sha256: and 64 lower-case hex digits"
         )
     name, tag = _split_tag(rest)
     if tag is not None:
@@ -107,15 +110,29 @@ def parse_reference(text: str, schemes: Collection[str] = ()) -> Reference:
     registry, repository = _split_registry(name, text)
     if not repository:
         raise _fault(text, "there is no repository in it")
-    if re.fullmatch(r"[0-9a-f]{64}", repository):
-        raise _fault(
-            text, "64 hex digits are an image ID, not a name", f"for a digest write NAME@sha256:{repository[:12]}…"
-        )
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        raise _fault(text, "64 hex digits are an image ID, not a name", f"for a digest write NAME@sha256:{name[:12]}…")
     if not _REPOSITORY.fullmatch(repository):
         raise _fault(text, *_repository_fault(repository))
     if len(registry) + 1 + len(repository) > MAX_NAME_LENGTH:
         raise _fault(text, f"the name is longer than {MAX_NAME_LENGTH} characters")
     return Reference(registry, repository, tag if tag is not None else "" if digest else DEFAULT_TAG, digest)
+
+
+def parse_registry(text: str) -> str:
+    """The registry that `text` names: a host, perhaps with a port; `docker.io` for "" and for Docker Hub's other names.
+
+    Raises UsageError.
+    """
+    host = text or DEFAULT_REGISTRY
+    if not _REGISTRY.fullmatch(host) or _port_fault(host):
+        raise UsageError(f"{printable(text, 100)!r} is not a registry", "write HOST or HOST:PORT")
+    return DEFAULT_REGISTRY if host in _DOCKER_HUB else host
+
+
+def _port_fault(host: str) -> str | None:
+    port = re.search(r":([0-9]+)$", host)
+    return f"port {port[1]} does not exist" if port and not 0 < int(port[1]) < 65536 else None
 
 
 def names_tag(text: str) -> bool:
@@ -131,18 +148,21 @@ def _split_tag(text: str) -> tuple[str, str | None]:
     return head, tail
 
 
+def _is_host(component: str) -> bool:
+    """True if the first component of a name is a registry."""
+    return any(mark in component for mark in ".:[") or component == "localhost" or component != component.lower()
+
+
 def _split_registry(name: str, text: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    is_host = any(mark in first for mark in ".:[") or first == "localhost" or first != first.lower()
-    if not slash or not is_host:
+    if not slash or not _is_host(first):
         repository = name if slash else f"{DEFAULT_NAMESPACE}/{name}"
         return DEFAULT_REGISTRY, repository if name else ""
     if not _REGISTRY.fullmatch(first):
-        raise _fault(text, f"{printable(first, 80)!r} is not a registry host")
-    port = re.search(r":([0-9]+)$", first)
-    if port and not 0 < int(port[1]) < 65536:
-        raise _fault(text, f"port {port[1]} does not exist")
-    if first in ("index.docker.io", "registry-1.docker.io"):
+        raise _fault(text, f"'{printable(first, 80)}' is not a registry host")
+    if fault := _port_fault(first):
+        raise _fault(text, fault)
+    if first in _DOCKER_HUB:
         first = DEFAULT_REGISTRY
     if first == DEFAULT_REGISTRY and rest and "/" not in rest:
         rest = f"{DEFAULT_NAMESPACE}/{rest}"
@@ -152,7 +172,7 @@ def _split_registry(name: str, text: str) -> tuple[str, str]:
 def _checked_tag(tag: str, text: str) -> str:
     if _TAG.fullmatch(tag):
         return tag
-    raise _fault(text, f"{printable(tag, 80)!r} is not a tag", "a tag has up to 128 letters, digits, '_', '.' or '-'")
+    raise _fault(text, f"'{printable(tag, 80)}' is not a tag", "a tag has up to 128 letters, digits, '_', '.' or '-'")
 
 
 def _repository_fault(repository: str) -> tuple[str, str | None]:
@@ -161,7 +181,7 @@ def _repository_fault(repository: str) -> tuple[str, str | None]:
         return "a repository is written in lower case", f"try {printable(repository.lower(), 100)}"
     for i, character in enumerate(repository):
         if not re.fullmatch(r"[a-z0-9._/-]", character, re.ASCII):
-            return f"{printable(character)!r} at character {i + 1} of the repository is not allowed", None
+            return f"'{printable(character)}' at character {i + 1} of the repository is not allowed", None
     return "each part between slashes starts and ends with a letter or digit, separators do not repeat", None
 
 
@@ -178,4 +198,4 @@ def _with_scheme(scheme: str, rest: str, text: str) -> Reference:
 
 
 def _fault(text: str, what: str, hint: str | None = None) -> UsageError:
-    return UsageError(f"{printable(text, 200)!r} is not an image reference: {what}", hint, reference=text[:200])
+    return UsageError(f"'{printable(text, 200)}' is not an image reference: {what}", hint, reference=text[:200])

@@ -10,6 +10,7 @@ Every method raises subclasses of PolyarchError, and nothing else but defects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
 from polyarch.errors import NotFoundError, UsageError, platforms_errors
 from polyarch.events import PullStarted
-from polyarch.reference import Reference, names_tag
+from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target
@@ -98,6 +99,7 @@ class Session(Composition):
                 storage_name=into,
                 verifiers=verifiers,
                 max_connections=max_connections or self.settings.max_connections,
+                retries=self.settings.retries,
                 emit=self._emit,
                 target=target,
                 page_size=page_size,
@@ -185,8 +187,8 @@ class Session(Composition):
 
         image = self.image(reference, platform=platform)
         storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        openers = [lambda digest=layer.digest: storage.open_blob(digest) for layer in image.manifest.layers]
-        unpack_image(openers, image.config.diff_ids, directory)
+        layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
+        unpack_image(layers, image.config.diff_ids, directory)
         return image
 
     def remove(self, reference: str, *, platform: str | None = None) -> tuple[str, ...]:
@@ -240,15 +242,17 @@ class Session(Composition):
 
     def login(self, registry: str, username: str, password: str) -> str:
         """Try credentials at a registry and keep them; returns where. Raises UnauthorizedError."""
+        from polyarch.auth.credentials import Credentials
         from polyarch.registry.login import login
 
-        return login(self.settings, registry, username, password)
+        somewhere = Reference(parse_registry(registry), "login")
+        return login(self.settings, self._registry(somewhere), somewhere, Credentials(username, password))
 
     def logout(self, registry: str) -> bool:
         """Forget the credentials of a registry; False if there were none."""
         from polyarch.auth.store import logout
 
-        return logout(self.settings, registry)
+        return logout(self.settings, parse_registry(registry))
 
     def serve(self, listen: str | None, on_ready: Callable[[str], None]) -> None:
         """Offer the storage as a read-only registry until a signal ends it. `on_ready` is given the address."""

@@ -34,7 +34,7 @@ def emulations(device: Device, sources: Sequence[EmulatorSource]) -> tuple[Emula
         if name in native:
             continue
         platform = Platform("linux", name, known.default_variant)
-        entry = binfmt.matching(registered, name)
+        entry = binfmt.matching(registered, known)
         how: How
         if entry is not None:
             emulator, how = entry.interpreter, "registered"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 from polyarch.contract.others import Verifier
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
@@ -41,6 +43,7 @@ class PullContext:
     storage_name: str
     verifiers: Sequence[Verifier]
     max_connections: int
+    retries: int
     emit: Emit
     target: Target | None = None
     page_size: int | None = None
@@ -89,7 +92,15 @@ def pull_variant(
     known = [image for image in storage.find(reference) if image.manifest.digest == manifest.digest]
     if context.dry_run:
         return _planned(context, reference, verdict, root, manifest)
-    blobs = fetch(documents.registry, source, manifest, storage, max_connections=context.max_connections, emit=emit)
+    blobs = fetch(
+        documents.registry,
+        source,
+        manifest,
+        storage,
+        max_connections=context.max_connections,
+        retries=context.retries,
+        emit=emit,
+    )
     config = known[0].config if known else documents.config(source, manifest)
     unchanged = bool(known) and known[0].root.digest == root.digest and not any(blob.fetched for blob in blobs)
     if unchanged:
@@ -97,7 +108,7 @@ def pull_variant(
     else:
         platform = _proven_platform(context, source, verdict, manifest, config)
         storage.commit(Image(reference, root, manifest, config, platform))
-    status = "up-to-date" if unchanged else "downloaded"
+    status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(reference), root.digest, status))
     return PullResult(
         reference=reference,
@@ -197,10 +208,8 @@ def _refuted(actual: Platform, target: Target | None) -> str | None:
 
 def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig) -> EntrypointElf | None:
     """The program that a stored image starts, None where it starts none or the layers do not hold it."""
-    openers: list[Callable[[], object]] = []
-    for layer in manifest.layers:
-        openers.append(lambda digest=layer.digest: storage.open_blob(digest))  # type: ignore[misc]
-    return entrypoint_elf(openers, config)
+    layers = [partial(storage.open_blob, layer.digest) for layer in manifest.layers]
+    return entrypoint_elf(layers, config)
 
 
 def pull_all(context: PullContext, reference: Reference, *, known: bool) -> tuple[PullResult, ...]:
