@@ -204,6 +204,7 @@ class OciStorage:
         name = stored_name(reference)
         if not any(reference_of(entry) == name for entry in self._entries()):
             raise NotFoundError(f"{name.familiar} is not in the storage {self.directory}", "see: polyarch image ls")
+        self._make()
         with self._locked():
             entries = self._layout.entries()
             going = [entry for entry in entries if reference_of(entry) == name]
