@@ -8,8 +8,8 @@ from pathlib import Path
 
 from polyarch.contract.others import EmulatorSource
 from polyarch.errors import UsageError
-from polyarch_platforms import architecture, binfmt
-from polyarch_platforms.device import MAX_TEXT, Device, Emulation, How, from_json
+from polyarch_platforms import architecture
+from polyarch_platforms.device import MAX_TEXT, Device, Emulation, from_json
 from polyarch_platforms.host import detect, local_facts
 from polyarch_platforms.named import named
 from polyarch_platforms.platform import Platform
@@ -22,29 +22,23 @@ def this_device(sources: Sequence[EmulatorSource]) -> Device:
 
 
 def emulations(device: Device, sources: Sequence[EmulatorSource]) -> tuple[Emulation, ...]:
-    """What `device` can emulate, cheapest first: those that its programs' own family comes nearest to.
+    """What `device` can emulate, cheapest first: what its programs' own family comes nearest to.
 
-    An emulator counts as `registered` if the kernel's table hands programs to it, else as `private`: polyarch arranges
-    it for the one program.
+    What its kernel has registered stays so; for the rest, what `sources` have counts as `private`: polyarch arranges it
+    for the one program.
     """
     native = {platform.architecture for platform in device.native}
-    registered = binfmt.registrations()
-    found: list[tuple[int, Emulation]] = []
+    registered = {emulation.platform.architecture: emulation for emulation in device.emulated}
+    found = []
     for name, known in architecture.load().items():
-        if name in native:
-            continue
-        platform = Platform("linux", name, known.default_variant)
-        entry = binfmt.matching(registered, known)
-        how: How
-        if entry is not None:
-            emulator, how = entry.interpreter, "registered"
-        else:
+        emulation = registered.get(name)
+        if emulation is None and name not in native:
             binary = next((binary for source in sources if (binary := source.find(name))), None)
-            if binary is None:
-                continue
-            emulator, how = str(binary.path), "private"
-        found.append((_distance(name, native), Emulation(platform, emulator, how)))
-    return tuple(emulation for _, emulation in sorted(found, key=lambda pair: pair[0]))
+            if binary is not None:
+                emulation = Emulation(Platform("linux", name, known.default_variant), str(binary.path), "private")
+        if emulation is not None:
+            found.append(emulation)
+    return tuple(sorted(found, key=lambda emulation: _distance(emulation.platform.architecture, native)))
 
 
 def _distance(name: str, native: set[str]) -> int:
