@@ -1,0 +1,164 @@
+"""Answers a registry's question who we are: which challenge is taken, and what is shown to whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from polyarch.auth.credentials import Credentials
+from polyarch.errors import IntegrityError, PolyarchError, UnauthorizedError, UnreachableError, printable
+from polyarch.events import Emit, Warned
+from polyarch.registry.challenge import Challenge, parse_challenges
+from polyarch.registry.origin import Origin, is_loopback, join_url, same_site, split_url
+from polyarch.registry.reply import Answer
+from polyarch.registry.statuses import words
+from polyarch.registry.tokens import TokenQuery, TokenRequest, Tokens, read_token, token_request
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """On whose behalf a request goes: the registry as users write it, its key in auth files, and the repository."""
+
+    registry: str
+    key: str
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An Authorization header's value, and the query of the token in it."""
+
+    value: str
+    query: TokenQuery | None = None
+
+
+class Authenticator:
+    """Remembers what each registry has asked, so that later requests bring their answer along. For many threads."""
+
+    def __init__(
+        self,
+        find: Callable[[Account], Credentials | None],
+        ask: Callable[[Origin, TokenRequest], Answer],
+        emit: Emit,
+    ) -> None:
+        """`find` knows credentials; `ask` sends a token request on behalf of a registry at that origin."""
+        self._find = find
+        self._ask = ask
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._given: dict[str, Credentials] = {}
+        self._known: dict[tuple[Origin, Account], Challenge] = {}
+        self._found: dict[Account, Credentials | None] = {}
+        self._tokens = Tokens()
+
+    def use(self, key: str, credentials: Credentials | None) -> None:
+        """From now on these are the credentials of a key, whatever the files say; None: the files' again."""
+        with self._lock:
+            if credentials is None:
+                self._given.pop(key, None)
+            else:
+                self._given[key] = credentials
+            self._known.clear()
+            self._found.clear()
+            self._tokens = Tokens()
+
+    def grant(self, home: Origin, account: Account) -> Grant | None:
+        """What goes with a request; None while the registry has not asked. Raises as the token server's answer does."""
+        with self._lock:
+            challenge = self._known.get((home, account))
+        if challenge is None:
+            return None
+        credentials = self._credentials(account)
+        if challenge.scheme == "basic":
+            return Grant(credentials.basic()) if credentials is not None else None
+        query = self._query(home, account, challenge, credentials)
+        token = self._tokens.get(query, lambda query: self._new_token(home, account, query))
+        return Grant(f"Bearer {token}", query)
+
+    def challenged(self, home: Origin, account: Account, field: str, sent: Grant | None) -> bool:
+        """A 401 came with this WWW-Authenticate, to a request with `sent`: is there something new to show?"""
+        challenges = parse_challenges(field)
+        chosen = next((each for each in challenges if each.scheme == "bearer" and each.parameters.get("realm")), None)
+        if chosen is None:
+            credentials = self._credentials(account)
+            chosen = next((each for each in challenges if each.scheme == "basic"), None)
+            if chosen is None or credentials is None or credentials.is_identity_token:
+                return False
+        with self._lock:
+            known = self._known.get((home, account))
+            self._known[home, account] = chosen
+        if sent is None or known != chosen:
+            return True
+        if sent.query is not None:
+            self._tokens.drop(sent.query, sent.value.removeprefix("Bearer "))
+            return True
+        return False
+
+    def _credentials(self, account: Account) -> Credentials | None:
+        with self._lock:
+            if account.key in self._given:
+                return self._given[account.key]
+            if account in self._found:
+                return self._found[account]
+        found = self._find(account)
+        with self._lock:
+            return self._found.setdefault(account, found)
+
+    def _query(
+        self, home: Origin, account: Account, challenge: Challenge, credentials: Credentials | None
+    ) -> TokenQuery:
+        try:
+            realm = join_url(str(home), challenge.parameters["realm"])
+            origin, _ = split_url(realm)
+        except ValueError as error:
+            raise UnreachableError(f"{home.authority} names a token server that is none: {error}") from error
+        if home.scheme == "https" and origin.scheme == "http":
+            raise UnreachableError(
+                f"{home.authority} names the token server {origin}, which has no TLS", "tell the registry's operator"
+            )
+        if credentials is not None and not may_show(home, origin):
+            self._emit(
+                Warned(
+                    f"the credentials of {account.registry} are not shown to {origin}, which is none of its own hosts"
+                )
+            )
+            credentials = None
+        scope = challenge.parameters.get("scope", "")
+        if not scope and account.repository:
+            scope = f"repository:{account.repository}:pull"
+        return TokenQuery(realm, challenge.parameters.get("service", ""), scope, credentials)
+
+    def _new_token(self, home: Origin, account: Account, query: TokenQuery) -> tuple[str, float]:
+        answer = self._ask(home, token_request(query))
+        where = f"token server {split_url(query.realm)[0].authority}"
+        if answer.status != 200:
+            raise _refusal(where, answer, account, query.credentials)
+        try:
+            return read_token(answer.body, where)
+        except IntegrityError as error:
+            raise UnreachableError(error.message, "the registry's login is out of order") from error
+
+
+def may_show(home: Origin, realm: Origin) -> bool:
+    """True if the credentials of a registry may be shown to the token server that it names.
+
+    It is at the same place, or on the same host and no less protected, or on loopback like the registry itself, or
+    speaks TLS on a host of the registry's own domain.
+    """
+    if realm == home or (is_loopback(home.host) and is_loopback(realm.host)):
+        return True
+    if realm.scheme == "http":
+        return home.scheme == "http" and realm.host == home.host
+    return same_site(home.host, realm.host)
+
+
+def _refusal(where: str, answer: Answer, account: Account, credentials: Credentials | None) -> PolyarchError:
+    said = words(answer.body, answer.headers.get("content-type", ""))
+    because = f": {said}" if said else ""
+    if answer.status in (400, 401, 403):
+        whom = "a request without credentials"
+        if credentials is not None:
+            whom = f"the credentials of {printable(credentials.username, 80) or 'an identity token'}"
+        return UnauthorizedError(f"{where} refuses {whom}{because}", f"polyarch login {account.registry}")
+    return UnreachableError(f"{where} answered {answer.status}{because}")

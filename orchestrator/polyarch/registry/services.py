@@ -1,0 +1,42 @@
+"""What the factories of registries are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from polyarch.auth.credentials import Credentials
+from polyarch.auth.files import find_credentials, read_auth_files
+from polyarch.contract.registry import Endpoint, RegistryServices
+from polyarch.events import Emit
+from polyarch.reference import Reference
+from polyarch.registry.authenticator import Account
+from polyarch.registry.certificates import DIRECTORIES
+from polyarch.registry.client import DistributionRegistry
+from polyarch.registry.http_client import HttpClient
+from polyarch.settings import Settings
+
+
+@contextmanager
+def registry_services(
+    settings: Settings, emit: Emit, certificate_directories: Sequence[Path] = DIRECTORIES
+) -> Iterator[RegistryServices]:
+    """One client for all registries, and what makes a distribution-spec registry of it; closed in the end.
+
+    Raises UsageError: an auth file is broken.
+    """
+    files = read_auth_files(settings)
+
+    def find(account: Account) -> Credentials | None:
+        return find_credentials(files, account.key, account.repository)
+
+    client = HttpClient(settings, emit, find, certificate_directories)
+
+    def distribution(locate: Callable[[Reference], Endpoint]) -> DistributionRegistry:
+        return DistributionRegistry(client, locate)
+
+    try:
+        yield RegistryServices(client, distribution)
+    finally:
+        client.close()

@@ -1,0 +1,301 @@
+"""HTTP over httpx: one request, one answer. The only importer of httpx and of httpcore, which carries it.
+
+httpx is given a transport of its own, for three reasons that were measured or met:
+
+- It reads 64 KiB at a time and builds its TLS context at once. Blobs come 1.4 × as fast with larger reads, and plain
+  HTTP needs no context (17 ms).
+- An HTTP/2 connection of httpcore must not be used by two threads at once (encode/httpx 3072, 3566), and loses its flow
+  control where a body is left unread (encode/httpcore 943). So each request has a connection for itself, HTTP/2 serves
+  documents only (bulk costs twice the processor time there), and is given up if a body was not read to its end.
+- A connection to where a server has sent us is looked at before anything is said on it; see `guarded`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpcore
+import httpx
+
+from polyarch import __version__
+from polyarch.errors import UsageError
+from polyarch.registry.certificates import Certificates, TlsContexts
+from polyarch.registry.faults import ConnectionFault, forbidden, os_fault, timeout_fault
+from polyarch.registry.origin import Origin, is_private_to_machine
+from polyarch.registry.proxies import proxies_of_environment, proxy_for
+from polyarch.registry.reply import Reply
+
+READ_SIZE = 256 << 10
+"""Bytes asked of a socket at once: 1 MiB is no faster, and costs 20 MB more memory with four connections."""
+
+MAX_IDLE = 8
+"""Connections to one origin that are kept for the next request."""
+
+_OPTIONS = "polyarch"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What kind of connection a request needs. Requests of equal lines may take each other's connections.
+
+    `guarded` refuses link-local and metadata addresses; `bulk` is for large bodies.
+    """
+
+    origin: Origin
+    certificates: Certificates | None = None
+    verify: bool = True
+    guarded: bool = False
+    bulk: bool = False
+
+
+class Transport:
+    """Sends single requests; no redirect is followed, nothing is tried again. For any number of threads."""
+
+    def __init__(self, *, connect_timeout: float, read_timeout: float) -> None:
+        """The times are in seconds: for a connection with its TLS handshake, and without a byte."""
+        self._lines = _Lines()
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._client = httpx.Client(
+            transport=self._lines,
+            trust_env=False,
+            headers={"User-Agent": f"polyarch/{__version__}", "Accept-Encoding": "identity"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    def send(
+        self,
+        method: str,
+        line: Line,
+        path: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        connect_timeout: float | None = None,
+    ) -> Reply:
+        """One request; the caller discards the reply. Raises ConnectionFault, UsageError (certificates, proxy)."""
+        host = line.origin.authority
+        timeout = httpx.Timeout(self._read_timeout, connect=connect_timeout or self._connect_timeout, pool=None)
+        try:
+            request = self._client.build_request(
+                method,
+                f"{line.origin}{path}",
+                headers=dict(headers),
+                content=content,
+                timeout=timeout,
+                extensions={_OPTIONS: line},
+            )
+            response = self._client.send(request, stream=True)
+        except (httpx.InvalidURL, httpx.HTTPError, UnicodeError) as error:
+            raise ConnectionFault(host, f"no request can be made of this: {error}", "request") from error
+        return Reply(
+            host, response.status_code, response.headers, response.http_version, response.iter_raw, response.close
+        )
+
+    def close(self) -> None:
+        """Close all connections; who waits on one gets a ConnectionFault."""
+        self._lines.close()
+
+
+class _Lines(httpx.BaseTransport):
+    """Connections, each leased to one request at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[Line, list[httpcore.ConnectionPool]] = {}
+        self._contexts = TlsContexts()
+        self._proxies = proxies_of_environment()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._closed = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        line: Line = request.extensions[_OPTIONS]
+        host = line.origin.authority
+        pool = self._take(line)
+        try:
+            with _faults(host):
+                if not isinstance(request.stream, httpx.SyncByteStream):
+                    raise TypeError("a body that cannot be sent")
+                answer = pool.handle_request(
+                    httpcore.Request(
+                        request.method,
+                        httpcore.URL(
+                            scheme=request.url.raw_scheme,
+                            host=request.url.raw_host,
+                            port=request.url.port,
+                            target=request.url.raw_path,
+                        ),
+                        headers=request.headers.raw,
+                        content=request.stream,
+                        extensions=request.extensions,
+                    )
+                )
+        except BaseException:
+            pool.close()
+            raise
+        body = _Body(answer, host, lambda reusable: self._give(line, pool, reusable))
+        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
+
+    def _take(self, line: Line) -> httpcore.ConnectionPool:
+        with self._lock:
+            if self._closed:
+                raise ConnectionFault(line.origin.authority, "the connection was closed here", "closed")
+            idle = self._idle.get(line)
+            if idle:
+                return idle.pop()
+        return self._new(line)
+
+    def _give(self, line: Line, pool: httpcore.ConnectionPool, reusable: bool) -> None:
+        with self._lock:
+            idle = self._idle.setdefault(line, [])
+            if reusable and not self._closed and len(idle) < MAX_IDLE:
+                idle.append(pool)
+                return
+        pool.close()
+
+    def _new(self, line: Line) -> httpcore.ConnectionPool:
+        proxy = proxy_for(line.origin, self._proxies)
+        http2 = line.origin.scheme == "https" and not line.bulk and _has_http2()
+        options: dict[str, Any] = {
+            "max_connections": 1,
+            "keepalive_expiry": 30.0,
+            "http2": http2,
+            # Behind a proxy it is the proxy that looks names up, and the proxy's own address may be any.
+            "network_backend": _Backend(line.guarded and proxy is None, self._sockets),
+        }
+        if line.origin.scheme == "https":
+            options["ssl_context"] = self._contexts.get(line.certificates, verify=line.verify, http2=http2)
+        if proxy is None:
+            return httpcore.ConnectionPool(**options)
+        try:
+            url = httpx.Proxy(proxy)
+            target = httpcore.URL(
+                scheme=url.url.raw_scheme, host=url.url.raw_host, port=url.url.port, target=url.url.raw_path
+            )
+            if url.url.scheme.startswith("socks"):
+                return httpcore.SOCKSProxy(target, proxy_auth=url.raw_auth, **options)
+            if url.url.scheme == "https":
+                options["proxy_ssl_context"] = self._contexts.get(None, verify=True, http2=False)
+            return httpcore.HTTPProxy(target, proxy_auth=url.raw_auth, **options)
+        except (ValueError, httpx.InvalidURL) as error:  # the URL may hold a password: it is not shown
+            raise UsageError(
+                f"the proxy for {line.origin.scheme} in the environment is no proxy's URL",
+                "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
+            ) from error
+        except RuntimeError as error:
+            raise UsageError("a SOCKS proxy needs a further library", "pip install 'httpx[socks]'") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            pools = [pool for idle in self._idle.values() for pool in idle]
+            self._idle.clear()
+            sockets = list(self._sockets)
+        for waiting in sockets:
+            with contextlib.suppress(OSError):
+                waiting.shutdown(socket.SHUT_RDWR)
+        for pool in pools:
+            pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """A body on its connection; when it is closed the connection is given back."""
+
+    def __init__(self, answer: httpcore.Response, host: str, give_back: Callable[[bool], None]) -> None:
+        self._answer = answer
+        self._host = host
+        self._give_back = give_back
+        self._reusable = answer.extensions.get("http_version") != b"HTTP/2"
+        self._open = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _faults(self._host):
+            yield from self._answer.iter_stream()
+        self._reusable = True
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._answer.close()
+            self._give_back(self._reusable)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects as httpcore does, looks at where it arrived, and reads more at once."""
+
+    def __init__(self, guarded: bool, sockets: weakref.WeakSet[socket.socket]) -> None:
+        self._guarded = guarded
+        self._sockets = sockets
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        peer = stream.get_extra_info("server_addr")
+        if self._guarded and is_private_to_machine(str(peer[0])):
+            stream.close()
+            raise forbidden(host)
+        return _Stream(stream, self._sockets)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, sockets: weakref.WeakSet[socket.socket]) -> None:
+        self._inner = inner
+        self._sockets = sockets
+        sockets.add(inner.get_extra_info("socket"))
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max(max_bytes, READ_SIZE), timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+@contextlib.contextmanager
+def _faults(host: str) -> Iterator[None]:
+    """httpcore's exceptions as ConnectionFault."""
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise timeout_fault(host, connecting=isinstance(error, httpcore.ConnectTimeout)) from error
+    except httpcore.ProxyError as error:
+        raise ConnectionFault(host, f"the proxy refused it: {error}", "proxy", "look at HTTPS_PROXY") from error
+    except httpcore.LocalProtocolError as error:
+        raise ConnectionFault(host, f"the exchange broke the protocol: {error}", "request") from error
+    except httpcore.RemoteProtocolError as error:
+        raise ConnectionFault(host, f"it broke off or does not speak HTTP here: {error}", "broken") from error
+    except httpcore.NetworkError as error:
+        # The pool cuts the chain of causes; the first argument is what the system said.
+        cause = next((each for each in (*error.args, error.__cause__) if isinstance(each, OSError)), OSError(str(error)))
+        raise os_fault(host, cause, connecting=isinstance(error, httpcore.ConnectError)) from error
+    except (OSError, ValueError) as error:
+        raise ConnectionFault(host, f"no HTTP came back: {error}", "broken") from error
+
+
+def _has_http2() -> bool:
+    return importlib.util.find_spec("h2") is not None

@@ -1,0 +1,1 @@
+"""Docker Hub, whose registry is on another host than its name says."""
