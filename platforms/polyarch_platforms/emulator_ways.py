@@ -1,0 +1,156 @@
+"""The host's ways to keep a binfmt_misc entry: systemd-binfmt's files, Debian's update-binfmts, or the kernel alone.
+
+systemd-binfmt(8), binfmt.d(5): a file in /etc/binfmt.d is registered at each boot, and one there masks its namesake in
+/usr/lib/binfmt.d. The service is not restarted for it, because that would take every other entry away first. [systemd
+issue 30892] update-binfmts(8): its own table in /var/lib/binfmts, registered at each boot.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from polyarch_platforms import binfmt
+from polyarch_platforms.binfmt import Registration
+from polyarch_platforms.emulator_record import Record, Way, boot_id
+from polyarch_platforms.errors import BinfmtError, QemuError, quoted
+
+_SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
+_SYSTEMD_FILES = Path("/etc/binfmt.d")
+_UPDATE_BINFMTS = "update-binfmts"
+_PACKAGE = "polyarch"  # whose entries these are, for update-binfmts
+_SECONDS = 60
+_MAX_FILE = 64 * 1024
+
+
+def way_for(name: str) -> Way:
+    """How this host keeps an entry of that name. One that update-binfmts has from another package stays as it is."""
+    if _SYSTEMD_RUNS.is_dir() and _SYSTEMD_FILES.is_dir():
+        return "systemd"
+    if shutil.which(_UPDATE_BINFMTS) and _update_binfmts(["--display", name])[0] != 0:
+        return "update-binfmts"
+    return "kernel"
+
+
+def record(entry: Registration, way: Way, replaced: Registration | None) -> Record:
+    """What will be made of the entry, and what it takes the place of. Raises QemuError or BinfmtError."""
+    file = _SYSTEMD_FILES / f"{entry.name}.conf" if way == "systemd" else None
+    return Record(
+        line=os.fsdecode(binfmt.line(entry)),
+        way=way,
+        boot=boot_id(),
+        file=str(file) if file else None,
+        file_before=_content(file) if file else None,
+        replaced=os.fsdecode(binfmt.line(replaced)) if replaced else None,
+        replaced_enabled=replaced.enabled if replaced else True,
+    )
+
+
+def _content(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return os.fsdecode(stream.read(_MAX_FILE))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise QemuError(f"cannot read {file}: {error.strerror}") from error
+
+
+def put(wanted: Record, root: Path) -> None:
+    """Makes the entry; one of that name goes first, and comes back if the kernel refuses the new one."""
+    entry = wanted.entry
+    before = named(entry.name, root)
+    if before is not None:
+        binfmt.unregister(entry.name, root)
+    try:
+        if wanted.way == "update-binfmts":
+            _install(entry)
+        else:
+            binfmt.register(os.fsencode(wanted.line), root)
+        if wanted.file is not None:
+            _write(Path(wanted.file), wanted.file_content)
+    except (BinfmtError, QemuError):
+        take(replace(wanted, replaced=None), root)
+        if before is not None:
+            _restore(before, root)
+        raise
+
+
+def take(made: Record, root: Path) -> Literal["removed", "restored", "gone"]:
+    """Takes away what `put` made, and puts back what it replaced: `removed`, `restored`, or `gone` if it was not there.
+
+    An entry or file that is not as it was made is somebody else's by now and stays. After another boot, what was
+    replaced is the host's to register, as it does with all others.
+    """
+    entry = made.entry
+    current = named(entry.name, root)
+    ours = current is not None and current.same_as(entry)
+    if made.file is not None and _content(Path(made.file)) == made.file_content:
+        _write(Path(made.file), made.file_before)
+    if made.way == "update-binfmts" and shutil.which(_UPDATE_BINFMTS):
+        _update_binfmts(["--package", _PACKAGE, "--remove", entry.name, entry.interpreter])
+    if ours and named(entry.name, root) is not None:
+        binfmt.unregister(entry.name, root)
+    if made.replaced is not None and (ours or (current is None and made.boot == boot_id())):
+        _restore(replace(binfmt.parse_line(os.fsencode(made.replaced)), enabled=made.replaced_enabled), root)
+        return "restored"
+    return "removed" if ours else "gone"
+
+
+def _write(file: Path, content: str | None) -> None:
+    """Gives the file that content in one step; None takes it away."""
+    try:
+        if content is None:
+            file.unlink()
+            return
+        new = file.with_suffix(".new")
+        new.write_bytes(os.fsencode(content))
+        new.replace(file)
+    except OSError as error:
+        raise QemuError(f"cannot write {file}: {error.strerror}") from error
+
+
+def named(name: str, root: Path) -> Registration | None:
+    """The kernel's entry of that name."""
+    return next((one for one in binfmt.registrations(root) if one.name == name), None)
+
+
+def _restore(entry: Registration, root: Path) -> None:
+    try:
+        binfmt.register(binfmt.line(entry), root)
+    except BinfmtError as error:
+        raise BinfmtError(f"cannot put the former entry back: {error}", error.hint, errno=error.errno) from error
+    if not entry.enabled:
+        binfmt.enable(entry.name, False, root)
+
+
+def _install(entry: Registration) -> None:
+    options = ["--package", _PACKAGE, "--install", entry.name, entry.interpreter]
+    options += ["--offset", str(entry.offset), "--magic", _escaped(entry.magic), "--mask", _escaped(entry.mask)]
+    for flag, option in (("C", "--credentials"), ("P", "--preserve"), ("F", "--fix-binary")):
+        options += [option, "yes" if flag in entry.flags else "no"]
+    code, said = _update_binfmts(options)
+    if code != 0:
+        raise QemuError(f"{_UPDATE_BINFMTS} does not install {entry.name}: {said}")
+
+
+def _escaped(data: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _update_binfmts(options: list[str]) -> tuple[int, str]:
+    """Its exit code and the last line it said."""
+    from plumbum import CommandNotFound, ProcessTimedOut, local
+
+    try:
+        command = local[_UPDATE_BINFMTS][options].with_env(LC_ALL="C")
+        code, output, complaints = command.run(retcode=None, timeout=_SECONDS)
+    except CommandNotFound as error:
+        raise QemuError(f"{_UPDATE_BINFMTS}, which made the entry, is not here any more") from error
+    except ProcessTimedOut as error:
+        raise QemuError(f"{_UPDATE_BINFMTS} did not end within {_SECONDS} seconds") from error
+    lines = [line.strip() for line in f"{output}\n{complaints}".split("\n") if line.strip()]
+    return code, quoted(lines[-1] if lines else "it said nothing", 200)

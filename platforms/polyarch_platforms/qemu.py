@@ -1,0 +1,171 @@
+"""Where QEMU's user-mode emulators are, what they can do, and whether they run a program of their architecture."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyarch_platforms.architecture import Architecture
+from polyarch_platforms.elf import read_elf
+from polyarch_platforms.errors import ElfError
+from polyarch_platforms.tiny import expected_output, tiny_program
+
+Version = tuple[int, ...]
+
+# The wrappers' folders of Debian (qemu-user-static, qemu-user-binfmt) stand behind the usual places for programs.
+_FOLDERS = ("/usr/local/bin", "/usr/bin", "/usr/libexec/qemu-binfmt")
+_SECONDS = 20
+_VERSION = re.compile(rb"\bversion (\d+)\.(\d+)(?:\.(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class QemuBinary:
+    """An emulator on this machine.
+
+    path            what is registered or started
+    static          it needs nothing of the file system: flag F then serves containers, too
+    version         as numbers (7, 2, 22); None where `--version` does not tell
+    preserve_argv0  register it with flag P: it knows the further argument (a wrapper `*-binfmt-P` always expects it)
+    """
+
+    path: Path
+    static: bool
+    version: Version | None
+    preserve_argv0: bool
+
+    @property
+    def flags(self) -> str:
+        """The flags for binfmt_misc that serve containers best: F where it is static, P where it is known."""
+        return ("F" if self.static else "") + ("P" if self.preserve_argv0 else "")
+
+
+def find(architecture: Architecture, directories: Iterable[Path] | None = None) -> QemuBinary | None:
+    """The best emulator for the architecture: a static one before others, then by folder; None if there is none.
+
+    `directories` are looked through in this order; None: those of PATH, then the usual ones.
+    """
+    if directories is None:
+        listed = os.environ.get("PATH", "").split(os.pathsep)
+        # Resolved, because /bin and /usr/bin are often one.
+        directories = dict.fromkeys(Path(one).resolve() for one in (*listed, *_FOLDERS) if one.startswith("/"))
+    found = [
+        folder / name
+        for folder in directories
+        for name in (f"qemu-{architecture.qemu}-static", f"qemu-{architecture.qemu}", f"{architecture.qemu}-binfmt-P")
+        if os.access(folder / name, os.X_OK) and (folder / name).is_file()
+    ]
+    # Sorting is stable: where two are as good, the order of the folders decides.
+    best = sorted((one for one in map(inspect, found) if one is not None), key=_demerits)
+    return best[0] if best else None
+
+
+def _demerits(binary: QemuBinary) -> tuple[bool, bool, bool]:
+    return not binary.static, not binary.preserve_argv0, _is_wrapper(binary.path)
+
+
+def inspect(path: Path) -> QemuBinary | None:
+    """What the emulator at that path is; None where it is no program of ELF form that can be read."""
+    try:
+        with path.open("rb") as file:
+            static = read_elf(file).static
+    except (OSError, ElfError):
+        return None
+    # Started under its own name, a wrapper takes `--version` for the program to run.
+    version = _version(path.resolve() if _is_wrapper(path) else path)
+    return QemuBinary(path, static, version, knows_preserve_argv0(path, version, kernel_version()))
+
+
+def _is_wrapper(path: Path) -> bool:
+    return path.name.endswith("-binfmt-P")
+
+
+def _version(path: Path) -> Version | None:
+    try:
+        done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = _VERSION.search(done.stdout[:4096])
+    return tuple(int(part) for part in match.groups(b"0")) if match else None
+
+
+def kernel_version(release: str | None = None) -> Version:
+    """The first two numbers of a kernel's release (`6.1.0-37-arm64` -> 6, 1); None: of the running one."""
+    match = re.match(r"(\d+)\.(\d+)", release if release is not None else os.uname().release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def knows_preserve_argv0(path: Path, version: Version | None, kernel: Version) -> bool:
+    """Whether flag P is right for this emulator: else every program's arguments are shifted by one.
+
+    A name that ends in `-binfmt-P` is Debian's (patch linux-user-binfmt-P: the name says that P is set). Others learn
+    it from the kernel's AT_FLAGS: since QEMU 6.0 (linux-user/main.c) and Linux 5.12 (fs/binfmt_elf.c).
+    """
+    return _is_wrapper(path) or (version is not None and version >= (6,) and kernel >= (5, 12))
+
+
+# Intermittent crashes of emulated programs, by their users' reports: tonistiigi/binfmt, issues 215 and 240. The fix for
+# 9.2 came with 9.2.2 (QEMU issue 1913).
+_KNOWN_BAD = (((5, 2), (5, 3)), ((9, 2, 0), (9, 2, 2)))
+
+
+def known_bad(version: Version | None) -> str | None:
+    """One sentence on a version whose emulation is known to crash, or None."""
+    for first, fixed in _KNOWN_BAD:
+        if version is not None and first <= version < fixed:
+            number = ".".join(map(str, version))
+            return f"QEMU {number} is known to crash in some programs; another version is advised"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """Whether the tiny program of an architecture ran: `output` is what it wrote, `reason` why it did not."""
+
+    ok: bool
+    output: str
+    reason: str | None
+
+
+def works(architecture: Architecture, binary: QemuBinary | None = None, *, in_empty_root: bool = False) -> Works:
+    """Runs the architecture's tiny program: by the kernel, with whatever it has registered, or by `binary`.
+
+    `in_empty_root` runs it in a chroot that holds nothing else, as a container without an emulator inside does; that
+    takes root. The answer to believe: what an entry's flags promise, this shows.
+    """
+    with tempfile.TemporaryDirectory(prefix="polyarch-") as name:
+        program = Path(name, "program")
+        program.write_bytes(tiny_program(architecture))
+        program.chmod(0o755)
+        argv = [str(program)]
+        if binary is not None:
+            # A wrapper gets what the kernel gives with flag P: the program's path, then its argv[0].
+            argv = [str(binary.path), *argv, *(argv if _is_wrapper(binary.path) else ())]
+        elif in_empty_root:
+            argv = ["chroot", name, "/program"]
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
+        except OSError as error:
+            return Works(False, "", f"the kernel does not start it: {error.strerror}")
+        except subprocess.TimeoutExpired:
+            return Works(False, "", f"it did not end within {_SECONDS} seconds")
+    output = done.stdout[:4096].decode(errors="replace").strip()
+    if done.returncode == 0 and done.stdout == expected_output(architecture):
+        return Works(True, output, None)
+    return Works(False, output, _reason(done))
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    said = done.stderr[:4096].decode(errors="replace").strip().splitlines()
+    if done.returncode < 0:
+        ended = f"it was killed by signal {-done.returncode} ({signal.strsignal(-done.returncode)})"
+    elif done.returncode:
+        ended = f"it ended with {done.returncode}"
+    else:
+        ended = "it wrote something else"
+    return f"{ended}: {said[-1]}" if said else ended
