@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from polyarch.contract.others import Verifier
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
-from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.errors import NotFoundError
 from polyarch.events import Emit, PullFinished, VariantChosen, Warned
 from polyarch.oci.config import ImageConfig, check_layer_count
 from polyarch.oci.document import Document, Manifest
@@ -19,15 +18,9 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import BlobResult, fetch
-from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf
+from polyarch.verbs.proof import Mislabelled, entrypoint_of, prove
 from polyarch.verbs.results import LayerResult, PullResult
-from polyarch_platforms.compatibility import rank
-from polyarch_platforms.elf import contradiction, platform_of
 from polyarch_platforms.platform import Platform
-
-
-class Mislabelled(IntegrityError):
-    """The image holds programs of another platform than it promises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +80,7 @@ def pull_variant(
             source=candidate.source,
             candidates=candidates,
             manifest=manifest.digest,
+            config=manifest.config.digest,
         )
     )
     known = [image for image in storage.find(reference) if image.manifest.digest == manifest.digest]
@@ -155,61 +149,21 @@ def _layers(manifest: Manifest, blobs: dict[str, BlobResult]) -> tuple[LayerResu
 def _proven_platform(
     context: PullContext, source: Reference, verdict: Verdict, manifest: Manifest, config: ImageConfig
 ) -> Platform:
-    """The platform that the image's program proves, held against what the entry and the config promise.
-
-    Raises Mislabelled, unless that is allowed: then the platform is the one that the program is for.
-    """
+    """The platform of a fetched variant. Raises Mislabelled, unless that is allowed."""
     promised = verdict.candidate.platform or config.platform
     name = f"{source.familiar} ({promised}, {manifest.digest[:19]}…)"
     check_layer_count(config, len(manifest.layers), name)
     if not isinstance(context.storage, ReadsBlobs):
         context.emit(Warned(f"{name}: {context.storage_name} cannot be read, so its programs were not looked at"))
         return promised
+
+    def accept(fault: str) -> None:
+        context.emit(Warned(fault))
+
     found = entrypoint_of(context.storage, manifest, config)
-    if found is None:
-        if config.platform.architecture != promised.architecture:
-            raise Mislabelled(
-                f"{name}: the index says {promised}, the image's config says {config.platform}",
-                "take another variant, or tell the publisher",
-                path=None,
-            )
-        return promised
-    fault = contradiction(found.elf, promised, context.page_size)
-    actual = platform_of(found.elf)
-    if fault is None and verdict.unproven:
-        fault = _refuted(actual, context.target)
-    if fault is not None:
-        if context.allow_mislabelled:
-            context.emit(Warned(f"{name}: {found.path}: {fault}; taken as {actual}"))
-            return actual
-        raise Mislabelled(
-            f"{name} is mislabelled: {found.path}: {fault}",
-            "--allow-mislabelled takes it as what it is",
-            path=found.path,
-            promised=str(promised),
-            actual=str(actual),
-        )
-    if not promised.variant and actual.architecture == promised.architecture and promised.architecture == "arm":
-        return replace(promised, variant=actual.variant)
-    return promised
-
-
-def _refuted(actual: Platform, target: Target | None) -> str | None:
-    """Why an unlabelled entry, whose program is for `actual`, is not proven to run on the target."""
-    if target is None:
-        return None
-    place = rank(target.native, actual)
-    if place is not None and place.proven:
-        return None
-    if not actual.variant:
-        return f"its program does not say which {actual.architecture} it needs, so that nothing proves it"
-    return f"its program is for {actual}, which {target.name} does not run"
-
-
-def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig) -> EntrypointElf | None:
-    """The program that a stored image starts, None where it starts none or the layers do not hold it."""
-    layers = [partial(storage.open_blob, layer.digest) for layer in manifest.layers]
-    return entrypoint_elf(layers, config)
+    return prove(
+        name, verdict, config, found, context.target, context.page_size, accept if context.allow_mislabelled else None
+    )
 
 
 def pull_all(context: PullContext, reference: Reference, *, known: bool) -> tuple[PullResult, ...]:

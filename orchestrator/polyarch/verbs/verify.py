@@ -7,7 +7,7 @@ from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.unpack.compression import decompressed
-from polyarch.verbs.pull import entrypoint_of
+from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.results import VerifiedImage
 from polyarch_platforms.elf import contradiction
 
