@@ -20,20 +20,20 @@ The names and codes are the ones of the command line: scripts rely on them.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 
 from polyarch_platforms.errors import DeviceError, FactsError, PlatformError, PlatformsError
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
 
 def printable(text: str, limit: int = 500) -> str:
-    """`text` on one line: control and direction characters and lone surrogates escaped, cut to `limit` characters.
+    """`text` on one line, cut to `limit` characters, everything escaped that is not seen: control and direction
+    characters, lone surrogates, spaces of other kinds.
 
     Whatever comes from a registry, an image or a plugin goes through here before a person sees it.
     """
-    shown = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
