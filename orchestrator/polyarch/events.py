@@ -40,7 +40,10 @@ class PullStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class VariantChosen(Event):
-    """Selection made its choice among `candidates` variants."""
+    """Selection made its choice among `candidates` variants.
+
+    `manifest` and `config` are digests; the config comes as a blob, too, but is no layer.
+    """
 
     reference: str
     platform: str
@@ -48,6 +51,7 @@ class VariantChosen(Event):
     source: Literal["index", "tag", "manifest"]
     candidates: int
     manifest: str
+    config: str
 
 
 @dataclass(frozen=True, slots=True)
