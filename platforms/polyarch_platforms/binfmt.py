@@ -17,7 +17,6 @@ A private binfmt_misc of a user namespace (Linux >= 6.7) hides the host's: what 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
@@ -143,7 +142,7 @@ def parse_entry(name: str, text: str) -> Registration | None:
 
 def mounted(root: Path = TABLE) -> bool:
     """Whether binfmt_misc is mounted there (where systemd mounts it on demand, asking mounts it)."""
-    return (root / "register").exists()
+    return os.access(root / "register", os.F_OK)
 
 
 def table_enabled(root: Path = TABLE) -> bool:
@@ -247,6 +246,8 @@ def _write(path: Path, data: bytes, failed: str, failures: dict[int, str]) -> No
 
 def mount(root: Path = TABLE) -> None:
     """Mounts binfmt_misc there: in a user namespace a private one, else the host's. Raises BinfmtError."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mount.argtypes = (*(ctypes.c_char_p,) * 3, ctypes.c_ulong, ctypes.c_void_p)
     if libc.mount(b"binfmt_misc", os.fsencode(root), b"binfmt_misc", _MOUNT_FLAGS, None) != 0:
@@ -261,6 +262,8 @@ def mount(root: Path = TABLE) -> None:
 
 def unmount(root: Path = TABLE) -> None:
     """Unmounts it; the entries of a host's table that is mounted nowhere else are gone then. Raises BinfmtError."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.umount2(os.fsencode(root), 0) != 0:
         number = ctypes.get_errno()

@@ -142,14 +142,14 @@ def _escaped(data: bytes) -> str:
 
 
 def _update_binfmts(options: list[str]) -> tuple[int, str]:
-    """Its exit code and the last line it said."""
-    from plumbum import CommandNotFound, ProcessTimedOut, local
+    """Its exit code and the last line it said. Raises QemuError where it is not here or does not end."""
+    program = shutil.which(_UPDATE_BINFMTS)
+    if program is None:
+        raise QemuError(f"{_UPDATE_BINFMTS} is not here any more")
+    from plumbum import ProcessTimedOut, local
 
     try:
-        command = local[_UPDATE_BINFMTS][options].with_env(LC_ALL="C")
-        code, output, complaints = command.run(retcode=None, timeout=_SECONDS)
-    except CommandNotFound as error:
-        raise QemuError(f"{_UPDATE_BINFMTS}, which made the entry, is not here any more") from error
+        code, output, complaints = local[program][options].with_env(LC_ALL="C").run(retcode=None, timeout=_SECONDS)
     except ProcessTimedOut as error:
         raise QemuError(f"{_UPDATE_BINFMTS} did not end within {_SECONDS} seconds") from error
     lines = [line.strip() for line in f"{output}\n{complaints}".split("\n") if line.strip()]

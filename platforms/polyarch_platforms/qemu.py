@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.elf import read_elf
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.tiny import expected_output, tiny_program
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 Version = tuple[int, ...]
 
@@ -86,6 +88,8 @@ def _is_wrapper(path: Path) -> bool:
 
 
 def _version(path: Path) -> Version | None:
+    import subprocess
+
     try:
         done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
@@ -138,6 +142,9 @@ def works(architecture: Architecture, binary: QemuBinary | None = None, *, in_em
     `in_empty_root` runs it in a chroot that holds nothing else, as a container without an emulator inside does; that
     takes root. The answer to believe: what an entry's flags promise, this shows.
     """
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="polyarch-") as name:
         program = Path(name, "program")
         program.write_bytes(tiny_program(architecture))
@@ -160,7 +167,7 @@ def works(architecture: Architecture, binary: QemuBinary | None = None, *, in_em
     return Works(False, output, _reason(done))
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+def _reason(done: CompletedProcess[bytes]) -> str:
     said = done.stderr[:4096].decode(errors="replace").strip().splitlines()
     if done.returncode < 0:
         ended = f"it was killed by signal {-done.returncode} ({signal.strsignal(-done.returncode)})"

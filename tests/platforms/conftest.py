@@ -1,0 +1,56 @@
+"""Fixtures of the platforms' tests: QEMU's real script, Debian's update-binfmts, and a binfmt_misc of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyarch_platforms import binfmt
+from polyarch_platforms.errors import BinfmtError
+from support.debian_files import NotToBeHad, from_package, from_source_package
+from support.isolation import CannotIsolate, isolated
+
+
+@pytest.fixture(scope="session")
+def qemu_binfmt_conf(test_cache: Path) -> Path:
+    """QEMU's own scripts/qemu-binfmt-conf.sh, out of Debian's source package (fetched once, 23 MB)."""
+    try:
+        return from_source_package("qemu", "scripts/qemu-binfmt-conf.sh", test_cache)
+    except NotToBeHad as error:
+        pytest.skip(f"QEMU's qemu-binfmt-conf.sh cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def update_binfmts(test_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Debian's update-binfmts, out of the package binfmt-support, which stays uninstalled."""
+    try:
+        program = from_package("binfmt-support", "usr/sbin/update-binfmts", test_cache)
+        library = from_package("libpipeline1", "usr/lib/*/libpipeline.so.1", test_cache)
+    except NotToBeHad as error:
+        pytest.skip(f"Debian's update-binfmts cannot be fetched: {error}")
+    folder = tmp_path_factory.mktemp("update-binfmts")
+    start = folder / "update-binfmts"
+    start.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{library.parent}" exec "{program}" "$@"\n')
+    start.chmod(0o755)
+    return folder
+
+
+def _mounts() -> None:
+    binfmt.mount()
+
+
+@pytest.fixture(scope="session")
+def in_own_namespace() -> Callable[[Callable[[], Any]], Any]:
+    """Runs a function as root of a new user and mount namespace, where binfmt_misc can be mounted and is not yet."""
+    try:
+        isolated(_mounts)
+    except CannotIsolate as error:
+        pytest.skip(str(error))
+    except AssertionError as error:
+        if BinfmtError.__name__ not in str(error):
+            raise
+        pytest.skip("this kernel gives a user namespace no binfmt_misc of its own (Linux >= 6.7 does)")
+    return isolated
