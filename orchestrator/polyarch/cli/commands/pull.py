@@ -1,0 +1,87 @@
+"""`polyarch pull`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from polyarch.cli.completers import stored_images
+from polyarch.cli.invocation import Invocation
+from polyarch.cli.options import Command, device_option, emulation_option, pass_invocation, platform_option
+from polyarch.cli.output import human_size, short_id
+
+if TYPE_CHECKING:
+    from polyarch.selection.types import EmulationPolicy
+    from polyarch.verbs.results import PullResult
+
+
+@click.command(
+    "pull",
+    cls=Command,
+    help="Bring the right variant of each image: the one that this machine, or the device named, can run.\n"
+    "With -q it prints the manifest digest of each variant.",
+    examples=(
+        "polyarch pull alpine ghcr.io/owner/app:1.0",
+        "polyarch pull --device pi-zero --dry-run busybox",
+    ),
+    exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130),
+)
+@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
+@click.option("--into", metavar="STORAGE", default="oci", help="where to: a storage or STORAGE:LOCATION")
+@platform_option("platforms asked for by name")
+@click.option("--all-platforms", is_flag=True, help="every variant that there is")
+@device_option
+@emulation_option
+@click.option("--max-connections", metavar="N", type=click.IntRange(1, 64), help="blobs fetched at once")
+@click.option("--dry-run", is_flag=True, help="only tell what would be fetched")
+@click.option("--allow-mislabelled", is_flag=True, help="take an image as what its programs are")
+@pass_invocation
+def command(
+    invocation: Invocation,
+    references: Sequence[str],
+    into: str,
+    platform: str | None,
+    all_platforms: bool,
+    device: str | None,
+    emulation: EmulationPolicy | None,
+    max_connections: int | None,
+    dry_run: bool,
+    allow_mislabelled: bool,
+) -> int:
+    """Pull every reference, going on after failures."""
+    with invocation.session() as session:
+
+        def pull(reference: str) -> None:
+            results = session.pull(
+                reference,
+                platform=platform,
+                device=device,
+                all_platforms=all_platforms,
+                emulation=emulation,
+                into=into,
+                max_connections=max_connections,
+                dry_run=dry_run,
+                allow_mislabelled=allow_mislabelled,
+            )
+            invocation.show(
+                json=(result.to_json() for result in results),
+                quiet=(result.candidate.manifest.digest for result in results),
+                lines=_lines(results),
+            )
+
+        return invocation.each(references, pull)
+
+
+def _lines(results: Sequence[PullResult]) -> Iterator[str]:
+    """What remains to be said: the other lines came while it happened."""
+    for result in results:
+        if result.status == "planned":
+            for layer in result.layers:
+                known = layer.status == "exists"
+                yield f"{short_id(layer.digest)}: {'Already exists' if known else f'{human_size(layer.size)} to pull'}"
+            yield f"Digest: {result.root.digest}"
+            missing = (result.candidate.size or 0) - result.reused_bytes
+            yield f"Status: Would download {human_size(missing)} for {result.reference.familiar} ({result.platform})"
+    yield str(results[0].reference)

@@ -1,0 +1,56 @@
+"""`polyarch verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from polyarch.cli.completers import stored_images
+from polyarch.cli.invocation import Invocation
+from polyarch.cli.options import Command, pass_invocation
+from polyarch.cli.output import human_size
+from polyarch.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from polyarch.verbs.results import VerifiedImage
+
+
+@click.command(
+    "verify",
+    cls=Command,
+    help="Read stored images again: digests and sizes, diff IDs, and the platform against what the programs are.",
+    examples=("polyarch verify alpine", "polyarch image ls -q | xargs polyarch verify"),
+    exits=(0, 2, 3, 7, 9, 10),
+)
+@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
+@pass_invocation
+def command(invocation: Invocation, references: Sequence[str]) -> int:
+    """Verify every reference, going on after failures."""
+    with invocation.session() as session:
+
+        def verify(reference: str) -> None:
+            results = session.verify(reference)
+            invocation.show(
+                json=(result.to_json() for result in results),
+                quiet=(result.manifest for result in results if not result.problems),
+                lines=_lines(results),
+            )
+            if broken := [result for result in results if result.problems]:
+                raise IntegrityError(
+                    f"{reference}: {broken[0].platform}: {broken[0].problems[0]}",
+                    f"polyarch image rm {reference}, then pull it again",
+                    problems=[problem for result in broken for problem in result.problems],
+                )
+
+        return invocation.each(references, verify)
+
+
+def _lines(results: Sequence[VerifiedImage]) -> Iterator[str]:
+    for result in results:
+        what = f"{result.reference.familiar} {result.platform}"
+        if result.problems:
+            yield from (f"{what}: {problem}" for problem in result.problems)
+        else:
+            yield f"{what}: sound, {result.blobs} blobs, {human_size(result.bytes)}"

@@ -1,0 +1,63 @@
+"""What the shell may offer behind a command. Whatever goes wrong here, a person who presses Tab sees nothing of it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from polyarch.cli.invocation import Invocation
+
+
+def stored_images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the images at hand."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        invocation = ctx.find_object(Invocation) or Invocation()
+        with invocation.session() as session:
+            names = [image.reference.familiar for image in session.images()]
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The devices known by name, and files."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        from polyarch_platforms.named import names
+
+        found += [name for name in names() if name.startswith(incomplete)]
+        folder, _, start = incomplete.rpartition("/")
+        where = Path(folder or (incomplete[:1] == "/" and "/") or ".")
+        found += [
+            f"{folder}/{path.name}" if "/" in incomplete else path.name
+            for path in where.iterdir()
+            if path.name.startswith(start) and incomplete
+        ]
+    return found
+
+
+def platforms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The platforms that polyarch knows, behind what stands before the last comma."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        from polyarch_platforms import architecture
+        from polyarch_platforms.platform import Platform
+
+        before, comma, start = incomplete.rpartition(",")
+        for known in architecture.load().values():
+            variants = dict.fromkeys((known.default_variant, *known.variants))
+            for variant in variants:
+                name = str(Platform("linux", known.name, variant))
+                if name.startswith(start):
+                    found.append(f"{before}{comma}{name}")
+    return found
+
+
+def architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The architectures that polyarch knows."""
+    with contextlib.suppress(Exception):
+        from polyarch_platforms import architecture
+
+        return [name for name in architecture.load() if name.startswith(incomplete)]
+    return []

@@ -1,0 +1,104 @@
+"""Writing to standard output and error: lines, tables and JSON, with everything from outside made printable."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+from click.exceptions import Exit
+
+from polyarch.errors import StorageError, printable
+
+READER_GONE = 141
+"""The exit code of a program that SIGPIPE ended (128 + 13), as in `polyarch tags x | head -1`."""
+
+_GAP = "   "
+_NARROWEST = 20
+_LONGEST_LINE = 10_000
+
+
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write `text` to `stream` (stdout) at once.
+
+    Raises Exit, which ends the command quietly, if nobody reads on; StorageError if the disk is full.
+    """
+    out = stream or sys.stdout
+    try:
+        out.write(text)
+        out.flush()
+    except BrokenPipeError:
+        _give_up(out)
+        raise Exit(READER_GONE) from None
+    except OSError as error:
+        _give_up(out)
+        raise StorageError(f"the output cannot be written: {error.strerror}") from error
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lead the stream to nowhere: what it still holds would fail once more at the end of the process."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def line(text: str = "", stream: TextIO | None = None) -> None:
+    """One line for people."""
+    write(printable(text, _LONGEST_LINE) + "\n", stream)
+
+
+def json_line(document: Mapping[str, object], stream: TextIO | None = None) -> None:
+    """One line of JSON. What is not ASCII is escaped, so that no terminal and no locale can be upset by it."""
+    write(json.dumps(document, default=str) + "\n", stream)
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str]:
+    """The lines of a table with columns as wide as their content.
+
+    `width` is that of the terminal: the last column is wrapped to fit in. None leaves every row on one line.
+    """
+    grid = [[printable(cell, _LONGEST_LINE) for cell in row] for row in rows]
+    if not grid:
+        return []
+    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]) - 1)]
+    left = sum(widths) + len(_GAP) * len(widths)
+    lines: list[str] = []
+    for *cells, last in grid:
+        start = "".join(f"{cell:{size}}{_GAP}" for cell, size in zip(cells, widths, strict=True))
+        folded = [last]
+        if width is not None and left + len(last) > width:
+            folded = textwrap.wrap(last, max(width - left, _NARROWEST), break_on_hyphens=False) or [""]
+        lines.append((start + folded[0]).rstrip())
+        lines += [" " * left + more for more in folded[1:]]
+    return lines
+
+
+def fields(value: Any) -> dict[str, object]:
+    """The fields of a flat dataclass, for one JSON line."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def human_size(size: int) -> str:
+    """Bytes as docker shows them: three digits, powers of 1000 (`4.27MB`)."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    value, unit = float(size), 0
+    while value >= 999.5 and unit < len(units) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g}{units[unit]}"
+
+
+def short_id(digest: str) -> str:
+    """The first twelve hex digits of a digest."""
+    return digest.partition(":")[2][:12]
