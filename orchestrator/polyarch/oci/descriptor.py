@@ -48,9 +48,10 @@ def parse_descriptor(value: object, where: str) -> Descriptor:
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 1 << 63:
         raise IntegrityError(f"{where}: size {str(size)[:40]!r} is not a number of bytes")
     platform = None
-    if document.get("platform") is not None:
+    stated = mapping_of(document.get("platform") or {}, f"{where}: platform")
+    if stated.get("os") or stated.get("architecture"):  # some tools write an empty object where they know nothing
         try:
-            platform = from_oci(mapping_of(document["platform"], f"{where}: platform"))
+            platform = from_oci(stated)
         except PlatformError as error:
             raise IntegrityError(f"{where}: {error}") from error
     return Descriptor(

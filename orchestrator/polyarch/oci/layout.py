@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from polyarch.errors import IntegrityError, NotFoundError, StorageError, printable
 from polyarch.files import disk_error, make_directory, open_regular, read_bounded, write_in_one_step
-from polyarch.oci.descriptor import Descriptor, parse_descriptor
+from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, check_digest, digest_of, hex_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, check_document, parse_document
 from polyarch.oci.json import list_of, parse_json
@@ -137,12 +137,10 @@ class Layout:
 
     def write_index(self, entries: Iterable[Descriptor], *, sync: bool = True) -> None:
         """Let index.json name `entries`, in one step. Those that it has already keep every field they have there."""
-        raw, where = self._read_index(), str(self._index_path)
-        try:
-            document = parse_json(raw, where)
-            written = {_key(parse_descriptor(item, where)): item for item in list_of(document.get("manifests"), where)}
-        except IntegrityError as error:
-            raise _damaged(error) from error
+        index, where = self.index(), str(self._index_path)
+        document = parse_json(index.raw, where)
+        items = list_of(document["manifests"], where)
+        written = {_key(entry): item for entry, item in zip(index.manifests, items, strict=True)}
         manifests = [written.get(_key(entry), entry.to_json()) for entry in entries]
         data = _encoded({**document, "manifests": manifests})
         if len(manifests) > MAX_NAMES or len(data) > MAX_INDEX_JSON_SIZE:
