@@ -1,0 +1,1 @@
+"""QEMU's user-mode emulators as the host has them."""

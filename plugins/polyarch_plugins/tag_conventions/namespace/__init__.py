@@ -1,0 +1,1 @@
+"""One namespace an architecture: `arm32v7/alpine` beside `alpine`."""

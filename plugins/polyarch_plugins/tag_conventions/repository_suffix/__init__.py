@@ -1,0 +1,1 @@
+"""One repository an architecture: `user/app-armhf` beside `user/app`."""

@@ -1,0 +1,23 @@
+"""Registers the convention of repositories that end with the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from polyarch.contract import TagConvention, TagConventionPlugin, hookimpl
+
+
+def _repository_suffix() -> TagConvention:
+    from polyarch_plugins.tag_conventions.repository_suffix.convention import RepositorySuffix
+
+    return RepositorySuffix()
+
+
+@hookimpl
+def polyarch_tag_conventions() -> Iterable[TagConventionPlugin]:
+    """One convention."""
+    return [
+        TagConventionPlugin(
+            "repository-suffix", "the architecture behind the repository: user/app-armhf:1.0", _repository_suffix
+        )
+    ]

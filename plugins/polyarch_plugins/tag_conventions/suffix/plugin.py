@@ -1,0 +1,21 @@
+"""Registers the convention of tags that end with the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from polyarch.contract import TagConvention, TagConventionPlugin, hookimpl
+
+
+def _suffix() -> TagConvention:
+    from polyarch_plugins.tag_conventions.suffix.convention import Suffix
+
+    return Suffix()
+
+
+@hookimpl
+def polyarch_tag_conventions() -> Iterable[TagConventionPlugin]:
+    """One convention."""
+    return [
+        TagConventionPlugin("suffix", "the architecture behind the tag: app:1.0-arm64v8, app:latest-armhf", _suffix)
+    ]
