@@ -1,0 +1,1 @@
+"""Layers: decompressed, walked and written into directories."""

@@ -1,0 +1,159 @@
+"""How layers are compressed, told by their first bytes, and undone by the fastest that is installed.
+
+gzip: isal or zlib-ng, else zlib. zstd: Python 3.14's own, else backports.zstd, else the `zstd` program.
+Memory is bounded: at most `CHUNK` bytes come out at a time, whatever goes in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Generator, Iterator
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from polyarch.errors import HostError, IntegrityError, StorageError
+
+CHUNK = 1 << 18
+"""Bytes that are decompressed at a time, at most."""
+
+_READ = 1 << 17
+
+_GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
+_ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
+_REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x1f\x9d": "compress"}
+
+
+def decompressed(source: BinaryIO, where: str = "layer") -> Generator[bytes, None, None]:
+    """The uncompressed bytes of a layer, in chunks; `source` stands at its first byte and is read to its end.
+
+    gzip (of any number of members), zstd (of any number of frames) or nothing, whatever a media type says.
+    Raises IntegrityError: damaged, cut short, or another compression; HostError: zstd, and nothing here undoes it.
+    """
+    head = _filled(source, 8)
+    if head.startswith(_GZIP):
+        return _gzip(source, head, where)
+    if head.startswith(_ZSTD) or _is_skippable_zstd(head):
+        return _zstd(source, head, where)
+    for magic, name in _REFUSED.items():
+        if head.startswith(magic):
+            raise IntegrityError(f"{where}: compressed by {name}, which no image layer may be")
+    return _plain(source, head)
+
+
+def _is_skippable_zstd(head: bytes) -> bool:
+    """True for a skippable frame (RFC 8878, 3.1.2): magic number 0x184D2A50 to 0x184D2A5F."""
+    return len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
+
+
+def _filled(source: BinaryIO, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := source.read(size - len(data))):
+        data += more
+    return data
+
+
+def _plain(source: BinaryIO, head: bytes) -> Generator[bytes, None, None]:
+    data = head
+    while data:
+        yield data
+        data = source.read(CHUNK)
+
+
+def _module(*names: str) -> ModuleType | None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return None
+
+
+def _gzip(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
+    fast: Any = _module("isal.isal_zlib", "zlib_ng.zlib_ng") or zlib
+    data = head
+    try:
+        while data:
+            member = fast.decompressobj(wbits=31)  # 16 + 15: a gzip header and trailer, checked
+            while not member.eof:
+                data = data or source.read(_READ)
+                out = member.decompress(data, CHUNK)
+                if out:
+                    yield out
+                elif not data:
+                    raise IntegrityError(f"{where}: the gzip stream is cut short")
+                data = member.unconsumed_tail
+            data = (member.unused_data or source.read(_READ)).lstrip(b"\0")
+            while not data and (more := source.read(_READ)):  # zeros that pad the end are no member
+                data = more.lstrip(b"\0")
+    except (zlib.error, fast.error) as error:
+        raise IntegrityError(f"{where}: not a sound gzip stream ({error})") from error
+
+
+def _zstd(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
+    module: Any = _module("compression.zstd", "backports.zstd")
+    if module is None:
+        return _zstd_by_program(source, head, where)
+    return _zstd_by_module(module, source, head, where)
+
+
+def _zstd_by_module(module: Any, source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
+    data = head
+    try:
+        while data:
+            frame = module.ZstdDecompressor()
+            while not frame.eof:
+                if frame.needs_input:
+                    data = data or source.read(_READ)
+                    if not data:
+                        raise IntegrityError(f"{where}: the zstd stream is cut short")
+                out = frame.decompress(data, CHUNK)
+                data = b""
+                if out:
+                    yield out
+            data = frame.unused_data or source.read(_READ)
+    except module.ZstdError as error:
+        raise IntegrityError(f"{where}: not a sound zstd stream ({error})") from error
+
+
+def _zstd_by_program(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
+    program = shutil.which("zstd")
+    if program is None:
+        raise HostError(
+            f"{where}: compressed by zstd, and nothing on this machine undoes it",
+            "apt install zstd, or pip install backports.zstd",
+        )
+    with _fed([program, "-dcq", "-"], source, head) as process:
+        assert process.stdout is not None
+        while data := process.stdout.read(CHUNK):
+            yield data
+        if process.wait() != 0:
+            raise IntegrityError(f"{where}: not a sound zstd stream, or cut short")
+
+
+@contextlib.contextmanager
+def _fed(argv: list[str], source: BinaryIO, head: bytes) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose input a thread fills from `source`; killed if it still runs at the end."""
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    feeder = threading.Thread(target=_feed, args=(process, source, head), daemon=True)
+    feeder.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        feeder.join()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _feed(process: subprocess.Popen[bytes], source: BinaryIO, head: bytes) -> None:
+    assert process.stdin is not None
+    # A process that went away tells by its status, and so does one whose input ended too early.
+    with contextlib.suppress(OSError, StorageError), process.stdin as pipe:
+        data = head
+        while data:
+            pipe.write(data)
+            data = source.read(_READ)

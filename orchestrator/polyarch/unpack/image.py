@@ -1,0 +1,111 @@
+"""Layers into directories: all of an image merged into one, or one layer alone, to be mounted with others."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from polyarch.errors import UsageError
+from polyarch.files import disk_error
+from polyarch.oci.digest import Digest, short
+from polyarch.unpack.beneath import Root
+from polyarch.unpack.layer import LayerWriter
+from polyarch.unpack.overlay import Flavour, OverlayTree
+from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.tree import Tree, remove
+
+OpenLayer: TypeAlias = Callable[[], BinaryIO]
+"""Opens a layer as it is kept, compressed or not."""
+
+
+def unpack_image(
+    layers: Sequence[OpenLayer],
+    diff_ids: Sequence[Digest],
+    directory: Path,
+    *,
+    owners: bool | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Write the merged root file system of `layers`, bottom first, into `directory`, which is made.
+
+    It is put together beside its place and gets its name when it is whole; after any failure nothing is left.
+    `owners`: files belong to whom the layers say (by default where this runs as root), else to this user; then setuid
+    and setgid bits are left out. Devices are left out where the right to make them is missing.
+
+    Raises UsageError: `directory` exists, or its parent does not; IntegrityError: a layer is not what its diff ID
+    promises, or hostile; StorageError: the disk is full, or not to be written to.
+    """
+    if os.path.lexists(directory):
+        raise UsageError(f"{directory} exists already", "name a directory that is not there yet")
+    with new_directory(directory) as new:
+        tree = Tree(new)
+        for number, (open_layer, diff_id) in enumerate(zip(layers, diff_ids, strict=True), 1):
+            tree.begin_layer(first=number == 1)
+            with open_layer() as source:
+                where = f"layer {number} of {len(layers)} ({short(diff_id)})"
+                stream = LayerStream(source, where, diff_id, limits)
+                LayerWriter(tree, os.geteuid() == 0 if owners is None else owners).write(stream)
+        tree.finish()
+
+
+def unpack_layer(
+    open_layer: OpenLayer,
+    diff_id: Digest,
+    directory: Path,
+    lowers: Sequence[Path],
+    *,
+    flavour: Flavour,
+    owners: bool,
+    limits: Limits | None = None,
+    sync: bool = True,
+) -> None:
+    """Write one layer into `directory`, which is made, in overlayfs' form; `lowers` are those below, nearest first.
+
+    With `sync` its bytes are on the disk before it gets its name. Raises as `unpack_image` does.
+    """
+    with new_directory(directory) as new:
+        tree = OverlayTree(new, lowers, flavour, owners)
+        with open_layer() as source:
+            LayerWriter(tree, owners).write(LayerStream(source, f"layer {short(diff_id)}", diff_id, limits))
+        tree.finish()
+        if sync:
+            _sync_file_system(tree.top.fd)
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A new directory beside `directory`, which gets that name at the end, or is removed with all that is in it."""
+    new = directory.with_name(f".{directory.name[:100]}.{secrets.token_hex(6)}.new")
+    try:
+        new.mkdir(0o700)
+    except FileNotFoundError:
+        raise UsageError(f"{directory.parent} does not exist", f"mkdir -p {directory.parent}") from None
+    except OSError as error:
+        raise disk_error(error, f"cannot make {directory}") from error
+    try:
+        yield new
+        try:
+            new.rename(directory)
+        except OSError as error:
+            raise UsageError(f"{directory}: {error.strerror}") from error
+    except BaseException:
+        remove_tree(new)
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and everything in it, whatever its modes and depth; nothing happens where there is none."""
+    remove(Root(path.parent).top, os.fsencode(path.name))
+
+
+def _sync_file_system(fd: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) != 0:
+        error = ctypes.get_errno()
+        raise disk_error(OSError(error, os.strerror(error)), "the disk does not take the layer")
