@@ -85,14 +85,14 @@ def _single(documents: Documents, reference: Reference, manifest: Manifest, sour
 def probe_conventions(
     documents: Documents, reference: Reference, conventions: Iterable[TagConvention], platforms: Sequence[Platform]
 ) -> Iterator[Found]:
-    """The variants for `platforms` that stand under names by convention.
+    """The variants for `platforms`, best first, that stand under names by convention.
 
     Names in the same repository cost one request (its tag list); of others at most MAX_PROBES are asked for.
     """
     proposals = [
         proposal.reference
-        for convention in conventions
         for platform in platforms
+        for convention in conventions
         for proposal in convention.propose(reference, platform)
     ]
     names = [name for name in dict.fromkeys(proposals) if name != reference]
@@ -105,7 +105,7 @@ def probe_conventions(
         else:
             asked += 1
             if asked > MAX_PROBES:
-                return
+                continue
         try:
             root = documents.root(name, known=True)
         except (

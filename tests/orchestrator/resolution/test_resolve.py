@@ -16,7 +16,7 @@ from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import Target
 from polyarch_platforms.compatibility import asked
 from polyarch_platforms.platform import Platform, parse
-from support.memory_registry import ListingRegistry, MemoryRegistry
+from support.listing_registry import ListingRegistry, MemoryRegistry
 
 ARM64 = {"os": "linux", "architecture": "arm64"}
 AMD64 = {"os": "linux", "architecture": "amd64"}
@@ -36,6 +36,14 @@ class Neighbour:
     def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
         name = parse_reference(f"{reference.name}-{platform.architecture}:{reference.tag}")
         yield TagProposal(name, platform)
+
+
+class Many:
+    """Far too many other repositories."""
+
+    def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
+        for i in range(500):
+            yield TagProposal(parse_reference(f"app{i}:1"), platform)
 
 
 def run(registry: MemoryRegistry, name: str, platform: str = "linux/arm64", *conventions: object) -> Resolution:
@@ -165,15 +173,17 @@ def test_a_digest_is_never_looked_for_under_other_names() -> None:
 
 
 def test_probing_other_repositories_is_bounded() -> None:
-    class Many:
-        def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
-            for i in range(500):
-                yield TagProposal(parse_reference(f"app{i}:1"), platform)
-
     registry = MemoryRegistry()
     with pytest.raises(NotFoundError):
         run(registry, "app:1", "linux/arm64", Many())
     assert len(registry.requests) <= 25
+
+
+def test_that_bound_leaves_the_tags_of_the_same_repository_out() -> None:
+    registry = ListingRegistry()
+    registry.name("docker.io/library/app:1-arm64", registry.add_manifest(ARM64))
+    resolution = run(registry, "app:1", "linux/arm64", Many(), Suffix())
+    assert resolution.chosen.candidate.reference.tag == "1-arm64"
 
 
 def test_an_index_without_images_says_so() -> None:
