@@ -34,7 +34,7 @@ class Patience:
         now = time.monotonic()
         if self._sign and (sign := self._sign()) != self._seen:
             self._seen, self._deadline = sign, now + self._timeout
-        if now >= self._deadline:
+        elif now >= self._deadline:
             raise StorageError(
                 f"{self._what} is locked by {holder(self._path)} for more than {self._timeout:g} s",
                 "wait for it to end, or raise the setting lock_timeout",

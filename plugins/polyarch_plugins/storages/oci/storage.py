@@ -82,11 +82,11 @@ class OciStorage:
         except OSError as error:
             raise disk_error(error, f"cannot write {path}") from error
         with contextlib.closing(PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path))) as writer:
-            if self.has_blob(blob):
-                writer.restart()  # its bytes are of no use any more
-                yield None
-            else:
+            if not self.has_blob(blob):
                 yield writer
+                return
+            writer.restart()  # its bytes are of no use any more
+        yield None
 
     def _publish(self, digest: Digest, partial: Path) -> None:
         """Rename a whole blob into place; from then on it is counted on. Raises OSError."""
@@ -117,7 +117,7 @@ class OciStorage:
             for blob in image.manifest.blobs:
                 if not blob.urls and not self._layout.has_blob(blob):
                     raise StorageError(
-                        f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull again"
+                        f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull it again"
                     )
             name, root = stored_name(image.reference), Root(image.root.digest, image.root.media_type)
             entries = self._layout.entries()
@@ -289,8 +289,9 @@ class OciStorage:
             return
         self._check_version()
         try:
-            is_strange = self.directory.is_dir() and not self._private.is_dir() and not self._layout.exists()
-            if is_strange and any(self.directory.iterdir()):
+            # In this order: whoever makes it at the same time makes `.polyarch` before anything else.
+            is_filled = self.directory.is_dir() and any(self.directory.iterdir())
+            if is_filled and not self._private.is_dir() and not self._layout.exists():
                 raise StorageError(
                     f"{self.directory} holds files, but is no OCI image layout", "name an empty or a new folder"
                 )
