@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import socket
 import threading
@@ -96,4 +97,6 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = None
         if error.errno == errno.EADDRINUSE:
             hint = "choose another port, or port 0 for a free one"
-        raise HostError(f"cannot listen at {format_address(host, port)}: {error.strerror or error}", hint) from error
+        # create_server adds words of its own to the kernel's; a name that is not found has no number of the kernel's.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise HostError(f"cannot listen at {format_address(host, port)}: {reason}", hint) from error

@@ -146,7 +146,7 @@ def test_a_blob_that_becomes_shorter_breaks_the_connection(
 def test_a_port_in_use(small_storage: SmallStorage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(HostError, match=f"127.0.0.1:{port}: Address already in use") as caught:
+        with pytest.raises(HostError, match=f"127.0.0.1:{port}: Address already in use$") as caught:
             serve_forever(small_storage, "127.0.0.1", port, print)
     assert caught.value.hint == "choose another port, or port 0 for a free one"
 
