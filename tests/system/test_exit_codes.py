@@ -1,0 +1,308 @@
+"""Every exit code, provoked through the real command, with its line on stderr and its JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.command import Polyarch, Result
+from support.docker_registry import DockerRegistry
+from support.faults import slow, status, wrong_bytes
+from support.faulty_registry import FaultyRegistry
+from support.processes import await_true
+from support.registry_auth import write_auth_file
+
+pytestmark = pytest.mark.system
+
+Words = Sequence[str | Path]
+
+
+def check(result: Result, code: int, name: str) -> dict[str, Any]:
+    """The error object of a command that had to fail so, once with JSON; its line is on stderr, once."""
+    assert result.code == code, f"{result.arguments}\n{result.stdout}{result.stderr}"
+    error = json.loads(result.stdout.splitlines()[-1])["error"]
+    assert set(error) == {"code", "message", "hint", "details"}
+    assert error["code"] == name
+    told = f"error: {error['message']}\n" + (f"hint: {error['hint']}\n" if error["hint"] else "")
+    assert result.stderr.endswith(told)
+    return error
+
+
+def fails(
+    polyarch: Polyarch, words: Words, code: int, name: str, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Runs the command for people and for scripts: both fail so. The error object."""
+    plain = polyarch(*words, env=env)
+    assert plain.code == code, f"{plain.arguments}\n{plain.stdout}{plain.stderr}"
+    assert sum(line.startswith("error: ") for line in plain.stderr.splitlines()) == 1
+    assert '"error"' not in plain.stdout
+    return check(polyarch("--format", "json", *words, env=env), code, name)
+
+
+@pytest.fixture
+def few_retries(tmp_path: Path) -> Path:
+    """Settings for registries that will not answer anyhow."""
+    path = tmp_path / "few-retries.toml"
+    path.write_text("retries = 1\nconnect_timeout = 2\nread_timeout = 2\nlock_timeout = 1\n")
+    return path
+
+
+BAD_WORDS: list[tuple[list[str], str]] = [
+    (["bogus"], "bogus"),
+    (["image", "bogus"], "bogus"),
+    (["pull"], "REF"),
+    (["pull", "--bogus", "x"], "--bogus"),
+    (["pull", "--max-connections", "0", "x"], "--max-connections"),
+    (["pull", "--format", "xml", "x"], "xml"),
+    (["pull", "UPPER/Case"], "UPPER/Case"),
+    (["pull", "x@sha256:12"], "sha256:12"),
+    (["pull", "--into", "nowhere", "x"], "nowhere"),
+    (["resolve", "--platform", "linux/", "x"], "linux/"),
+    (["resolve", "--device", "pi-zeroo", "x"], "pi-zeroo"),
+    (["resolve", "--device", "pi-5-32bit", "x"], "Pi 5 has no 32-bit kernel"),
+    (["resolve", "--device", "./gone.json", "x"], "gone.json"),
+    (["resolve", "--device", "pi-1", "--platform", "linux/arm64", "x"], "platform"),
+    (["resolve", "--emulation", "maybe", "x"], "maybe"),
+    (["--config", "/nonexistent", "image", "ls"], "/nonexistent"),
+    (["device", "--facts", "/nonexistent"], "/nonexistent"),
+    (["device", "--facts", "/etc/passwd"], "probe"),
+    (["device", "--print-probe", "ls"], "--print-probe"),
+    (["completion", "tcsh"], "tcsh"),
+    (["login", "--password-stdin"], "username"),
+    (["login"], "terminal"),
+    (["serve", "--listen", "here"], "here"),
+    (["emulator", "status", "vax"], "vax"),
+    (["image", "tag", "x", "y@sha256:" + "0" * 64], "sha256:0000"),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), BAD_WORDS, ids=[" ".join(words) for words, _ in BAD_WORDS])
+def test_2_bad_words(polyarch: Polyarch, words: list[str], named: str) -> None:
+    assert named in fails(polyarch, words, 2, "usage")["message"]
+
+
+@pytest.mark.parametrize("text", ["retries = ", "bogus = 1", "retries = 'x'", "retries = -1", "\xff"])
+def test_2_bad_settings(polyarch: Polyarch, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="latin-1")
+    error = fails(polyarch, ["--config", path, "image", "ls"], 2, "usage")
+    assert "bad.toml" in error["message"] or "retries" in error["message"]
+
+
+def test_2_a_bad_auth_file(polyarch: Polyarch, authed_registry: DockerRegistry, tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text("{")
+    words = ["resolve", authed_registry.ref("busybox:1.36")]
+    assert "auth.json" in fails(polyarch, words, 2, "usage", {"REGISTRY_AUTH_FILE": str(path)})["message"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"native": ["linux/"], "platform": "x"}', "[]"])
+def test_2_a_bad_device_file(polyarch: Polyarch, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "device.json"
+    path.write_text(text)
+    fails(polyarch, ["resolve", "--device", path, "x"], 2, "usage")
+
+
+def test_2_a_format_that_was_not_reached(polyarch: Polyarch) -> None:
+    for words in (["pull", "--bogus", "--format=json"], ["pull", "--bogus", "--format", "json"]):
+        check(polyarch(*words), 2, "usage")
+
+
+def test_3_the_registry_does_not_have_it(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    for words in (
+        ["pull", registry.ref("busybox:none")],
+        ["resolve", registry.ref("none")],
+        ["tags", registry.ref("none")],
+    ):
+        assert "none" in fails(polyarch, words, 3, "not-found")["message"]
+
+
+@pytest.mark.parametrize("verb", ["verify", "image inspect", "image history", "image rm", "image unpack", "image tag"])
+def test_3_the_storage_does_not_have_it(polyarch: Polyarch, verb: str, tmp_path: Path) -> None:
+    further: list[str | Path] = {"image unpack": [tmp_path / "new"], "image tag": ["y"]}.get(verb, [])  # type: ignore[assignment]
+    assert "busybox" in fails(polyarch, [*verb.split(), "busybox", *further], 3, "not-found")["message"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_4_no_variant(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    name = registry.ref("arm64-only:1.0")
+    for verb in ("resolve", "pull"):
+        error = fails(polyarch, [verb, "--device", "pi-1", name], 4, "no-variant")
+        assert "linux/arm64" in error["message"]
+        assert error["details"]["candidates"][0]["platform"] == "linux/arm64"
+
+
+def test_4_emulation_not_allowed(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+    device = tmp_path / "emulating.json"
+    emulated = [{"platform": "linux/arm64", "emulator": "/usr/bin/qemu-aarch64", "how": "registered"}]
+    device.write_text(json.dumps({"platform": "linux/amd64", "native": ["linux/amd64"], "emulated": emulated}))
+    words = ["resolve", "--device", device, registry.ref("arm64-only:1.0")]
+    polyarch(*words).ok()
+    assert "--emulation auto" in fails(polyarch, [*words, "--emulation", "never"], 4, "no-variant")["hint"]
+
+
+def test_5_credentials(polyarch: Polyarch, authed_registry: DockerRegistry, tmp_path: Path) -> None:
+    words = ["pull", authed_registry.ref("busybox:1.36")]
+    assert "login" in fails(polyarch, words, 5, "unauthorized")["hint"]
+    wrong = write_auth_file(tmp_path / "auth.json", authed_registry.address, password="sesame, closed")
+    error = fails(polyarch, words, 5, "unauthorized", {"REGISTRY_AUTH_FILE": str(wrong)})
+    assert "sesame" not in json.dumps(error)
+
+
+def test_5_login(polyarch: Polyarch, authed_registry: DockerRegistry) -> None:
+    result = polyarch(
+        "login", "--format", "json", "-u", "ali", "--password-stdin", authed_registry.address, stdin="wrong\n"
+    )
+    check(result, 5, "unauthorized")
+
+
+def test_6_nobody_listens(polyarch: Polyarch, few_retries: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    error = fails(polyarch, ["--config", few_retries, "pull", f"{address}/busybox:1"], 6, "unreachable")
+    assert address in error["message"]
+
+
+def test_6_a_registry_out_of_order(polyarch: Polyarch, faulty_registry: FaultyRegistry, few_retries: Path) -> None:
+    faulty_registry.script("GET", "/blobs/", status(503), forever=True)
+    error = fails(polyarch, ["--config", few_retries, "pull", faulty_registry.ref("busybox:1.36")], 6, "unreachable")
+    assert "503" in error["message"]
+
+
+def test_7_wrong_bytes(polyarch: Polyarch, faulty_registry: FaultyRegistry, few_retries: Path) -> None:
+    faulty_registry.script("GET", "/blobs/", wrong_bytes, forever=True)
+    fails(polyarch, ["--config", few_retries, "pull", faulty_registry.ref("busybox:1.36")], 7, "integrity")
+    assert polyarch("image", "ls", "-q").ok().stdout == ""
+
+
+def test_7_mislabelled(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    error = fails(polyarch, ["pull", "--platform", "linux/arm64", registry.ref("liar:1.0")], 7, "integrity")
+    assert error["details"]["promised"] == "linux/arm64"
+    assert error["details"]["actual"] == "linux/amd64"
+    assert "--allow-mislabelled" in error["hint"]
+
+
+def test_7_a_stored_blob_that_changed(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    [pulled] = polyarch("pull", "--format", "json", registry.ref("busybox:1.36")).ok().json_lines
+    blob = polyarch.root / "oci/blobs/sha256" / pulled["layers"][1]["digest"].removeprefix("sha256:")
+    data = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    error = fails(polyarch, ["verify", registry.ref("busybox:1.36")], 7, "integrity")
+    assert error["details"]["problems"]
+
+
+def test_8_a_port_in_use(polyarch: Polyarch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert address in fails(polyarch, ["serve", "--listen", address], 8, "host")["message"]
+
+
+def test_8_doctor(polyarch: Polyarch, tmp_path: Path) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    error = fails(polyarch, ["--root", no_folder / "root", "doctor"], 8, "host")
+    assert error["details"]["checks"] == ["storage"]
+
+
+def test_9_disk_full(polyarch: Polyarch, registry: DockerRegistry, small_tmpfs: Callable[[int], Path]) -> None:
+    root = small_tmpfs(256 * 1024)
+    error = fails(polyarch, ["--root", root / "polyarch", "pull", registry.ref("busybox:1.36")], 9, "storage")
+    assert "space" in error["message"]
+
+
+def test_9_a_newer_storage(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    polyarch("pull", registry.ref("busybox:1.36")).ok()
+    marker = polyarch.root / "oci/oci-layout"
+    marker.write_text(json.dumps({"imageLayoutVersion": "9.0.0"}))
+    assert "9.0.0" in fails(polyarch, ["image", "ls"], 9, "storage")["message"]
+
+
+def test_9_output_that_cannot_be_written(polyarch: Polyarch) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "polyarch", "device", "ls"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 9
+    assert run.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_10_some_did_not(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    good, bad = registry.ref("busybox:1.36"), registry.ref("none:1")
+    for words in (["pull", bad, good], ["resolve", good, bad], ["verify", bad, good], ["image", "inspect", good, bad]):
+        result = polyarch("--format", "json", *words)
+        error = check(result, 10, "partial")
+        assert error["details"] == {"failed": [bad]}
+        first = [line for line in result.json_lines if "error" not in line]
+        assert len(first) == 1
+        assert sum(line.startswith("error: ") for line in result.stderr.splitlines()) == 2
+
+
+def test_all_failed_alike(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    result = polyarch("--format", "json", "pull", registry.ref("none:1"), registry.ref("none:2"))
+    assert result.code == 3
+    assert [line["error"]["code"] for line in result.json_lines] == ["not-found", "not-found"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_130_interrupted(polyarch: Polyarch, faulty_registry: FaultyRegistry, number: signal.Signals) -> None:
+    faulty_registry.script("GET", "/blobs/", slow(100_000), forever=True)
+    name = faulty_registry.ref("busybox:1.36")
+    process = polyarch.start("pull", "--format", "json", name)
+    await_true(lambda: _received(polyarch.root) > 16_384, "bytes of a blob are on the disk")
+    process.send_signal(number)
+    error = check(polyarch.finish(process, seconds=20), 130, "interrupted")
+    assert "kept" in error["hint"]
+    kept = _received(polyarch.root)
+    assert kept > 16_384
+    assert polyarch("image", "ls", "-q").ok().stdout == ""
+    faulty_registry.script("GET", "/blobs/", slow(100_000_000), forever=True)
+
+
+def _received(root: Path) -> int:
+    return sum(path.stat().st_size for path in (root / "oci" / ".polyarch" / "partial").glob("*") if path.is_file())
+
+
+def test_1_a_defect(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+    """A plugin that breaks its contract while it works."""
+    site = tmp_path / "site"
+    info = site / "broken-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[polyarch.v1]\nbroken = broken\n")
+    (site / "broken.py").write_text(
+        "from polyarch.contract import StoragePlugin, hookimpl\n"
+        "@hookimpl\n"
+        "def polyarch_storages():\n"
+        "    yield StoragePlugin('broken', 'divides by zero', lambda services: 1 / 0)\n"
+    )
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    env = {"PYTHONPATH": str(site), "TMPDIR": str(reports)}
+    words = ["pull", "--into", "broken", registry.ref("busybox:1.36")]
+    result = polyarch("--format", "json", *words, env=env)
+    error = check(result, 1, "internal")
+    assert "ZeroDivisionError" in error["message"]
+    (report,) = reports.iterdir()
+    assert str(report) in error["hint"]
+    assert "Traceback" in report.read_text()
+
+
+def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    for words, name in (
+        (["run"], "usage"),
+        (["run", "--bogus", "x"], "usage"),
+        (["run", "--pull", "never", "x"], "not-found"),
+        (["run", registry.ref("none:1")], "not-found"),
+        (["emulate"], "usage"),
+        (["emulate", "--platform", "linux/", "--", "true"], "usage"),
+    ):
+        fails(polyarch, words, 125, name)
