@@ -21,9 +21,9 @@ class Attic:
 
 class Box(FileIO):
     offset = property(FileIO.tell)
-
-    def finish(self):
-        Path(self.name).rename(self.name.removesuffix(".part"))
+    def kept(self): return iter(())
+    def restart(self): self.truncate(self.seek(0))
+    def finish(self): Path(self.name).rename(self.name.removesuffix(".part"))
 
 class Shelf:
     def __init__(self, services): self.folder = Path(services.location)
