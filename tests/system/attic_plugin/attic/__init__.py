@@ -23,7 +23,7 @@ class Box(FileIO):
     offset = property(FileIO.tell)
     def kept(self): return iter(())
     def restart(self): self.truncate(self.seek(0))
-    def finish(self): Path(self.name).rename(self.name.removesuffix(".part"))
+    def finish(self): self.name.rename(self.name.with_suffix(""))
 
 class Shelf:
     def __init__(self, services): self.folder = Path(services.location)
