@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyarch.auth.credentials import Credentials
-from polyarch.errors import UnreachableError, UsageError
+from polyarch.errors import IntegrityError, UnreachableError, UsageError
 from polyarch.events import Emit
 from polyarch.registry.authenticator import Account, Authenticator
 from polyarch.registry.certificates import DIRECTORIES, find_certificates
@@ -243,6 +243,8 @@ class HttpClient:
             return self.fetch(call, MAX_ANSWER)
         except ConnectionFault as fault:  # it has had its tries: the request that needs the token gets no further ones
             raise UnreachableError(f"token server {fault}", fault.hint) from fault
+        except IntegrityError as error:
+            raise UnreachableError(f"token server {error}", "the registry's login is out of order") from error
 
 
 def _redirected(here: Origin, path: str, location: str, home: Origin) -> tuple[Origin, str]:

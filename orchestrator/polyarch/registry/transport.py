@@ -113,17 +113,17 @@ class _Lines(httpx.BaseTransport):
         self._idle: dict[Line, list[httpcore.ConnectionPool]] = {}
         self._contexts = TlsContexts()
         self._proxies = proxies_of_environment()
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets = _Sockets()
         self._closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
         line: Line = request.extensions[_OPTIONS]
-        host = line.origin.authority
-        pool = self._take(line)
+        proxy = self._proxy(line)
+        host = line.origin.authority + (f" (through the proxy {proxy.url.host})" if proxy else "")
+        pool = self._take(line, proxy)
         try:
             with _faults(host):
-                if not isinstance(request.stream, httpx.SyncByteStream):
-                    raise TypeError("a body that cannot be sent")
                 answer = pool.handle_request(
                     httpcore.Request(
                         request.method,
@@ -144,14 +144,14 @@ class _Lines(httpx.BaseTransport):
         body = _Body(answer, host, lambda reusable: self._give(line, pool, reusable))
         return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
 
-    def _take(self, line: Line) -> httpcore.ConnectionPool:
+    def _take(self, line: Line, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
         with self._lock:
             if self._closed:
                 raise ConnectionFault(line.origin.authority, "the connection was closed here", "closed")
             idle = self._idle.get(line)
             if idle:
                 return idle.pop()
-        return self._new(line)
+        return self._new(line, proxy)
 
     def _give(self, line: Line, pool: httpcore.ConnectionPool, reusable: bool) -> None:
         with self._lock:
@@ -161,8 +161,22 @@ class _Lines(httpx.BaseTransport):
                 return
         pool.close()
 
-    def _new(self, line: Line) -> httpcore.ConnectionPool:
-        proxy = proxy_for(line.origin, self._proxies)
+    def _proxy(self, line: Line) -> httpx.Proxy | None:
+        url = proxy_for(line.origin, self._proxies)
+        if url is None:
+            return None
+        try:
+            proxy = httpx.Proxy(url)
+        except (ValueError, httpx.InvalidURL):
+            proxy = None
+        if proxy is None or not proxy.url.host:  # the URL may hold a password: it is not shown
+            raise UsageError(
+                f"the proxy for {line.origin.scheme} in the environment is no proxy's URL",
+                "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
+            )
+        return proxy
+
+    def _new(self, line: Line, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
         http2 = line.origin.scheme == "https" and not line.bulk and _has_http2()
         options: dict[str, Any] = {
             "max_connections": 1,
@@ -175,33 +189,23 @@ class _Lines(httpx.BaseTransport):
             options["ssl_context"] = self._contexts.get(line.certificates, verify=line.verify, http2=http2)
         if proxy is None:
             return httpcore.ConnectionPool(**options)
-        try:
-            url = httpx.Proxy(proxy)
-            target = httpcore.URL(
-                scheme=url.url.raw_scheme, host=url.url.raw_host, port=url.url.port, target=url.url.raw_path
-            )
-            if url.url.scheme.startswith("socks"):
-                return httpcore.SOCKSProxy(target, proxy_auth=url.raw_auth, **options)
-            if url.url.scheme == "https":
-                options["proxy_ssl_context"] = self._contexts.get(None, verify=True, http2=False)
-            return httpcore.HTTPProxy(target, proxy_auth=url.raw_auth, **options)
-        except (ValueError, httpx.InvalidURL) as error:  # the URL may hold a password: it is not shown
-            raise UsageError(
-                f"the proxy for {line.origin.scheme} in the environment is no proxy's URL",
-                "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
-            ) from error
-        except RuntimeError as error:
-            raise UsageError("a SOCKS proxy needs a further library", "pip install 'httpx[socks]'") from error
+        url = proxy.url
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        if url.scheme.startswith("socks"):
+            try:
+                return httpcore.SOCKSProxy(target, proxy_auth=proxy.raw_auth, **options)
+            except RuntimeError as error:
+                raise UsageError("a SOCKS proxy needs a further library", "pip install 'httpx[socks]'") from error
+        if url.scheme == "https":
+            options["proxy_ssl_context"] = self._contexts.get(None, verify=True, http2=False)
+        return httpcore.HTTPProxy(target, proxy_auth=proxy.raw_auth, **options)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             pools = [pool for idle in self._idle.values() for pool in idle]
             self._idle.clear()
-            sockets = list(self._sockets)
-        for waiting in sockets:
-            with contextlib.suppress(OSError):
-                waiting.shutdown(socket.SHUT_RDWR)
+        self._sockets.shut()
         for pool in pools:
             pool.close()
 
@@ -228,10 +232,38 @@ class _Body(httpx.SyncByteStream):
             self._give_back(self._reusable)
 
 
+class _Sockets:
+    """The sockets in use, so that those who wait on them can be woken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._shut = False
+
+    def add(self, opened: socket.socket) -> None:
+        with self._lock:
+            self._open.add(opened)
+            late = self._shut
+        if late:
+            _shut(opened)
+
+    def shut(self) -> None:
+        with self._lock:
+            self._shut = True
+            waiting = list(self._open)
+        for opened in waiting:
+            _shut(opened)
+
+
+def _shut(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
+
+
 class _Backend(httpcore.NetworkBackend):
     """Connects as httpcore does, looks at where it arrived, and reads more at once."""
 
-    def __init__(self, guarded: bool, sockets: weakref.WeakSet[socket.socket]) -> None:
+    def __init__(self, guarded: bool, sockets: _Sockets) -> None:
         self._guarded = guarded
         self._sockets = sockets
         self._inner = httpcore.SyncBackend()
@@ -253,7 +285,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, sockets: weakref.WeakSet[socket.socket]) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, sockets: _Sockets) -> None:
         self._inner = inner
         self._sockets = sockets
         sockets.add(inner.get_extra_info("socket"))
@@ -262,7 +294,13 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max(max_bytes, READ_SIZE), timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        try:
+            self._inner.write(buffer, timeout)
+        except httpcore.WriteError:
+            # A server that wants a client certificate says so (TLS 1.3) after it has closed: that is the better reason.
+            with contextlib.suppress(httpcore.ReadTimeout):
+                self._inner.read(1, 0.1)
+            raise
 
     def close(self) -> None:
         self._inner.close()
@@ -291,7 +329,9 @@ def _faults(host: str) -> Iterator[None]:
         raise ConnectionFault(host, f"it broke off or does not speak HTTP here: {error}", "broken") from error
     except httpcore.NetworkError as error:
         # The pool cuts the chain of causes; the first argument is what the system said.
-        cause = next((each for each in (*error.args, error.__cause__) if isinstance(each, OSError)), OSError(str(error)))
+        cause = next(
+            (each for each in (*error.args, error.__cause__) if isinstance(each, OSError)), OSError(str(error))
+        )
         raise os_fault(host, cause, connecting=isinstance(error, httpcore.ConnectError)) from error
     except (OSError, ValueError) as error:
         raise ConnectionFault(host, f"no HTTP came back: {error}", "broken") from error
