@@ -142,7 +142,6 @@ def _record(fields: dict[str, object]) -> Record:
     record = Record(**fields)  # type: ignore[arg-type]  # checked below
     if record.way not in _WAYS or not all(isinstance(one, str | None) for one in (record.file, record.file_before)):
         raise ValueError(record)
-    for line in (record.line, record.replaced):
-        if line is not None:
-            binfmt.parse_line(os.fsencode(line))
+    for line in (record.line, record.replaced or record.line):
+        binfmt.parse_line(os.fsencode(line))
     return record

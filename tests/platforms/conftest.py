@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from polyarch_platforms import binfmt
+from polyarch_platforms import architecture, binfmt, qemu, qemu_script
 from polyarch_platforms.errors import BinfmtError
+from polyarch_platforms.qemu import QemuBinary
 from support.debian_files import NotToBeHad, from_package, from_source_package
 from support.isolation import CannotIsolate, isolated
 
@@ -54,3 +55,30 @@ def in_own_namespace() -> Callable[[Callable[[], Any]], Any]:
             raise
         pytest.skip("this kernel gives a user namespace no binfmt_misc of its own (Linux >= 6.7 does)")
     return isolated
+
+
+@pytest.fixture
+def emulator() -> QemuBinary:
+    """The machine's QEMU for arm64. There are others, too."""
+    found = {name: qemu.find(architecture.load()[name]) for name in ("arm64", "arm", "s390x")}
+    if missing := [name for name, binary in found.items() if binary is None or not binary.static]:
+        pytest.skip(f"there is no static QEMU for {', '.join(missing)} on this machine")
+    emulator = found["arm64"]
+    assert emulator is not None
+    return emulator
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A place for the record, two folders of which do not exist yet."""
+    return tmp_path / "made" / "emulators"
+
+
+@pytest.fixture(params=["the real script", "no script"])
+def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path | None:
+    """QEMU's real script, or None on a machine that has none; the one that runs the tests may have it."""
+    if request.param == "no script":
+        monkeypatch.setattr(qemu_script, "NAME", "no-such-script.sh")
+        return None
+    path: Path = request.getfixturevalue("qemu_binfmt_conf")
+    return path
