@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
+
+from polyarch_platforms import knowledge
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -93,8 +93,7 @@ def _magic(elf_class: int, data: Literal["little", "big"], machine: int) -> tupl
     return magic, mask
 
 
-def _architecture(text: str) -> Architecture:
-    document = tomllib.loads(text)
+def _architecture(document: Mapping[str, Any]) -> Architecture:
     name, elf = document["name"], document["elf"]
     return Architecture(
         name=name,
@@ -125,8 +124,7 @@ def _tuples(table: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]
 @cache
 def load() -> Mapping[str, Architecture]:
     """Every architecture by its OCI name, in alphabetical order. Read once."""
-    folder = files(__package__) / "data" / "architectures"
-    found = [_architecture(file.read_text("utf-8")) for file in folder.iterdir() if file.name.endswith(".toml")]
+    found = [_architecture(knowledge.table(name)) for name in knowledge.names("architectures")]
     return MappingProxyType({one.name: one for one in sorted(found, key=lambda one: one.name)})
 
 

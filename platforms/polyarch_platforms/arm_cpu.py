@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Literal
+
+from polyarch_platforms import knowledge
 
 Aarch32 = Literal["kernel", "user", "none"]
 
@@ -43,8 +43,7 @@ class ArmCpu:
 
 @cache
 def _table() -> tuple[Mapping[str, str], Mapping[str, ArmCpu]]:
-    text = (files(__package__) / "data" / "arm_cpus.toml").read_text("utf-8")
-    document = tomllib.loads(text)
+    document = knowledge.table("arm_cpus.toml")
     vendors, cpus = document["implementers"], {}
     for name, entry in document["cpus"].items():
         implementer, _, part = entry["id"].partition(":")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from polyarch_platforms import architecture, arm_cpu
+from polyarch_platforms import architecture, arm_cpu, knowledge
 from polyarch_platforms.arm_cpu import ArmCpu
 from polyarch_platforms.compatibility import Cpu, own_platform, runs_32bit, vector
 from polyarch_platforms.device import Board, CpuInfo, Device
@@ -20,7 +18,7 @@ _LONGEST_NAME = 64
 
 @cache
 def _tables() -> Mapping[str, Any]:
-    return tomllib.loads((files(__package__) / "data" / "devices.toml").read_text("utf-8"))
+    return knowledge.table("devices.toml")
 
 
 def names() -> tuple[str, ...]:

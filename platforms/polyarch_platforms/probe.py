@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 
-from polyarch_platforms import architecture
+from polyarch_platforms import architecture, knowledge
 from polyarch_platforms.errors import FactsError
 from polyarch_platforms.facts import Facts, parse_facts
 from polyarch_platforms.tiny import expected_output, tiny_program
@@ -19,10 +17,9 @@ _TIMEOUT = 30
 _PER_LINUX32 = 0x0008
 
 
-@cache
 def probe_script() -> str:
     """The probe: a POSIX sh script that asks a machine for its facts. `parse_facts` reads what it prints."""
-    return (files(__package__) / "data" / "probe.sh").read_text("utf-8")
+    return knowledge.text("probe.sh")
 
 
 def local_facts() -> Facts:

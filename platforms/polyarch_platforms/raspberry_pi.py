@@ -6,14 +6,12 @@ Source: Raspberry Pi documentation, "Raspberry Pi revision codes"; the tables ar
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from polyarch_platforms import arm_cpu
+from polyarch_platforms import arm_cpu, knowledge
 from polyarch_platforms.arm_cpu import ArmCpu
 
 _CODE = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})", re.ASCII)
@@ -49,7 +47,7 @@ class RaspberryPi:
 
 @cache
 def _tables() -> Mapping[str, Any]:
-    return tomllib.loads((files(__package__) / "data" / "raspberry_pi.toml").read_text("utf-8"))
+    return knowledge.table("raspberry_pi.toml")
 
 
 def from_revision(code: str) -> RaspberryPi | None:

@@ -66,7 +66,8 @@ DEVICES: dict[str, tuple[Cpu, str, str, str]] = {
     ),
     "v9.2 without AArch32": (
         Cpu("arm64", "v9.2", aarch32=False, page_size=4096),
-        "arm64/v9.2 arm64/v9.1 arm64/v9 arm64/v8.7 arm64/v8.6 arm64/v8.5 arm64/v8.4 arm64/v8.3 arm64/v8.2 arm64/v8.1 arm64",
+        "arm64/v9.2 arm64/v9.1 arm64/v9 "
+        "arm64/v8.7 arm64/v8.6 arm64/v8.5 arm64/v8.4 arm64/v8.3 arm64/v8.2 arm64/v8.1 arm64",
         "",
         f"{ARM_V8} arm arm64/v8.8 arm64/v9.3",
     ),

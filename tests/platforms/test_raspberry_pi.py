@@ -1,4 +1,4 @@
-"""Raspberry Pi's revision codes (its documentation, "New-style revision codes in use" and "Old-style revision codes")."""
+"""Raspberry Pi's revision codes: the tables "… in use" and "Old-style revision codes" of its documentation."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 # POSIX sh (dash, bash, busybox ash); an ordinary user; writes nothing, changes nothing, runs nothing that stays.
 # The answer begins with "polyarch-probe 1" and ends with "end": one without its last line was cut.
 LC_ALL=C
-export LC_ALL
+PATH=${PATH:-/bin}:/usr/bin:/bin:/usr/sbin:/sbin
+export LC_ALL PATH
 unset IFS
 # Nothing is said on stderr, not even where a bare root has no /dev/null.
 if [ -w /dev/null ]; then exec 2>/dev/null; else exec 2>&-; fi
