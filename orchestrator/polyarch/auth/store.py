@@ -91,9 +91,10 @@ def _write(path: Path, document: dict[str, object]) -> None:
     data = json.dumps(document, indent="\t", ensure_ascii=False).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, 0o600)  # the umask has taken its share
                 stream.write(data)
                 stream.flush()
                 os.fsync(descriptor)

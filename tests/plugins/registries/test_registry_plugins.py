@@ -1,0 +1,93 @@
+"""The built-in registries: which hosts they take, and where they say a reference is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polyarch.contract import Endpoint, ListsTags, Registry, RegistryServices
+from polyarch.events import ignore
+from polyarch.plugin_host import PluginHost
+from polyarch.reference import parse_reference
+from polyarch.registry.services import registry_services
+from polyarch.settings import Settings
+from polyarch_plugins.registries.distribution.locate import locate as locate_anywhere
+from polyarch_plugins.registries.docker_hub.locate import locate as locate_on_docker_hub
+from support.docker_registry import DockerRegistry
+
+HUB_KEY = "https://index.docker.io/v1/"
+
+
+@pytest.mark.parametrize(
+    ("reference", "plugin"),
+    [
+        ("busybox", "docker-hub"),
+        ("index.docker.io/library/busybox", "docker-hub"),
+        ("ghcr.io/owner/app:1", "distribution"),
+        ("localhost/app", "distribution"),
+        ("10.0.0.7:5000/a/b", "distribution"),
+        ("[::1]:5000/a", "distribution"),
+        ("docker.io.example.com/a", "distribution"),
+    ],
+)
+def test_who_takes_a_reference(reference: str, plugin: str, tmp_path: Path) -> None:
+    host = PluginHost(Settings(root=tmp_path))
+    assert host.registry_for(parse_reference(reference)).name == plugin
+
+
+@pytest.mark.parametrize(
+    ("reference", "endpoint"),
+    [
+        ("busybox", Endpoint("registry-1.docker.io", "library/busybox", HUB_KEY)),
+        ("zavy86/clock:1", Endpoint("registry-1.docker.io", "zavy86/clock", HUB_KEY)),
+    ],
+)
+def test_where_docker_hub_keeps_a_reference(reference: str, endpoint: Endpoint) -> None:
+    assert locate_on_docker_hub(parse_reference(reference)) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("reference", "endpoint"),
+    [
+        ("ghcr.io/a/b/c:1", Endpoint("ghcr.io", "a/b/c", "ghcr.io")),
+        ("10.0.0.7:5000/a", Endpoint("10.0.0.7:5000", "a", "10.0.0.7:5000")),
+    ],
+)
+def test_where_other_registries_keep_a_reference(reference: str, endpoint: Endpoint) -> None:
+    assert locate_anywhere(parse_reference(reference)) == endpoint
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> RegistryServices:
+    with registry_services(Settings(root=tmp_path, home=tmp_path), ignore) as opened:
+        return opened
+
+
+@pytest.mark.parametrize("reference", ["busybox", "ghcr.io/a/b"])
+def test_what_they_make_can_list_tags(reference: str, services: RegistryServices, tmp_path: Path) -> None:
+    plugin = PluginHost(Settings(root=tmp_path)).registry_for(parse_reference(reference))
+    made: Registry = plugin.factory(services)
+    assert isinstance(made, ListsTags)
+    made.close()
+
+
+def test_a_reference_of_a_real_registry_is_found(registry: DockerRegistry, tmp_path: Path) -> None:
+    reference = parse_reference(registry.ref("busybox:1.36"))
+    plugin = PluginHost(Settings(root=tmp_path)).registry_for(reference)
+    with registry_services(Settings(root=tmp_path, home=tmp_path), ignore) as opened:
+        assert plugin.factory(opened).head(reference) is not None
+
+
+@pytest.mark.parametrize("name", ["distribution", "docker_hub"])
+def test_a_plugin_costs_no_more_than_its_hooks(name: str) -> None:
+    code = (
+        f"import sys, polyarch.contract, polyarch_plugins.registries.{name}.plugin as plugin\n"
+        "plugin.polyarch_registries()\n"
+        "print(sorted(name for name in sys.modules if name.startswith(('polyarch_plugins', 'polyarch.registry'))))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    package = "polyarch_plugins.registries"
+    assert run.stdout.strip() == str(["polyarch_plugins", package, f"{package}.{name}", f"{package}.{name}.plugin"])
