@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polyarch.version import __version__
+
 if TYPE_CHECKING:
     from polyarch.session import Session
 
-__version__ = "0.1.0"
 __all__ = ["Session", "__version__"]
 
 

@@ -26,13 +26,13 @@ from typing import Any
 import httpcore
 import httpx
 
-from polyarch import __version__
 from polyarch.errors import UsageError
 from polyarch.registry.certificates import Certificates, TlsContexts
 from polyarch.registry.faults import ConnectionFault, forbidden, os_fault, timeout_fault
 from polyarch.registry.origin import Origin, is_private_to_machine
 from polyarch.registry.proxies import proxies_of_environment, proxy_for
 from polyarch.registry.reply import Reply
+from polyarch.version import __version__
 
 READ_SIZE = 256 << 10
 """Bytes asked of a socket at once: 1 MiB is no faster, and costs 20 MB more memory with four connections."""
