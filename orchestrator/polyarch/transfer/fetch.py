@@ -18,7 +18,7 @@ from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.blob import Cancelled, bring_blob
 
-_GRACE = 2.0
+_GRACE = 0.5
 """Seconds that the other transfers get to stop after one failed; a read from a silent network may take longer."""
 
 
