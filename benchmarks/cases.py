@@ -1,0 +1,141 @@
+"""What is compared."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.process import Run, measured
+from benchmarks.registry import Origin, program
+from benchmarks.result import Case, Figure, max_rss, median
+
+QUICK_FACTOR = 3
+"""So many times as many runs of what takes a fraction of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where the runs happen: the origin, an empty folder, and how often."""
+
+    origin: Origin
+    work: Path
+    runs: int
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The same for every contender: no settings, no caches and no credentials of the user."""
+        return {"PATH": os.environ["PATH"], "HOME": str(self.work), "LC_ALL": "C.UTF-8"}
+
+    def polyarch(self, root: Path, *arguments: str, sync: str = "batch") -> list[str]:
+        """The command line, with a root folder of its own."""
+        settings = self.work / f"{sync}.toml"
+        settings.write_text(f'sync = "{sync}"\n')
+        command = Path(sys.executable).parent / "polyarch"
+        return [str(command), "--root", str(root), "--config", str(settings), *arguments]
+
+
+def alternating(
+    bench: Bench, contenders: Mapping[str, Callable[[Path], Sequence[str]]], runs: int
+) -> dict[str, list[Run]]:
+    """Run each contender `runs` times in turns, after one round that does not count. Each gets a fresh folder."""
+    results: dict[str, list[Run]] = {name: [] for name in contenders}
+    for turn in range(runs + 1):
+        for name, command in contenders.items():
+            folder = bench.work / f"{turn}-{name.replace(' ', '-')}"
+            folder.mkdir()
+            argv = command(folder)
+            os.sync()
+            run = measured(argv, bench.environment)
+            if turn:
+                results[name].append(run)
+    return results
+
+
+def pull(bench: Bench) -> Case:
+    """Six layers from loopback into an OCI layout. skopeo waits for no disk, so the pull that does not is compared."""
+
+    def skopeo(folder: Path) -> Sequence[str]:
+        source = f"docker://{bench.origin.reference}"
+        copy = ("--insecure-policy", "copy", "--src-tls-verify=false", source, f"oci:{folder}/layout:big")
+        return (program("skopeo"), *copy)
+
+    contenders = alternating(
+        bench,
+        {
+            "skopeo copy": skopeo,
+            "polyarch, sync=none": lambda folder: bench.polyarch(folder, "pull", bench.origin.reference, sync="none"),
+            "polyarch, sync=batch": lambda folder: bench.polyarch(folder, "pull", bench.origin.reference),
+        },
+        bench.runs,
+    )
+    peer, unsynced, synced = contenders.values()
+    return Case(
+        "pull into an OCI layout",
+        contenders,
+        [
+            Figure("pull ÷ skopeo copy", median(unsynced) / median(peer), 1.0),
+            Figure("memory of a pull", max_rss([*unsynced, *synced]) / 1e6, 60, " MB"),
+        ],
+        [f"pull that waits for the disk ÷ skopeo copy: {median(synced) / median(peer):.2f}"],
+    )
+
+
+def second_pull(bench: Bench) -> Case:
+    """A pull of a tag that has not changed: one question, no blob."""
+    root = bench.work / "second-pull"
+    command = bench.polyarch(root, "pull", bench.origin.reference)
+    measured(command, bench.environment)
+    before = len(bench.origin.requests())
+    runs = [measured(command, bench.environment) for _ in range(bench.runs)]
+    requests = bench.origin.requests()[before:]
+    manifests = sum("/manifests/" in path for _, path in requests)
+    blobs = sum("/blobs/" in path for _, path in requests)
+    kinds = Counter(f"{method} {path.split('/')[-2]}" for method, path in requests)
+    shown = ", ".join(f"{count / bench.runs:g} × {kind}" for kind, count in kinds.items())
+    return Case(
+        "second pull of an unchanged tag",
+        {"polyarch pull": runs},
+        [
+            Figure("manifest requests", manifests / bench.runs, 1),
+            Figure("blob requests", blobs / bench.runs, 0),
+        ],
+        [f"requests of a pull: {shown}"],
+    )
+
+
+def resolve(bench: Bench) -> Case:
+    """The whole process, beside skopeo's look at the same name."""
+
+    def skopeo(folder: Path) -> Sequence[str]:
+        return (program("skopeo"), "inspect", "--tls-verify=false", f"docker://{bench.origin.reference}")
+
+    contenders = alternating(
+        bench,
+        {
+            "skopeo inspect": skopeo,
+            "polyarch resolve": lambda folder: bench.polyarch(folder, "resolve", bench.origin.reference),
+        },
+        bench.runs * QUICK_FACTOR,
+    )
+    return Case("resolve", contenders, [Figure("resolve", median(contenders["polyarch resolve"]), 0.35, " s")])
+
+
+def start(bench: Bench) -> Case:
+    """The help page against an interpreter that does nothing."""
+    contenders = alternating(
+        bench,
+        {
+            "python3 -c pass": lambda folder: (sys.executable, "-c", "pass"),
+            "polyarch --help": lambda folder: bench.polyarch(folder, "--help"),
+        },
+        bench.runs * QUICK_FACTOR,
+    )
+    nothing, page = contenders.values()
+    return Case("start", contenders, [Figure("polyarch --help ÷ python3 -c pass", median(page) / median(nothing), 4)])
+
+
+CASES = {"pull": pull, "second-pull": second_pull, "resolve": resolve, "start": start}

@@ -1,0 +1,120 @@
+"""The origin of the pulls: Debian's docker-registry on loopback, with a big image of real files in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from benchmarks.process import BenchmarkError
+
+NAME = "big:1.0"
+# Apache's combined format: host - user [time] "METHOD PATH PROTOCOL" …
+_REQUEST = re.compile(r'^\S+ \S+ \S+ \[[^]]*] "(\S+) (\S+) ', re.MULTILINE)
+_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A running registry: its address and its log."""
+
+    address: str
+    log: Path
+
+    @property
+    def reference(self) -> str:
+        """The image that is pulled."""
+        return f"{self.address}/{NAME}"
+
+    def requests(self) -> list[tuple[str, str]]:
+        """(method, path) of all requests for images so far, in the order in which they ended."""
+        mark = f"/v2/?mark={time.monotonic_ns()}"
+        _ask(self.address, mark)
+        _await(lambda: mark in self.log.read_text(), "the registry's log is not written")
+        found = _REQUEST.findall(self.log.read_text())
+        return [(method, path) for method, path in found if not path.startswith("/v2/?")]
+
+
+def program(name: str) -> str:
+    """The path of a program. Raises BenchmarkError."""
+    path = shutil.which(name)
+    if path is None:
+        raise BenchmarkError(f"{name} is not installed; .ci/setup installs it")
+    return path
+
+
+def prepare(directory: Path) -> Path:
+    """A folder with the image as docker-registry keeps it, made once and kept in `directory`."""
+    storage = directory / "registry"
+    if storage.exists():
+        return storage
+    layout, unfinished = directory / "layout", directory / "registry.unfinished"
+    for old in (layout, unfinished):
+        shutil.rmtree(old, ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    code = "import sys, pathlib; from polyarch.testing.big_image import big_image; big_image(pathlib.Path(sys.argv[1]))"
+    # In processes of their own: this one has to stay small, see `Run`.
+    subprocess.run([sys.executable, "-c", code, str(layout)], check=True)
+    with origin(unfinished, directory / "fill.log") as filled:
+        copy = ["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+        target = f"docker://{filled.reference}"
+        subprocess.run([program("skopeo"), *copy, f"oci:{layout}:{NAME}", target], check=True)
+    shutil.rmtree(layout)
+    return unfinished.rename(storage)
+
+
+@contextmanager
+def origin(storage: Path, log: Path) -> Iterator[Origin]:
+    """A registry that offers `storage` while the body runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    configuration = log.with_suffix(".yml")  # YAML contains JSON
+    configuration.write_text(
+        json.dumps(
+            {
+                "version": "0.1",
+                "log": {"level": "error"},
+                "storage": {"filesystem": {"rootdirectory": str(storage)}},
+                "http": {"addr": address},
+            }
+        )
+    )
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [program("docker-registry"), "serve", str(configuration)], stdout=output, stderr=output
+        )
+    try:
+        _await(lambda: _ask(address, "/v2/?start"), f"docker-registry does not start; see {log}")
+        yield Origin(address, log)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _ask(address: str, path: str) -> bool:
+    connection = HTTPConnection(address, timeout=_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _await(condition: Callable[[], bool], trouble: str) -> None:
+    end = time.monotonic() + _SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise BenchmarkError(trouble)
+        time.sleep(0.01)
