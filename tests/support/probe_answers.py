@@ -10,6 +10,17 @@ A76 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asi
 ARMV6 = "half thumb fastmult vfp edsp java tls"
 ARMV7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm"
 
+# 386 programs on amd64: the kernel can, or an emulator is registered for them (with the mask of QEMU's script).
+CONFIG = "config CONFIG_IA32_EMULATION=y"
+QEMU_I386 = (
+    "binfmt qemu-i386:enabled",
+    "binfmt qemu-i386:interpreter /usr/bin/qemu-i386-static",
+    "binfmt qemu-i386:flags: F",
+    "binfmt qemu-i386:offset 0",
+    "binfmt qemu-i386:magic 7f454c4601010100000000000000000002000300",
+    "binfmt qemu-i386:mask fffffffffffefe00fffffffffffffffffeffffff",
+)
+
 
 def answer(*lines: str, uname: str, userland: str = "", page: int = 4096, hwcap2: int = 0, process: str = "") -> str:
     """A probe's answer: `uname` as `-s -r -m` print it, the userland's architecture by name, further lines as is."""
