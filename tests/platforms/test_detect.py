@@ -81,7 +81,7 @@ def test_x32_is_no_386() -> None:
 def test_a_machine_that_is_emulated_by_something_else() -> None:
     """Rosetta in a container on Apple's machines: the kernel started a program for arm64."""
     text = answer(
-        *("exe /run/rosetta/rosetta", f"cpu flags : fpu sse2 avx512f", CONFIG),
+        *("exe /run/rosetta/rosetta", "cpu flags : fpu sse2 avx512f", CONFIG),
         uname="Linux 6.1 x86_64",
         userland="amd64",
         process="arm64",
