@@ -8,18 +8,24 @@ from pathlib import Path
 
 from polyarch.contract import Digest, disk_error
 from polyarch_plugins.storages.oci.locks import Patience, open_locked
+from polyarch_plugins.storages.oci.writeout import begin_writeout
 
 _CHUNK = 1 << 20
+_WRITEOUT = 8 << 20
+"""Bytes after which the kernel is asked to begin writing them to the disk."""
 _MODE = 0o644
 
 
 class PartialBlob:
     """The BlobWriter of this storage. It owns `descriptor`, an open and locked file, until it is closed."""
 
-    def __init__(self, path: Path, descriptor: int, publish: Callable[[], None]) -> None:
-        """`publish` renames the finished file into place; the lock is held until then, so nobody writes it twice."""
-        self._path, self._descriptor, self._publish = path, descriptor, publish
-        self._offset = os.fstat(descriptor).st_size
+    def __init__(self, path: Path, descriptor: int, publish: Callable[[], None], *, sync: bool) -> None:
+        """`publish` renames the finished file into place; the lock is held until then, so nobody writes it twice.
+
+        `sync` tells that the blob will be waited for: its way to the disk begins while it comes in.
+        """
+        self._path, self._descriptor, self._publish, self._sync = path, descriptor, publish, sync
+        self._offset = self._begun = os.fstat(descriptor).st_size
         self._published = False
 
     @property
@@ -50,6 +56,7 @@ class PartialBlob:
                 raise disk_error(error, f"cannot write {self._path}") from error
             self._offset += written
             view = view[written:]
+        self._begin_writeout(_WRITEOUT)
 
     def restart(self) -> None:
         """Throw away what is here."""
@@ -57,10 +64,11 @@ class PartialBlob:
             os.ftruncate(self._descriptor, 0)
         except OSError as error:
             raise disk_error(error, f"cannot write {self._path}") from error
-        self._offset = 0
+        self._offset = self._begun = 0
 
     def finish(self) -> None:
         """The blob is whole and verified: make it visible."""
+        self._begin_writeout(1)
         try:
             if os.fstat(self._descriptor).st_mode & 0o777 != _MODE:
                 os.fchmod(self._descriptor, _MODE)
@@ -68,6 +76,11 @@ class PartialBlob:
         except OSError as error:
             raise disk_error(error, f"cannot put {self._path} into place") from error
         self._published = True
+
+    def _begin_writeout(self, least: int) -> None:
+        if self._sync and self._offset - self._begun >= least:
+            begin_writeout(self._descriptor, self._begun, self._offset)
+            self._begun = self._offset
 
     def close(self) -> None:
         """Leave what is here to the next try; an empty file is none."""

@@ -81,7 +81,8 @@ class OciStorage:
             descriptor = lock_partial(path, blob.digest, self._lock_timeout)
         except OSError as error:
             raise disk_error(error, f"cannot write {path}") from error
-        with contextlib.closing(PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path))) as writer:
+        partial = PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path), sync=self._sync)
+        with contextlib.closing(partial) as writer:
             if not self.has_blob(blob):
                 yield writer
                 return
