@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin, StoragePlugin
-from polyarch.contract.others import EmulatorSource, Observer
+from polyarch.contract.others import EmulatorServices, EmulatorSource, Observer
 from polyarch.contract.registry import Registry, RegistryServices
 from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
 from polyarch.errors import UsageError, platforms_errors, printable
@@ -71,7 +71,8 @@ class Composition:
     @cached_property
     def emulator_sources(self) -> list[EmulatorSource]:
         """The places that emulators come from."""
-        return [plugin.factory() for plugin in self.plugins.all(EmulatorPlugin)]
+        services = EmulatorServices(self.settings.qemu_directories)
+        return [plugin.factory(services) for plugin in self.plugins.all(EmulatorPlugin)]
 
     def named_device(self, name: str) -> Device:
         """The device called `name`, or the one in the file `name`. Raises UsageError."""

@@ -234,7 +234,7 @@ def _asked_path(architecture: Architecture, options: _Options) -> Path | None:
 
 def _binary(architecture: Architecture, options: _Options) -> QemuBinary:
     path = _asked_path(architecture, options)
-    binary = qemu.find(architecture) if path is None else qemu.inspect(path)
+    binary = qemu.find_for_registration(architecture) if path is None else qemu.inspect(path)
     if binary is None:
         what = path or f"qemu-{architecture.qemu}-static or qemu-{architecture.qemu}"
         raise QemuError(f"no emulator for {architecture.name}: there is no {what}", _INSTALL_QEMU)

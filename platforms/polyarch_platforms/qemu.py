@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,27 @@ class QemuBinary:
 
     path            what is registered or started
     static          it needs nothing of the file system: flag F then serves containers, too
-    version         as numbers (7, 2, 22); None where `--version` does not tell
-    preserve_argv0  register it with flag P: it knows the further argument (a wrapper `*-binfmt-P` always expects it)
     """
 
     path: Path
     static: bool
-    version: Version | None
-    preserve_argv0: bool
+
+    @property
+    def version(self) -> Version | None:
+        """As numbers (7, 2, 22); None where `--version` does not tell. The program is run when this is first asked."""
+        # Started under its own name, a wrapper takes `--version` for the program to run.
+        program = self.path.resolve() if _is_wrapper(self.path) else self.path
+        try:
+            changed = program.stat().st_mtime_ns
+        except OSError:
+            return None
+        return _version(program, changed)
+
+    @property
+    def preserve_argv0(self) -> bool:
+        """Register it with flag P: it knows the further argument (a wrapper `*-binfmt-P` always expects it)."""
+        version = None if _is_wrapper(self.path) else self.version
+        return knows_preserve_argv0(self.path, version, kernel_version())
 
     @property
     def flags(self) -> str:
@@ -48,46 +62,50 @@ class QemuBinary:
 
 
 def find(architecture: Architecture, directories: Iterable[Path] | None = None) -> QemuBinary | None:
-    """The best emulator for the architecture: a static one before others, then by folder; None if there is none.
+    """The best emulator for the architecture: a static one before others, a wrapper last, then by folder; or None.
 
-    `directories` are looked through in this order; None: those of PATH, then the usual ones.
+    `directories` are looked through in this order; None: those of PATH, then the usual ones. Runs nothing.
     """
-    if directories is None:
-        listed = os.environ.get("PATH", "").split(os.pathsep)
-        # Resolved, because /bin and /usr/bin are often one.
-        directories = dict.fromkeys(Path(one).resolve() for one in (*listed, *_FOLDERS) if one.startswith("/"))
-    found = [
-        folder / name
-        for folder in directories
-        for name in (f"qemu-{architecture.qemu}-static", f"qemu-{architecture.qemu}", f"{architecture.qemu}-binfmt-P")
-        if os.access(folder / name, os.X_OK) and (folder / name).is_file()
-    ]
-    # Sorting is stable: where two are as good, the order of the folders decides.
-    best = sorted((one for one in map(inspect, found) if one is not None), key=_demerits)
+    best = sorted(_all(architecture, directories), key=lambda one: (not one.static, _is_wrapper(one.path)))
     return best[0] if best else None
 
 
-def _demerits(binary: QemuBinary) -> tuple[bool, bool, bool]:
-    return not binary.static, not binary.preserve_argv0, _is_wrapper(binary.path)
+def find_for_registration(architecture: Architecture) -> QemuBinary | None:
+    """The best emulator to register for the whole machine: as `find`, but one that knows flag P before others."""
+    best = sorted(_all(architecture), key=lambda one: (not one.static, not one.preserve_argv0, _is_wrapper(one.path)))
+    return best[0] if best else None
+
+
+def _all(architecture: Architecture, directories: Iterable[Path] | None = None) -> list[QemuBinary]:
+    """Every emulator for the architecture, by folder; sorting is stable, so that their order decides in the end."""
+    if directories is None:
+        listed = os.get_exec_path()
+        # Resolved, because /bin and /usr/bin are often one.
+        directories = dict.fromkeys(Path(one).resolve() for one in (*listed, *_FOLDERS) if one.startswith("/"))
+    found = (
+        inspect(folder / name)
+        for folder in directories
+        for name in (f"qemu-{architecture.qemu}-static", f"qemu-{architecture.qemu}", f"{architecture.qemu}-binfmt-P")
+        if os.access(folder / name, os.X_OK) and (folder / name).is_file()
+    )
+    return [one for one in found if one is not None]
 
 
 def inspect(path: Path) -> QemuBinary | None:
     """What the emulator at that path is; None where it is no program of ELF form that can be read."""
     try:
         with path.open("rb") as file:
-            static = read_elf(file).static
+            return QemuBinary(path, read_elf(file).static)
     except (OSError, ElfError):
         return None
-    # Started under its own name, a wrapper takes `--version` for the program to run.
-    version = _version(path.resolve() if _is_wrapper(path) else path)
-    return QemuBinary(path, static, version, knows_preserve_argv0(path, version, kernel_version()))
 
 
 def _is_wrapper(path: Path) -> bool:
     return path.name.endswith("-binfmt-P")
 
 
-def _version(path: Path) -> Version | None:
+@cache
+def _version(path: Path, changed: int = 0) -> Version | None:
     import subprocess
 
     try:

@@ -27,7 +27,7 @@ _MAX_LINE = 4096
 
 def find_script() -> Path | None:
     """The host's qemu-binfmt-conf.sh, or None."""
-    path = os.pathsep.join((os.environ.get("PATH", ""), *_FOLDERS))
+    path = os.pathsep.join((*os.get_exec_path(), *_FOLDERS))
     found = shutil.which(NAME, mode=os.R_OK, path=path)
     return Path(found) if found else None
 

@@ -72,7 +72,7 @@ def test_a_static_one_goes_before_others_whatever_the_folder(tmp_path: Path) -> 
     shutil.copy(Path("/bin/true").resolve(), dynamic)
     static = program(tmp_path / "b" / "qemu-aarch64")
     folders = [dynamic.parent, static.parent]
-    assert qemu.find(ARM64, folders) == QemuBinary(static, True, None, False)
+    assert qemu.find(ARM64, folders) == QemuBinary(static, True)
     static.unlink()
     found = qemu.find(ARM64, folders)
     assert found is not None
@@ -87,11 +87,22 @@ def test_else_the_order_of_folders_and_the_name_static_decide(tmp_path: Path) ->
     assert found.path == named
 
 
-def test_a_wrapper_is_taken_where_the_plain_one_does_not_know_flag_p(tmp_path: Path) -> None:
+def test_a_wrapper_is_registered_where_the_plain_one_does_not_know_flag_p(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, wrapper = program(tmp_path / "qemu-aarch64-static"), program(tmp_path / "aarch64-binfmt-P")
-    assert qemu.find(ARM64, [tmp_path]) == QemuBinary(wrapper, True, None, True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(qemu, "_FOLDERS", ())
+    assert qemu.find(ARM64) == QemuBinary(plain, True)
+    assert qemu.find_for_registration(ARM64) == QemuBinary(wrapper, True)
     wrapper.unlink()
-    assert qemu.find(ARM64, [tmp_path]) == QemuBinary(plain, True, None, False)
+    assert qemu.find_for_registration(ARM64) == QemuBinary(plain, True)
+
+
+def test_finding_an_emulator_does_not_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path / "qemu-aarch64-static")
+    monkeypatch.setattr(qemu, "_version", lambda path, changed: pytest.fail(f"{path} was run"))
+    assert qemu.find(ARM64, [tmp_path]) is not None
 
 
 def test_what_is_no_emulator_is_passed_over(tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def test_the_path_of_the_environment_is_searched(tmp_path: Path, monkeypatch: py
     mine = program(tmp_path / "qemu-aarch64-static")
     monkeypatch.setenv("PATH", f":relative:{tmp_path}")
     monkeypatch.setattr(qemu, "_FOLDERS", ())
-    assert qemu.find(ARM64) == QemuBinary(mine.resolve(), True, None, False)
+    assert qemu.find(ARM64) == QemuBinary(mine.resolve(), True)
 
 
 @pytest.mark.parametrize(
@@ -184,17 +195,18 @@ def test_versions_known_to_crash(version: tuple[int, ...] | None, bad: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("static", "preserve", "flags"), [(True, True, "FP"), (True, False, "F"), (False, True, "P"), (False, False, "")]
+    ("static", "name", "flags"),
+    [(True, "q-binfmt-P", "FP"), (True, "q", "F"), (False, "q-binfmt-P", "P"), (False, "q", "")],
 )
-def test_the_flags_that_serve_best(static: bool, preserve: bool, flags: str) -> None:
-    assert QemuBinary(Path("/q"), static, None, preserve).flags == flags
+def test_the_flags_that_serve_best(static: bool, name: str, flags: str) -> None:
+    assert QemuBinary(Path("/nowhere", name), static).flags == flags
 
 
 def fake(path: Path, code: str) -> QemuBinary:
     """An emulator that does something else: works() judges what a program does, so a script will do."""
     path.write_text(f"#!/bin/sh\n{code}\n")
     path.chmod(0o755)
-    return QemuBinary(path, True, None, False)
+    return QemuBinary(path, True)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,7 @@ def test_a_program_that_does_not_do_it(tmp_path: Path, code: str, output: str, r
 
 
 def test_an_emulator_that_is_not_there(tmp_path: Path) -> None:
-    result = qemu.works(ARM64, QemuBinary(tmp_path / "missing", True, None, False))
+    result = qemu.works(ARM64, QemuBinary(tmp_path / "missing", True))
     assert result.reason == "the kernel does not start it: No such file or directory"
 
 

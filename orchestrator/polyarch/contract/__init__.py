@@ -15,6 +15,7 @@ from polyarch.contract.hooks import (
 )
 from polyarch.contract.http import Http, HttpResponse
 from polyarch.contract.others import (
+    EmulatorServices,
     EmulatorSource,
     FleetDevice,
     FleetEngine,
@@ -55,8 +56,11 @@ from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, 
 from polyarch.oci.layout import Layout
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
 from polyarch.reference import Reference, parse_reference
+from polyarch_platforms.architecture import Architecture
+from polyarch_platforms.architecture import get as architecture_named
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary
+from polyarch_platforms.qemu import find as find_qemu
 
 __all__ = [
     "CONFIGS",
@@ -68,12 +72,14 @@ __all__ = [
     "MAX_DOCUMENT_SIZE",
     "OCI_INDEX",
     "OCI_MANIFEST",
+    "Architecture",
     "BlobStream",
     "BlobWriter",
     "Descriptor",
     "Digest",
     "Document",
     "EmulatorPlugin",
+    "EmulatorServices",
     "EmulatorSource",
     "Endpoint",
     "Event",
@@ -117,8 +123,10 @@ __all__ = [
     "UsageError",
     "Verifier",
     "VerifierPlugin",
+    "architecture_named",
     "digest_of",
     "disk_error",
+    "find_qemu",
     "hookimpl",
     "is_attestation",
     "is_digest",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pluggy
 
-from polyarch.contract.others import EmulatorSource, FleetEngine, Observer, TagConvention, Verifier
+from polyarch.contract.others import EmulatorServices, EmulatorSource, FleetEngine, Observer, TagConvention, Verifier
 from polyarch.contract.registry import Registry, RegistryServices
 from polyarch.contract.storage import Storage, StorageServices
 
@@ -59,7 +59,7 @@ class EmulatorPlugin:
 
     name: str
     summary: str
-    factory: Callable[[], EmulatorSource]
+    factory: Callable[[EmulatorServices], EmulatorSource]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from polyarch.events import Event
@@ -26,6 +27,16 @@ class TagConvention(Protocol):
 
     def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
         """Names for the variant of `platform`, the likeliest first; at most a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorServices:
+    """What polyarch hands to the factory of an emulator source.
+
+    `directories` are those that the user wants searched before any other (setting `qemu_directories`).
+    """
+
+    directories: tuple[Path, ...] = ()
 
 
 class EmulatorSource(Protocol):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyarch.contract import EmulatorPlugin, EmulatorSource, hookimpl
+from polyarch.contract import EmulatorPlugin, EmulatorServices, EmulatorSource, hookimpl
 
 
-def _source() -> EmulatorSource:
+def _source(services: EmulatorServices) -> EmulatorSource:
     from polyarch_plugins.emulators.qemu_user.source import HostQemu
 
-    return HostQemu()
+    return HostQemu(services.directories)
 
 
 @hookimpl
