@@ -18,7 +18,7 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
-from polyarch.errors import NotFoundError, UsageError, platforms_errors
+from polyarch.errors import HostError, NotFoundError, UsageError, platforms_errors
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
+    from polyarch_platforms.emulators import EmulatorStatus
+    from polyarch_platforms.installer import Installed, Removed
 
 
 class Session(Composition):
@@ -180,6 +182,57 @@ class Session(Composition):
 
         with platforms_errors():
             return emulate([parse(platform) for platform in platforms], argv, self.device, self.emulator_sources)
+
+    def emulator_status(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
+        """How each architecture (those named, or all) stands here, proven by running a program of it."""
+        from polyarch.container.refusals import PRIVATE_BINFMT
+        from polyarch_platforms import emulators
+        from polyarch_platforms.qemu import kernel_version
+
+        with platforms_errors():
+            return emulators.status(emulators.named(words), private=kernel_version() >= PRIVATE_BINFMT)
+
+    def emulator_test(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
+        """The same for the architectures named, or for all that there is an emulator for."""
+        return tuple(each for each in self.emulator_status(words) if words or each.source != "none")
+
+    def emulator_install(
+        self,
+        words: Sequence[str] = (),
+        *,
+        script: Path | None = None,
+        persistent: bool | None = None,
+        credential: bool = False,
+        preserve_argv0: bool | None = None,
+        qemu_path: Path | None = None,
+        qemu_suffix: str = "",
+        force: bool = False,
+    ) -> tuple[Installed, ...]:
+        """Register emulators for the whole machine; without words, for all foreign architectures that have one."""
+        from polyarch.container.emulation import find_emulators, native_architectures
+        from polyarch_platforms import emulators, installer
+
+        words = words or list(find_emulators(native_architectures(self.device), self.emulator_sources))
+        if not words:
+            raise HostError("there is no emulator here to install", "on Debian: apt install qemu-user-static")
+        with platforms_errors():
+            return installer.install(
+                emulators.named(words),
+                script=script,
+                persistent=persistent,
+                credential=credential,
+                preserve_argv0=preserve_argv0,
+                qemu_path=qemu_path,
+                qemu_suffix=qemu_suffix,
+                force=force,
+            )
+
+    def emulator_remove(self, words: Sequence[str] = ()) -> tuple[Removed, ...]:
+        """Take away what `emulator_install` registered, and nothing else."""
+        from polyarch_platforms import emulators, installer
+
+        with platforms_errors():
+            return installer.remove(emulators.named(words))
 
     def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
         """Write the merged root file system of an image at hand into `directory`, which is made."""

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from polyarch.container.refusals import PRIVATE_BINFMT, forbidding_sysctl
 from polyarch.contract.others import EmulatorSource
 from polyarch.settings import Settings
 from polyarch_platforms import architecture, binfmt
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import PlatformsError
+from polyarch_platforms.qemu import kernel_version
 
 _LOW_SPACE = 1 << 30
-_SYSCTL = Path("/proc/sys")
-# binfmt_misc can be mounted in a user namespace since Linux 6.7 (commit 21ca59b365c0).
-_PRIVATE_BINFMT = (6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def checks(
         _subordinate_ids(),
         *_emulators(device, sources),
         *_registrations(),
-        _private_emulation(device),
+        _private_emulation(),
         _decompression(),
     )
 
@@ -87,23 +86,11 @@ def _storage_folder(root: Path) -> Check:
     return Check("storage", "ok", fact)
 
 
-def _sysctl(name: str) -> int | None:
-    try:
-        return int((_SYSCTL / name).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def _user_namespaces() -> Check:
     name, root = "user namespaces", os.geteuid() == 0
-    for sysctl, bad, good in (
-        ("user/max_user_namespaces", 0, "sysctl -w user.max_user_namespaces=15000"),
-        ("kernel/unprivileged_userns_clone", 0, "sysctl -w kernel.unprivileged_userns_clone=1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", 1, "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
-    ):
-        if _sysctl(sysctl) == bad:
-            fact = f"forbidden by {sysctl.replace('/', '.')} = {bad}"
-            return Check(name, "warning" if root else "failed", fact, good, essential=not root)
+    if forbidding := forbidding_sysctl():
+        setting, mend = forbidding
+        return Check(name, "warning" if root else "failed", f"forbidden: {setting}", mend, essential=not root)
     if not Path("/proc/self/ns/user").exists():
         return Check(name, "warning" if root else "failed", "this kernel has none", None, essential=not root)
     return Check(name, "ok", "allowed")
@@ -190,12 +177,11 @@ def _registrations() -> Iterator[Check]:
         yield Check("binfmt_misc", "ok", f"{len(entries)} registered in the kernel; polyarch needs none")
 
 
-def _private_emulation(device: Device) -> Check:
+def _private_emulation() -> Check:
     name = "private emulation"
-    numbers = [int(part) for part in device.kernel.split("-")[0].split(".")[:2] if part.isdigit()]
-    if tuple(numbers) >= _PRIVATE_BINFMT:
+    if kernel_version() >= PRIVATE_BINFMT:
         return Check(name, "ok", "the kernel allows binfmt_misc in a user namespace")
-    fact = f"kernel {device.kernel} is older than 6.7: emulators have to be registered for the whole machine"
+    fact = f"Linux {os.uname().release} is older than 6.7: emulators have to be registered for the whole machine"
     return Check(name, "warning", fact, "polyarch emulator install")
 
 
