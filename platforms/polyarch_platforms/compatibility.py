@@ -43,12 +43,10 @@ class Rank:
     """Where a candidate stands; the smaller the better.
 
     position  by the vector
-    exact     it is what the vector names first
     proven    False where only the program itself can tell whether it runs (an arm image without a variant on a v6 CPU)
     """
 
     position: int
-    exact: bool
     proven: bool
 
 
@@ -128,9 +126,9 @@ def rank(native: Sequence[Platform], candidate: Platform) -> Rank | None:
         if place.architecture != entry.architecture or not _same_system(place, entry):
             continue
         if place.variant == entry.variant:
-            return Rank(2 * index, index == 0, True)
+            return Rank(2 * index, True)
         if not entry.variant and place.variant == unlabelled:
-            return Rank(2 * index + 1, index == 0, True)
+            return Rank(2 * index + 1, True)
         other_variant = True
     return Rank(2 * len(native), False, False) if other_variant and not entry.variant else None
 
