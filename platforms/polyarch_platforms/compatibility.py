@@ -130,7 +130,7 @@ def rank(native: Sequence[Platform], candidate: Platform) -> Rank | None:
         if not entry.variant and place.variant == unlabelled:
             return Rank(2 * index + 1, True)
         other_variant = True
-    return Rank(2 * len(native), False, False) if other_variant and not entry.variant else None
+    return Rank(2 * len(native), False) if other_variant and not entry.variant else None
 
 
 def _same_system(place: Platform, entry: Platform) -> bool:
