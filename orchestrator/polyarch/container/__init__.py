@@ -1,0 +1,1 @@
+"""Containers: snapshots of layers, overlay mounts, namespaces, private emulation, the OCI runtime."""

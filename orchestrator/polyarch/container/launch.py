@@ -1,0 +1,241 @@
+"""Starting a program in new namespaces: who is whose parent, who writes which ID map, and how a failure comes back.
+
+::
+
+    this process ──fork── first ──fork── last ── execve(program)
+                            │              │
+                            │              └─ process 1 of a new PID namespace: when it ends, all in it end
+                            └─ new user namespace (ordinary user); ends once `last` is there
+
+`last` becomes a child of this process, dies with it (SIGKILL too), and takes every mount and process inside with it.
+Without a PID namespace `first` is `last`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
+
+from polyarch.container import syscalls
+from polyarch.container.id_maps import IdMaps
+from polyarch.container.refusals import no_user_namespace
+from polyarch.errors import HostError, PolyarchError
+
+_Mask: TypeAlias = set[int] | set[signal.Signals]
+_ANSWER = b"g"
+_MAX_MESSAGE = 1 << 16
+FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+"""Signals that are passed on to the program."""
+_HEARD = FORWARDED | {signal.SIGCHLD}
+_SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by the terminal to all of its processes
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start, and in what.
+
+    `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace.
+    `command` does the last things and gives the words to execute.
+    """
+
+    command: Callable[[], Sequence[str]]
+    mounts: Callable[[], None] = lambda: None
+    outer: IdMaps | None = None
+    inner: IdMaps | None = None
+    pid_namespace: bool = True
+
+    def run(self, started: Callable[[int], None] = lambda pid: None) -> int:
+        """Start it, pass signals on, wait for its end; the wait status. `started` is given its process ID.
+
+        Raises what `mounts` or `command` raised, HostError where a namespace is refused, OSError of execve.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        try:
+            child = self._start(before)
+            try:
+                started(child)
+                return _wait(child)
+            except BaseException:
+                _end(child)
+                raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _start(self, mask: _Mask) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            first = os.fork()
+            if first == 0:
+                ours.close()
+                _Child(self, theirs, mask).first()
+            theirs.close()
+            return self._guided(first, ours)
+
+    def _guided(self, child: int, channel: socket.socket) -> int:
+        """Do for the children what only this process can; the process ID of the last one once it executes."""
+        syscalls.adopt_orphans(True)
+        try:
+            while message := channel.recv(_MAX_MESSAGE):
+                kind, value = pickle.loads(message)
+                if kind == "failed":
+                    raise _unpacked(value)
+                if kind == "map":
+                    value.write(child)
+                elif kind == "child":
+                    os.waitpid(child, 0)
+                    child = value
+                channel.send(_ANSWER)
+            return child
+        except BaseException:
+            _end(child)
+            raise
+        finally:
+            syscalls.adopt_orphans(False)
+
+
+class _Child:
+    """What runs between the first fork and the program."""
+
+    def __init__(self, launch: Launch, channel: socket.socket, mask: _Mask) -> None:
+        self._launch = launch
+        self._channel = channel
+        self._mask = mask
+
+    def first(self) -> NoReturn:
+        try:
+            if self._launch.outer is not None:
+                self._unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+                self._ask("map", self._launch.outer)
+            if self._launch.pid_namespace:
+                self._unshare(syscalls.CLONE_NEWPID)
+                last = os.fork()
+                if last:
+                    self._ask("child", last, answer=False)
+                    os._exit(0)
+                self._await_answer()
+            self._last()
+        except BaseException as error:
+            self._fail(error)
+
+    def _last(self) -> NoReturn:
+        launch = self._launch
+        syscalls.die_with_parent()
+        self._ask("ready", None)  # the parent was there after this process had bound its life to it
+        self._unshare(syscalls.CLONE_NEWNS)
+        syscalls.mounts_to_slaves()
+        launch.mounts()
+        if launch.inner is not None:
+            self._enter(launch.inner)
+        argv = launch.command()
+        syscalls.die_with_parent()  # other rights may have undone it
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python
+            signal.signal(number, signal.SIG_DFL)
+        if signal.sigpending() & FORWARDED:
+            raise KeyboardInterrupt
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        os.execvp(argv[0], list(argv))
+
+    def _enter(self, maps: IdMaps) -> None:
+        """A further user namespace; a child that stays behind writes its IDs, as only the namespace above may."""
+        pid = os.getpid()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            helper = os.fork()
+            if helper == 0:
+                ours.close()
+                os._exit(_written(maps, pid, theirs))
+            theirs.close()
+            self._unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+            ours.send(_ANSWER)
+            said = ours.recv(_MAX_MESSAGE)
+            if os.waitpid(helper, 0)[1] != 0:
+                raise HostError(said.decode("utf-8", "replace") or "no IDs for a user namespace")
+
+    def _unshare(self, flags: int) -> None:
+        try:
+            syscalls.unshare(flags)
+        except OSError as error:
+            raise no_user_namespace(error) from error
+
+    def _ask(self, kind: str, value: object, *, answer: bool = True) -> None:
+        self._channel.send(pickle.dumps((kind, value)))
+        if answer:
+            self._await_answer()
+
+    def _await_answer(self) -> None:
+        if self._channel.recv(1) != _ANSWER:
+            os._exit(1)  # the parent is gone
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        try:
+            self._channel.send(pickle.dumps(("failed", _packed(error))))
+        finally:
+            os._exit(1)
+
+
+def _written(maps: IdMaps, pid: int, channel: socket.socket) -> int:
+    """0 once the IDs are written; 1 with the reason on the channel."""
+    if channel.recv(1) != _ANSWER:
+        return 1
+    try:
+        maps.write(pid)
+    except HostError as error:
+        channel.send(error.message.encode())
+        return 1
+    return 0
+
+
+def _wait(child: int) -> int:
+    """Wait for `child` and pass signals on to it, but not those that the terminal gave to both; the wait status."""
+    while threading.current_thread() is threading.main_thread():
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        heard = signal.sigwaitinfo(_HEARD)
+        if heard.si_signo != signal.SIGCHLD and heard.si_code != _SI_KERNEL:
+            os.kill(child, heard.si_signo)
+    return os.waitpid(child, 0)[1]
+
+
+def _end(child: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def call_inside(maps: IdMaps, function: Callable[[], None]) -> None:
+    """Call `function` in a child in a user namespace with these IDs; what it raises is raised here."""
+
+    def command() -> Sequence[str]:
+        function()
+        os._exit(0)
+
+    if Launch(command, outer=maps, pid_namespace=False).run() != 0:
+        raise HostError("a part of polyarch was killed", "try again")
+
+
+_Packed = tuple[type[BaseException], tuple[object, ...], dict[str, object]]
+
+
+def _packed(error: BaseException) -> _Packed:
+    """An exception as its type and arguments: those with names do not survive pickling."""
+    if isinstance(error, PolyarchError):
+        return type(error), (error.message, error.hint), dict(error.details)
+    if isinstance(error, OSError):
+        return OSError, (error.errno, error.strerror, error.filename), {}
+    if isinstance(error, KeyboardInterrupt):
+        return KeyboardInterrupt, (), {}
+    return RuntimeError, ("".join(traceback.format_exception(error)),), {}
+
+
+def _unpacked(packed: _Packed) -> BaseException:
+    kind, arguments, details = packed
+    return kind(*arguments, **details)

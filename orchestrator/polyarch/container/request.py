@@ -1,0 +1,126 @@
+"""What a user asks of a container: the words of `run`, checked, before anything is started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from polyarch.errors import UsageError, printable
+
+MAX_ENV_FILE = 1 << 20
+"""Bytes of one file of variables."""
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?", re.ASCII)  # 64 bytes: hostname(7), Linux
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """The words of `run`, as docker means them.
+
+    `argv` stands in place of the image's command, `entrypoint` in place of its entrypoint (and empties its command; ""
+    takes the entrypoint away). `env` has `NAME=VALUE`, or `NAME` alone, which is passed on from `environ`, the caller's
+    environment. `volumes` are `SOURCE:TARGET[:ro]`. Strings that are "" were not given.
+    """
+
+    argv: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    env_files: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    volumes: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    entrypoint: str | None = None
+    hostname: str = ""
+    read_only: bool = False
+    network: Literal["host", "none"] = "host"
+    tty: bool = False
+    interactive: bool = False
+    rm: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name and not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{printable(self.name)!r} cannot be the name of a container", "letters, digits, '_', '.' and '-'"
+            )
+        if self.hostname and not _HOSTNAME.fullmatch(self.hostname):
+            raise UsageError(f"{printable(self.hostname)!r} cannot be a host name")
+        if self.workdir and not self.workdir.startswith("/"):
+            raise UsageError(f"the working directory {printable(self.workdir)!r} is no absolute path")
+        for text in (*self.argv, *self.env, self.workdir, self.user, self.entrypoint or ""):
+            if "\0" in text:
+                raise UsageError(f"a zero byte in {printable(text)!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A file or directory of the host that is seen inside."""
+
+    source: Path
+    target: str
+    read_only: bool
+
+
+def parse_volume(text: str) -> Volume:
+    """`SOURCE:TARGET[:ro|rw]`; SOURCE is a path (`./data`, `/srv`), made absolute.
+
+    Raises UsageError: another form, a source that does not exist, a target that is no absolute path.
+    """
+    parts = text.split(":")
+    options = parts[2].split(",") if len(parts) == 3 else []
+    if len(parts) not in (2, 3) or not parts[0] or any(option not in ("ro", "rw") for option in options):
+        raise UsageError(f"volume {printable(text)!r}: SOURCE:TARGET or SOURCE:TARGET:ro is wanted")
+    source, target = parts[0], parts[1]
+    if not target.startswith("/") or target.strip("/.") == "":
+        raise UsageError(f"volume {printable(text)!r}: the target is an absolute path, and not /")
+    if "/" not in source and source not in (".", ".."):
+        raise UsageError(
+            f"volume {printable(text)!r}: there are no named volumes", f"for a folder here, write ./{printable(source)}"
+        )
+    path = Path(source).absolute()
+    if not path.exists():
+        raise UsageError(f"volume {printable(text)!r}: {printable(str(path))} does not exist")
+    return Volume(path, target, "ro" in options)
+
+
+def parse_environment(request: RunRequest) -> dict[str, str]:
+    """The variables that the user sets: those of the files, then the others; later ones win.
+
+    Raises UsageError: a file that cannot be read or has a broken line, a variable without a name.
+    """
+    variables: dict[str, str] = {}
+    for path in request.env_files:
+        for number, line in enumerate(_env_lines(path), 1):
+            if line and not line.startswith("#"):
+                _set(variables, line, request.environ, f"{path}, line {number}")
+    for text in request.env:
+        _set(variables, text, request.environ, "variable")
+    return variables
+
+
+def _env_lines(path: Path) -> Sequence[str]:
+    """docker's form: no quotes, no continuation; blanks in front of a name are not part of it."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_ENV_FILE + 1)
+        if len(data) > MAX_ENV_FILE:
+            raise UsageError(f"{path}: more than {MAX_ENV_FILE} bytes are no file of variables")
+        return [line.lstrip() for line in data.decode("utf-8").splitlines()]
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8") from None
+
+
+def _set(variables: dict[str, str], text: str, environ: Mapping[str, str], where: str) -> None:
+    name, equals, value = text.partition("=")
+    if not name or "\0" in text or any(letter.isspace() for letter in name):
+        raise UsageError(f"{where}: {printable(text, 80)!r} has no name that a variable can have", "write NAME=VALUE")
+    if equals:
+        variables[name] = value
+    elif name in environ:
+        variables[name] = environ[name]

@@ -1,0 +1,212 @@
+"""Running an image's program in the foreground."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.container import syscalls
+from polyarch.container.cgroups import cgroup_of, hide_second_version
+from polyarch.container.emulation import Emulators, emulators_for, exit_code, register_privately
+from polyarch.container.etc_files import write_etc_files
+from polyarch.container.id_maps import as_root, same_ids_in_parts
+from polyarch.container.launch import Launch
+from polyarch.container.overlay import mount_overlay
+from polyarch.container.programs import check_program
+from polyarch.container.request import RunRequest, Volume, parse_environment, parse_volume
+from polyarch.container.runtime import Runtime, complaint, find_runtime
+from polyarch.container.snapshots import Rights, Snapshots, may_use_trusted
+from polyarch.container.spec import Host, argv_of, environment_of, runtime_spec, working_directory, write_spec
+from polyarch.container.state import Container, Containers, new_record
+from polyarch.container.users import resolve_user
+from polyarch.contract.others import EmulatorSource
+from polyarch.contract.storage import HasBlobFiles, Image
+from polyarch.errors import HostError, UsageError
+from polyarch.events import Emit
+from polyarch.files import disk_error, make_directory, open_regular
+from polyarch.oci.config import check_layer_count
+from polyarch.oci.digest import Digest
+from polyarch.settings import Settings
+from polyarch.unpack.beneath import Root
+from polyarch_platforms.device import Device
+
+
+def run_container(
+    request: RunRequest,
+    image: Image,
+    storage: HasBlobFiles,
+    device: Device,
+    sources: Sequence[EmulatorSource],
+    settings: Settings,
+    emit: Emit,
+) -> int:
+    """Start the image's program in a container and wait for it; its exit code, 128 and the number after a signal.
+
+    Below `settings.root` the layers are unpacked once, the container gets a directory of its own. When it ends, or
+    when this process is killed, every mount and process of it is gone; with `rm`, or if it did not start, every file.
+
+    Raises UsageError: the request does not fit; HostError: no runtime, no emulator, no right to namespaces or mounts;
+    IntegrityError, StorageError: unpacking; ProgramNotFound (exit code 127), CannotExecute (126).
+    """
+    volumes = tuple(parse_volume(text) for text in request.volumes)
+    variables = parse_environment(request)
+    argv = argv_of(request, image.config)
+    _check_terminal(request)
+    check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
+    runtime = find_runtime(settings.runtime)
+    emulators = emulators_for(image.platform, device, sources)
+    rights = _rights(settings.root)
+    openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
+    snapshots = Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
+    layers = snapshots.ensure(openers, image.config.diff_ids, emit)
+    record = new_record(
+        request.name,
+        str(image.reference),
+        image.manifest.digest,
+        str(image.platform),
+        argv,
+        tuple(path.name for path in layers),
+        rm=request.rm,
+    )
+    container = Containers(settings.root / "containers", rights).create(record)
+    try:
+        run = _Run(request, image, variables, volumes, rights, layers, container, runtime, emulators)
+        code = run.to_its_end()
+    except BaseException:
+        container.remove(rights)
+        raise
+    else:
+        if request.rm:
+            container.remove(rights)
+        return code
+    finally:
+        container.close()
+
+
+def _check_terminal(request: RunRequest) -> None:
+    if request.tty and not os.isatty(0):
+        raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
+
+
+def _rights(root: Path) -> Rights:
+    """Real root works as it is, everybody else in a user namespace."""
+    try:
+        make_directory(root, 0o700)
+    except OSError as error:
+        raise disk_error(error, f"cannot make {root}") from error
+    if os.geteuid() != 0:
+        return Rights("user", as_root())
+    return Rights("trusted", None) if may_use_trusted(root) else Rights("user", same_ids_in_parts())
+
+
+def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
+    path = storage.blob_path(digest)
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise disk_error(error, f"cannot read the layer {path}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One container on its way. `emulators` is None unless a private emulation is needed."""
+
+    request: RunRequest
+    image: Image
+    variables: dict[str, str]
+    volumes: tuple[Volume, ...]
+    rights: Rights
+    layers: Sequence[Path]
+    container: Container
+    runtime: Runtime
+    emulators: Emulators | None
+
+    def to_its_end(self) -> int:
+        container = self.container
+        launch = Launch(
+            self._command,
+            self._mounts,
+            outer=self.rights.maps,
+            inner=same_ids_in_parts() if self.rights.maps is None and self.emulators is not None else None,
+        )
+        try:
+            status = launch.run(lambda pid: container.update(status="running", pid=pid))
+        except OSError as error:
+            raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
+        code = exit_code(status)
+        failure = complaint(container.directory / "log", container.record.command[0]) if code else None
+        if failure is not None:
+            raise failure
+        container.update(status="exited", pid=0, exit_code=code)
+        return code
+
+    def _mounts(self) -> None:
+        """In the new mount and PID namespaces: the root file system, and a /proc of these."""
+        directory = self.container.directory
+        try:
+            hide_second_version()
+            syscalls.mount("proc", "/proc", "proc", syscalls.SEALED)
+        except OSError as error:
+            raise HostError(
+                f"/proc cannot be mounted in a namespace: {error.strerror}",
+                "inside a container, start that with all of /proc (docker: --security-opt systempaths=unconfined)",
+            ) from error
+        upper = directory / "upper"
+        if self.layers:
+            # The directory on top is what the container sees as /.
+            status = self.layers[0].stat()
+            if self.rights.owners:
+                os.chown(upper, status.st_uid, status.st_gid)
+            upper.chmod(status.st_mode & 0o7777)
+        mount_overlay(self.layers, upper, directory / "work", directory / "rootfs", self.rights.flavour)
+
+    def _command(self) -> Sequence[str]:
+        """In the last namespaces: the spec, written, and the words that start the runtime."""
+        request, config, directory = self.request, self.image.config, self.container.directory
+        rootfs = Root(directory / "rootfs")
+        user = resolve_user(request.user or config.user, rootfs)
+        maps = self.rights.maps
+        if maps is not None and not maps.knows(user.uid, (user.gid, *user.groups)):
+            if not maps.knows(user.uid, (user.gid,)):
+                raise HostError(
+                    f"user {user.uid}:{user.gid} of the image does not exist for this user's containers",
+                    "give this user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+                    "NAME, and apt install uidmap",
+                )
+            user = replace(user, groups=())
+        hostname = request.hostname or (
+            self.container.record.id[:12] if request.network == "none" else socket.gethostname()
+        )
+        environment = environment_of(config, self.variables, user, hostname, tty=request.tty)
+        workdir = working_directory(request, config)
+        if not self.volumes:  # on one of them the program may lie
+            check_program(self.container.record.command, environment["PATH"], workdir, rootfs)
+        namespaced = self.rights.maps is not None or self.emulators is not None
+        host = Host(
+            hostname=hostname,
+            files=write_etc_files(directory / "etc", hostname, request.network),
+            user_namespace=namespaced,
+            same_ids=namespaced and os.geteuid() == 0 and self.rights.maps is None,
+            cgroup="" if namespaced else cgroup_of(self.container.record.id),
+            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        )
+        spec = runtime_spec(request, config, user, environment, self.volumes, directory / "rootfs", host)
+        write_spec(directory / "config.json", spec)
+        if self.emulators is not None:
+            register_privately(self.emulators)
+        if not (request.interactive or request.tty):
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+        return self.runtime.run(
+            directory,
+            self.container.record.id,
+            directory / "log",
+            directory / "runtime",
+            cgroups=bool(host.cgroup),
+        )

@@ -1,0 +1,80 @@
+"""The OCI runtime: which one is here, how it is called, and what its failures mean."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from polyarch.container.failures import CannotExecute, ProgramNotFound
+from polyarch.errors import HostError, PolyarchError, printable
+
+_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"  # an ordinary user's PATH may lack them
+_MAX_LOG = 1 << 16
+
+# Words in the runtimes' messages: crun, src/libcrun/utils.c and container.c; runc, libcontainer. docker sorts the
+# same way (docker/cli, cli/command/container/run.go, toStatusError).
+_NOT_FOUND = re.compile(r"not found|no such file or directory|cannot find", re.IGNORECASE)
+_NOT_EXECUTABLE = re.compile(r"permission denied|is a directory|exec format error", re.IGNORECASE)
+_OF_PROGRAM = re.compile(r"exec|executable|starting container process", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """crun or runc, by its full path."""
+
+    name: str
+    path: str
+
+    def run(self, bundle: Path, identifier: str, log: Path, state: Path, *, cgroups: bool) -> list[str]:
+        """The words that run the bundle in the foreground; what the runtime itself complains of goes into `log`."""
+        manager = [] if cgroups or self.name != "crun" else ["--cgroup-manager=disabled"]
+        common = ["--root", str(state), "--log", str(log), "--log-format", "json"]
+        return [self.path, *common, *manager, "run", "--bundle", str(bundle), identifier]
+
+
+def find_runtime(wanted: Literal["auto", "crun", "runc"] = "auto") -> Runtime:
+    """The runtime of the settings, crun before runc. Raises HostError if there is none."""
+    names = ("crun", "runc") if wanted == "auto" else (wanted,)
+    for name in names:
+        path = shutil.which(name) or shutil.which(name, path=_FOLDERS)
+        if path:
+            return Runtime(name, path)
+    raise HostError(f"no OCI runtime here: {' or '.join(names)} is needed", f"apt install {names[0]}")
+
+
+def complaint(log: Path, program: str) -> PolyarchError | None:
+    """What the runtime wrote to its log as an error: why `program` did not start. None if it did.
+
+    ProgramNotFound (exit code 127), CannotExecute (126) or HostError.
+    """
+    message = _last_error(log)
+    if message is None:
+        return None
+    shown = printable(message, 400)
+    if _OF_PROGRAM.search(message) or program in message:
+        if _NOT_FOUND.search(message):
+            return ProgramNotFound(f"{printable(program, 200)!r} cannot be started: {shown}")
+        if _NOT_EXECUTABLE.search(message):
+            return CannotExecute(f"{printable(program, 200)!r} cannot be executed: {shown}")
+    return HostError(f"the container cannot be started: {shown}")
+
+
+def _last_error(log: Path) -> str | None:
+    try:
+        with log.open("rb") as stream:
+            lines = stream.read(_MAX_LOG).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    found = None
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("level") in ("error", "fatal"):
+            found = str(record.get("msg", ""))
+    return found

@@ -1,0 +1,131 @@
+"""Layers unpacked once, each in a directory of its own named by its chain ID, for all containers of all images.
+
+::
+
+    ROOT/snapshots/FLAVOUR/CHAIN_ID     whole, never changed again
+    ROOT/snapshots/FLAVOUR/.CHAIN_ID…   on its way; removed by the next who wants it, if its maker died
+    ROOT/snapshots/locks/CHAIN_ID       who unpacks it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyarch.container.id_maps import IdMaps
+from polyarch.container.launch import call_inside
+from polyarch.events import Emit, LayerUnpacked
+from polyarch.files import disk_error, make_directory
+from polyarch.oci.config import chain_ids
+from polyarch.oci.digest import Digest, hex_of, short
+from polyarch.unpack.image import OpenLayer, remove_tree, unpack_layer
+from polyarch.unpack.overlay import Flavour
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who unpacks and mounts.
+
+    Real root uses overlayfs' attributes `trusted.*` and needs no user namespace (`maps` is None); everybody else uses
+    `user.*` and does all in a user namespace with `maps`. With one ID alone (`owners` False) all files are this user's.
+    """
+
+    flavour: Flavour
+    maps: IdMaps | None
+
+    @property
+    def owners(self) -> bool:
+        """Whether files can belong to whom their layers say."""
+        return self.maps is None or not self.maps.one_id
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call `function` with the right to everything that containers leave."""
+        if self.maps is None:
+            function()
+        else:
+            call_inside(self.maps, function)
+
+
+def may_use_trusted(directory: Path) -> bool:
+    """Whether this process may set trusted.* attributes there: real root may, root of a user namespace may not."""
+    name = f"trusted.polyarch.{secrets.token_hex(4)}"
+    try:
+        os.setxattr(directory, name, b"")
+        os.removexattr(directory, name)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP):
+            return False
+        raise disk_error(error, f"cannot use {directory}") from error
+    return True
+
+
+class Snapshots:
+    """The unpacked layers below `root` (`ROOT/snapshots`), made with `rights`; with `sync`, on the disk."""
+
+    def __init__(self, root: Path, rights: Rights, *, sync: bool) -> None:
+        self._directory = root / rights.flavour
+        self._locks = root / "locks"
+        self._rights = rights
+        self._sync = sync
+
+    def ensure(self, layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], emit: Emit) -> list[Path]:
+        """The directories of an image's layers, the topmost first; `layers` and `diff_ids` stand bottom first.
+
+        What is missing is unpacked. Raises IntegrityError, StorageError, HostError.
+        """
+        names = [hex_of(chain_id) for chain_id in chain_ids(tuple(diff_ids))]
+        paths = [self._directory / name for name in names]
+        missing = [number for number, path in enumerate(paths) if not path.is_dir()]
+        if missing:
+            for directory in (self._directory, self._locks):
+                _make(directory)
+            self._rights.call(lambda: self._unpack_all(missing, layers, diff_ids, paths))
+            for number in missing:
+                emit(LayerUnpacked(diff_ids[number]))
+        return paths[::-1]
+
+    def _unpack_all(
+        self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], paths: Sequence[Path]
+    ) -> None:
+        for number in missing:
+            path = paths[number]
+            with self._locked(path.name):
+                if path.is_dir():
+                    continue  # somebody else was at it
+                for left in self._directory.glob(f".{path.name[:100]}.*"):
+                    remove_tree(left)
+                unpack_layer(
+                    layers[number],
+                    diff_ids[number],
+                    path,
+                    paths[:number][::-1],
+                    flavour=self._rights.flavour,
+                    owners=self._rights.owners,
+                    sync=self._sync,
+                )
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """One at a time; the lock goes with its holder, whatever ends it."""
+        try:
+            descriptor = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise disk_error(error, f"cannot lock the snapshot {short('sha256:' + name)}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _make(directory: Path) -> None:
+    try:
+        make_directory(directory, 0o700)
+    except OSError as error:
+        raise disk_error(error, f"cannot make {directory}") from error

@@ -1,0 +1,89 @@
+"""System calls that Python 3.11 has no name for, by the C library. Each raises OSError as Python's own do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+# Linux, include/uapi/linux/sched.h
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+
+# Linux, include/uapi/linux/mount.h
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+SEALED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+MS_REC = 16384
+MS_SLAVE = 1 << 19
+
+# Linux, include/uapi/linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+
+# Linux, include/uapi/linux/capability.h
+_CAPABILITY_VERSION_3 = 0x20080522
+CAP_SETGID = 6
+CAP_SETUID = 7
+CAP_SYS_CHROOT = 18
+CAP_SYS_ADMIN = 21
+CAP_SETFCAP = 31
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare(flags: int) -> None:
+    """New namespaces for this process (CLONE_NEWPID: for its children)."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str, target: str | os.PathLike[str], kind: str | None, flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _checked(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            kind.encode() if kind else None,
+            ctypes.c_ulong(flags),
+            os.fsencode(data) if data else None,
+        ),
+        f"mount {os.fspath(target)}",
+    )
+
+
+def mounts_to_slaves() -> None:
+    """Nothing that this mount namespace mounts is seen outside; what the host mounts or unmounts is seen here."""
+    mount("none", "/", None, MS_REC | MS_SLAVE)
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when its parent ends."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0), "prctl")
+
+
+def adopt_orphans(on: bool) -> None:
+    """Children of ended children become this process's own, instead of init's."""
+    _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0), "prctl")
+
+
+def keep_capabilities(capabilities: tuple[int, ...]) -> None:
+    """Let the programs that this process executes have these capabilities, whoever its user is."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()  # twice effective, permitted, inheritable: bits 0-31, then 32-63
+    _checked(_libc.capget(header, data), "capget")
+    for number in capabilities:
+        data[2 + 3 * (number // 32)] |= 1 << number % 32
+    _checked(_libc.capset(header, data), "capset")
+    for number in capabilities:
+        _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0), "prctl")
