@@ -250,8 +250,8 @@ def test_a_tag_that_moves_is_served_anew(client: Client, small_storage: SmallSto
     images = [small_storage.manifest("linux/amd64", [b"new"]), small_storage.manifest("linux/arm64", [b"new"])]
     small_storage.add("busybox:1.36", images, root := index_of(images))
     assert client.get("/v2/busybox/manifests/1.36").body == root.raw
-    assert client.get(f"/v2/busybox/manifests/{images[1].manifest.digest}").body == images[1].manifest.raw
     assert client.get(f"/v2/busybox/blobs/{images[1].manifest.layers[0].digest}").body == b"new"
+    assert client.get(f"/v2/busybox/manifests/{images[1].manifest.digest}").body == images[1].manifest.raw
 
 
 def test_what_leaves_the_storage_is_gone(client: Client, small_storage: SmallStorage, layer: str) -> None:

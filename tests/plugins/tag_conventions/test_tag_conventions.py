@@ -160,6 +160,15 @@ def test_bare_words_only_for_latest() -> None:
     assert "user/app:armhf" not in names(Suffix(), "user/app:1.0", "arm/v7")
 
 
+def test_names_that_would_be_too_long_are_left_out() -> None:
+    tag = "1" * 122
+    assert names(Suffix(), f"user/app:{tag}", "arm64") == [
+        f"user/app:{tag}{suffix}" for suffix in ("-arm64", "_arm64", "-armv8")
+    ]
+    repository = "user/" + "a" * (255 - len("docker.io/user/") - len("-arm64"))
+    assert names(RepositorySuffix(), f"{repository}:1", "arm64") == [f"{repository}-arm64:1", f"{repository}-rpi:1"]
+
+
 def test_an_arm_without_variant_is_asked_as_v7() -> None:
     for convention in CONVENTIONS:
         reference = parse_reference("example.com/user/app:1")
