@@ -116,9 +116,9 @@ def test_the_arm_version(value: int, words: str | None, variant: str) -> None:
     assert platform_of(elf).variant == variant
 
 
-def test_the_attributes_before_the_one_sought_are_passed_over_by_their_form() -> None:
+def test_other_attributes_are_passed_over_by_their_form() -> None:
     section = arm_attributes(
-        *((CPU_NAME, b"\x06\x0a"), (ALSO_COMPATIBLE, b"\x06\x0b"), (70, 300), (CPU_ARCH, 6), (VFP_ARGS, 1))
+        *((CPU_NAME, b"\x06\x0a"), (CPU_ARCH, 6), (70, 300), (ALSO_COMPATIBLE, b"\x01\x06\x04"), (VFP_ARGS, 1))
     )
     elf = read_elf(elf_file(ARM, bits=32, flags=EABI5, attributes=section))
     assert (elf.arm_cpu_arch, elf.hard_float) == ("v6", True)
@@ -135,7 +135,8 @@ def test_tag_compatibility_is_a_number_and_a_text() -> None:
 def test_other_vendors_and_sections_attributes_do_not_count() -> None:
     foreign = arm_attributes((CPU_ARCH, 10), vendor=b"acme")
     own = arm_attributes((CPU_ARCH, 4))
-    assert read_elf(elf_file(ARM, bits=32, flags=EABI5, attributes=foreign + own[1:])).arm_cpu_arch == "v5te"
+    for section in (foreign + own[1:], own + foreign[1:]):
+        assert read_elf(elf_file(ARM, bits=32, flags=EABI5, attributes=section)).arm_cpu_arch == "v5te"
     section_scope = own.replace(b"aeabi\0\x01", b"aeabi\0\x02")
     assert read_elf(elf_file(ARM, bits=32, flags=EABI5, attributes=section_scope)).arm_cpu_arch is None
 
@@ -179,6 +180,11 @@ def test_the_x86_level(needed: bytes, level: int | None, platform: str) -> None:
     elf = read_elf(elf_file(X86_64, (PT_GNU_PROPERTY, notes)))
     assert elf.x86_isa_level == level
     assert str(platform_of(elf)) == platform
+
+
+def test_notes_of_other_names_do_not_count() -> None:
+    notes = gnu_property((0xC0008002, b"\x07\0\0\0")).replace(b"GNU\0", b"XYZ\0")
+    assert read_elf(elf_file(X86_64, (PT_GNU_PROPERTY, notes))).x86_isa_level is None
 
 
 def test_the_x86_level_stands_behind_other_notes_and_in_32_bits() -> None:

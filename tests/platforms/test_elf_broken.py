@@ -77,6 +77,9 @@ def test_a_stream_that_ends_before_its_size_is_cut_short() -> None:
         b"A\x08\0\0\0aeabi",
         arm_attributes((6, 1 << 40)),
         ATTRIBUTES.replace(b"aeabi\0\x01", b"aeabi\0\xff"),
+        # Scopes that end before their own length does.
+        b"A\x0f\0\0\0aeabi\0\x02" + bytes(4),
+        b"A\x0f\0\0\0aeabi\0\x01" + bytes(4),
     ],
 )
 def test_broken_attributes_tell_nothing(section: bytes) -> None:
@@ -116,6 +119,11 @@ def test_reads_are_bounded_whatever_the_headers_claim() -> None:
     read_elf(stream)
     assert stream.asked <= 70_000
     stream = CountingStream(elf_file(ARM, bits=32, flags=EABI5, attributes=bytes(1 << 20)))
+    read_elf(stream)
+    assert stream.asked <= 1000
+    many_sections = bytearray(WITH_ATTRIBUTES + bytes(40 * 60_000))
+    many_sections[48:50] = (60_000).to_bytes(2, "little")
+    stream = CountingStream(bytes(many_sections))
     read_elf(stream)
     assert stream.asked <= 1000
 

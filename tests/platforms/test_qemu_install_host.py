@@ -111,6 +111,12 @@ def test_where_the_file_cannot_be_written_nothing_stays(
         with pytest.raises(QemuError, match=f"cannot write {CONF}: Is a directory"):
             installer.install([ARM64], state_dir=state)
         assert not binfmt.mounted()
+        binfmt.mount()
+        theirs = binfmt.register_line(ARM64, "/bin/false", "")
+        binfmt.register(theirs)
+        with pytest.raises(QemuError, match=f"cannot write {CONF}"):
+            installer.install([ARM64], force=True, state_dir=state)
+        assert binfmt.registrations() == (binfmt.parse_line(theirs),)
 
     in_own_namespace(action)
     assert not state.parent.exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polyarch_platforms import architecture, binfmt, emulators, installer, qemu
+from polyarch_platforms import architecture, binfmt, emulator_record, emulators, installer, qemu
 from polyarch_platforms.binfmt import Registration
 from polyarch_platforms.errors import BinfmtError, QemuError
 from polyarch_platforms.installer import Installed, Removed
@@ -110,6 +110,37 @@ def test_force_replaces_it_and_removal_puts_it_back(
 
     in_own_namespace(action)
     assert not state.exists()
+
+
+def test_what_was_replaced_comes_back_also_where_somebody_took_ours_out(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary, state: Path
+) -> None:
+    def action() -> None:
+        binfmt.mount()
+        binfmt.register(binfmt.register_line(ARM64, "/bin/false", ""))
+        installer.install([ARM64], force=True, state_dir=state)
+        binfmt.unregister("qemu-aarch64")
+        assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "restored"),)
+        assert only_entry().interpreter == "/bin/false"
+
+    in_own_namespace(action)
+    assert not state.exists()
+
+
+def test_after_another_boot_it_is_the_hosts_to_register(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary, state: Path
+) -> None:
+    def action() -> None:
+        binfmt.mount()
+        binfmt.register(binfmt.register_line(ARM64, "/bin/false", ""))
+        installer.install([ARM64], force=True, state_dir=state)
+        record = state / "installed.json"
+        record.write_text(record.read_text().replace(emulator_record.boot_id(), "an earlier boot"))
+        binfmt.unregister("qemu-aarch64")
+        assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "gone"),)
+        assert binfmt.empty()
+
+    in_own_namespace(action)
 
 
 def test_an_entry_that_was_switched_off_comes_back_switched_off(
