@@ -71,17 +71,20 @@ class Launch:
 
     def _start(self, mask: _Mask) -> int:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            first = os.fork()
-            if first == 0:
-                ours.close()
-                _Child(self, theirs, mask).first()
-            theirs.close()
-            return self._guided(first, ours)
+        syscalls.adopt_orphans(True)  # before the fork: the first child may end, and leave the last one, at once
+        try:
+            with ours, theirs:
+                first = os.fork()
+                if first == 0:
+                    ours.close()
+                    _Child(self, theirs, mask).first()
+                theirs.close()
+                return self._guided(first, ours)
+        finally:
+            syscalls.adopt_orphans(False)
 
     def _guided(self, child: int, channel: socket.socket) -> int:
         """Do for the children what only this process can; the process ID of the last one once it executes."""
-        syscalls.adopt_orphans(True)
         try:
             while message := channel.recv(_MAX_MESSAGE):
                 kind, value = pickle.loads(message)
@@ -97,8 +100,6 @@ class Launch:
         except BaseException:
             _end(child)
             raise
-        finally:
-            syscalls.adopt_orphans(False)
 
 
 class _Child:
