@@ -28,12 +28,9 @@ if [[ -z $ref ]]; then
     echo "Making a sample image from Debian's busybox for seven architectures, and serving it ..."
     python -m polyarch.testing.sample_images --cache .cache/busybox "$work/origin/oci" >"$work/names"
     mkfifo "$work/address"
-    polyarch --root "$work/origin" serve --listen 127.0.0.1:0 >"$work/address" &
+    polyarch --root "$work/origin" serve -q --listen 127.0.0.1:0 >"$work/address" &
     server=$!
     read -r address <"$work/address"
-    address=${address##*//}
-    address=${address##* }
-    address=${address%/}
     ref=$address/busybox:1.36
 fi
 

@@ -45,6 +45,7 @@ class Settings:
     auth_file: Path | None = None
     docker_config: Path | None = None
     runtime_directory: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -91,6 +92,7 @@ def load_settings(
     values["root"] = Path(str(values["root"])).expanduser().absolute()
     settings = Settings(
         config_file=file,
+        environ=dict(env),
         home=home,
         config_home=config_home,
         auth_file=Path(env["REGISTRY_AUTH_FILE"]) if env.get("REGISTRY_AUTH_FILE") else None,
