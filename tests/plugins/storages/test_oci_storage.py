@@ -107,11 +107,11 @@ def test_the_same_platform_is_replaced(storage: OciStorage) -> None:
     assert [image.manifest for image in storage.find(NAME)] == [other.manifest]
 
 
-def test_a_platform_that_was_proven_later_replaces_the_first(storage: OciStorage) -> None:
-    unproven = Platform("linux", "arm")
-    store(storage, ARM_V7, "busybox:1.36", INDEX, unproven)
+@pytest.mark.parametrize("first", ["linux/arm/v8", "linux/arm/v6"])
+def test_a_platform_that_was_proven_later_replaces_the_first(storage: OciStorage, first: str) -> None:
+    store(storage, ARM_V7, "busybox:1.36", INDEX, parse(first))
     store(storage, AMD64, "busybox:1.36", INDEX)
-    assert _platforms(storage) == {"linux/arm", "linux/amd64"}
+    assert _platforms(storage) == {first, "linux/amd64"}
     store(storage, ARM_V7, "busybox:1.36", INDEX)
     assert _platforms(storage) == {"linux/arm/v7", "linux/amd64"}
 

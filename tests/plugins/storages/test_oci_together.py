@@ -19,7 +19,8 @@ import pytest
 
 from polyarch.contract import Layout, StorageError
 from polyarch.reference import parse_reference
-from polyarch_plugins.storages.oci.locks import Patience, open_locked
+from polyarch_plugins.storages.oci import locks
+from polyarch_plugins.storages.oci.locks import Patience, open_locked, try_lock
 from polyarch_plugins.storages.oci.storage import OciStorage
 from support.memory_registry import MadeImage, index_document, made_image
 from support.storages import Opener, blobs_in, descriptor_of, partials_in, store, write
@@ -168,21 +169,21 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_gets_on(tmp_path: Path) -> N
         silent.wait()
 
 
-def test_a_lock_on_a_file_that_was_replaced_is_none(tmp_path: Path) -> None:
-    """The one who waits must not end up with a file that has a new name, or none, by then."""
+def test_a_lock_on_a_file_that_has_another_name_by_now_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking, the one before may have put its finished file into place."""
     path = tmp_path / "file"
-    first = open_locked(path, pytest.fail)
+    path.write_text("finished by the one before")
 
-    def replaced() -> None:
-        nonlocal first
-        path.rename(tmp_path / "done")
-        os.close(first)
-        first = -1
+    def lock_late(descriptor: int) -> bool:
+        if not (tmp_path / "done").exists():
+            path.rename(tmp_path / "done")
+        return try_lock(descriptor)
 
-    second = open_locked(path, replaced)
-    assert first == -1
-    assert os.fstat(second).st_ino == path.stat().st_ino
-    os.close(second)
+    monkeypatch.setattr(locks, "try_lock", lock_late)
+    descriptor = open_locked(path, pytest.fail)
+    assert os.fstat(descriptor).st_size == 0
+    assert os.fstat(descriptor).st_ino == path.stat().st_ino
+    os.close(descriptor)
 
 
 def test_a_blob_that_a_pull_counts_on_is_not_removed(open_at: Opener, place: Path) -> None:

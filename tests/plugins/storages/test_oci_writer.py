@@ -206,3 +206,31 @@ def test_a_killed_writer_loses_no_byte_and_no_lock(open_at: Opener, place: Path)
     with open_at(lock_timeout=0).write_blob(BLOB) as writer:
         assert writer is not None
         assert b"".join(writer.kept()) == DATA[:expected]
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_every_byte_is_on_the_disk_before_a_name_points_at_it(
+    open_at: Opener, place: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    image = made_image("linux/arm64", DATA, b"second", docker=True)
+    storage = open_at(sync=sync)
+    for data in image.blobs.values():
+        write(storage, data)
+    done: list[object] = []
+    replace = os.replace
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda descriptor: done.append(os.fstat(descriptor).st_ino))
+
+    def recorded(source: Path, target: Path) -> None:
+        replace(source, target)
+        done.append(Path(target).name)
+
+    monkeypatch.setattr(os, "replace", recorded)
+    storage.commit(image.stored_as("a"))
+    if not sync:
+        assert [one for one in done if isinstance(one, int)] == []
+        return
+    named = done.index("index.json")
+    files = [*(place / "blobs").rglob("*"), place / "blobs", place / "index.json"]
+    assert {path.stat().st_ino for path in files} <= set(done[:named])
+    assert place.stat().st_ino in done[named:]
