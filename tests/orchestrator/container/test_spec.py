@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyarch.container.request import RunRequest, Volume
+from polyarch.container.spec import (
+    CAPABILITIES,
+    Host,
+    argv_of,
+    environment_of,
+    runtime_spec,
+    working_directory,
+)
+from polyarch.container.users import User
+from polyarch.errors import UsageError
+from polyarch.oci.config import ImageConfig, parse_config
+
+ROOT = User(0, 0, (), "/root")
+ROOTFS = Path("/somewhere/rootfs")
+
+
+def config(**run: object) -> ImageConfig:
+    return parse_config(json.dumps({"os": "linux", "architecture": "amd64", "config": run}).encode())
+
+
+def spec(request: RunRequest, host: Host | None = None, user: User = ROOT, volumes: tuple[Volume, ...] = ()) -> Any:
+    image = config(Cmd=["sh"])
+    host = host or Host("box", {"/etc/hosts": Path("/c/etc/hosts")}, cgroup="/polyarch-1", open_files=4096)
+    return runtime_spec(request, image, user, {"A": "1"}, volumes, ROOTFS, host)
+
+
+def mounts(document: Any) -> dict[str, Any]:
+    return {each["destination"]: each for each in document["mounts"]}
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "given", "argv", "words"),
+    [
+        (["/e"], ["c"], None, (), "/e c"),
+        (["/e"], ["c"], None, ("a", "b"), "/e a b"),
+        ([], ["c"], None, (), "c"),
+        ([], ["c"], None, ("a",), "a"),
+        (["/e"], ["c"], "/n", (), "/n"),
+        (["/e"], ["c"], "/n", ("a",), "/n a"),
+        (["/e"], ["c"], "", ("a",), "a"),
+        ([], [], None, (), None),
+        (["/e"], ["c"], "", (), None),
+        ([""], [], None, (), None),
+    ],
+)
+def test_words(
+    entrypoint: list[str], cmd: list[str], given: str | None, argv: tuple[str, ...], words: str | None
+) -> None:
+    request, image = RunRequest(argv=argv, entrypoint=given), config(Entrypoint=entrypoint, Cmd=cmd)
+    if words is None:
+        with pytest.raises(UsageError, match="starts nothing"):
+            argv_of(request, image)
+    else:
+        assert " ".join(argv_of(request, image)) == words
+
+
+def test_environment() -> None:
+    image = config(Env=["PATH=/image", "A=1", "HOME=/image-home", "B=x=y", "broken"])
+    assert environment_of(image, {"A": "2", "C": ""}, ROOT, "box", tty=True) == {
+        "PATH": "/image",
+        "HOSTNAME": "box",
+        "HOME": "/image-home",
+        "TERM": "xterm",
+        "A": "2",
+        "B": "x=y",
+        "C": "",
+    }
+    plain = environment_of(config(), {}, ROOT, "box", tty=False)
+    assert plain == {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOSTNAME": "box",
+        "HOME": "/root",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "image", "result"),
+    [("", "", "/"), ("", "/app", "/app"), ("/w", "/app", "/w"), ("", "app", "/app"), ("/a/../b/", "", "/b")],
+)
+def test_working_directory(asked: str, image: str, result: str) -> None:
+    assert working_directory(RunRequest(workdir=asked), config(WorkingDir=image)) == result
+
+
+def test_as_tight_as_docker() -> None:
+    document = spec(RunRequest())
+    process, linux = document["process"], document["linux"]
+    assert process["noNewPrivileges"] is True
+    assert set(process["capabilities"]["bounding"]) == set(CAPABILITIES)
+    assert process["capabilities"]["ambient"] == process["capabilities"]["inheritable"] == []
+    assert not {"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_NET_ADMIN", "CAP_SYS_MODULE"} & set(CAPABILITIES)
+    assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} <= set(linux["maskedPaths"])
+    assert {"/proc/sys", "/proc/sysrq-trigger", "/proc/bus"} <= set(linux["readonlyPaths"])
+    assert {each["type"] for each in linux["namespaces"]} == {"pid", "ipc", "uts", "mount"}
+    assert linux["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
+    assert linux["cgroupsPath"] == "/polyarch-1"
+    assert "ro" in mounts(document)["/sys"]["options"]
+    assert "ro" in mounts(document)["/sys/fs/cgroup"]["options"]
+    for target in ("/proc", "/sys", "/dev/shm", "/dev/mqueue"):
+        assert {"nosuid", "noexec", "nodev"} <= set(mounts(document)[target]["options"])
+    assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}]
+
+
+def test_no_device_rules_no_device_nodes() -> None:
+    bounding = spec(RunRequest(), Host("box", {}))["process"]["capabilities"]["bounding"]
+    assert set(CAPABILITIES) - set(bounding) == {"CAP_MKNOD"}
+
+
+def test_other_users_hold_no_capabilities() -> None:
+    process = spec(RunRequest(), user=User(7, 8, (9,), "/"))["process"]
+    assert process["user"] == {"uid": 7, "gid": 8, "additionalGids": [9]}
+    assert process["capabilities"]["effective"] == process["capabilities"]["permitted"] == []
+
+
+def test_no_network() -> None:
+    namespaces = spec(RunRequest(network="none"))["linux"]["namespaces"]
+    assert {"type": "network"} in namespaces
+
+
+@pytest.mark.parametrize(("same_ids", "option"), [(True, "rro"), (False, "ro")])
+def test_sys_in_a_user_namespace(same_ids: bool, option: str) -> None:
+    document = spec(RunRequest(), Host("box", {}, user_namespace=True, same_ids=same_ids))
+    assert mounts(document)["/sys"] == {
+        "destination": "/sys",
+        "type": "none",
+        "source": "/sys",
+        "options": ["rbind", "nosuid", "noexec", "nodev", option],
+    }
+    assert "/sys/fs/cgroup" not in mounts(document)
+    assert "cgroupsPath" not in document["linux"]
+
+
+def test_files_and_volumes_come_last_and_in_order() -> None:
+    volumes = (Volume(Path("/srv"), "/data", True), Volume(Path("/tmp/x"), "/data/x", False))
+    targets = list(mounts(spec(RunRequest(), volumes=volumes)))
+    assert targets[-3:] == ["/etc/hosts", "/data", "/data/x"]
+    found = mounts(spec(RunRequest(), volumes=volumes))
+    assert found["/data"]["options"] == ["rbind", "rprivate", "ro"]
+    assert found["/data/x"]["options"] == ["rbind", "rprivate", "rw"]
+
+
+def test_what_was_asked_for() -> None:
+    request = RunRequest(argv=("echo", "é"), read_only=True, tty=True, workdir="/w")
+    document = spec(request)
+    assert document["root"] == {"path": str(ROOTFS), "readonly": True}
+    assert document["process"]["terminal"] is True
+    assert document["process"]["args"] == ["echo", "é"]
+    assert document["process"]["cwd"] == "/w"
+    assert document["process"]["env"] == ["A=1"]
+    assert document["hostname"] == "box"
