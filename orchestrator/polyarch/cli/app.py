@@ -22,7 +22,6 @@ from polyarch.cli.options import Group
 from polyarch.cli.output import write
 from polyarch.errors import InterruptedPull, PolyarchError
 
-
 # The program cannot be executed, the program was not found: polyarch.container.failures.
 _TOLD_APART = (126, 127)
 
