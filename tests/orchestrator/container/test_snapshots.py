@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from polyarch.container.snapshots import Rights, Snapshots, may_use_trusted
+from polyarch.errors import IntegrityError
+from polyarch.events import Event, LayerUnpacked, ignore
+from polyarch.oci.config import chain_ids
+from support.layers import diff_id, file, layer, listing, opener
+
+BASE, TOP, OTHER = layer(file("a", "base")), layer(file("b", "top")), layer(file("b", "other"))
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    if not may_use_trusted(tmp_path):
+        pytest.skip("only root makes overlay directories without a user namespace")
+    return Snapshots(tmp_path / "snapshots", Rights("trusted", None), sync=False)
+
+
+def ensure(snapshots: Snapshots, *layers: bytes, emit: Callable[[Event], None] = ignore) -> list[Path]:
+    return snapshots.ensure(list(map(opener, layers)), list(map(diff_id, layers)), emit)
+
+
+def test_each_layer_once_by_its_chain_id(snapshots: Snapshots) -> None:
+    events: list[Event] = []
+    one = ensure(snapshots, BASE, TOP, emit=events.append)
+    two = ensure(snapshots, BASE, OTHER, emit=events.append)
+    again = ensure(snapshots, BASE, TOP, emit=events.append)
+    assert again == one
+    assert one[1] == two[1]  # the base is shared
+    assert one[0] != two[0]
+    assert [path.name for path in one[::-1]] == [
+        each.partition(":")[2] for each in chain_ids((diff_id(BASE), diff_id(TOP)))
+    ]
+    assert events == [LayerUnpacked(diff_id(data)) for data in (BASE, TOP, OTHER)]
+    assert listing(one[0]) == {"b": "b'top'"}
+
+
+def test_the_same_layer_above_another_is_another_snapshot(snapshots: Snapshots) -> None:
+    assert ensure(snapshots, BASE, TOP)[0] != ensure(snapshots, OTHER, TOP)[0]
+
+
+def test_an_image_without_layers(snapshots: Snapshots) -> None:
+    assert ensure(snapshots) == []
+
+
+def test_a_failure_leaves_the_layers_below_and_nothing_else(snapshots: Snapshots, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError):
+        snapshots.ensure([opener(BASE), opener(TOP)], [diff_id(BASE), diff_id(OTHER)], ignore)
+    names = [path.name for path in (tmp_path / "snapshots" / "trusted").iterdir()]
+    assert names == [diff_id(BASE).partition(":")[2]]
+
+
+def test_what_a_killed_process_left_is_removed(snapshots: Snapshots, tmp_path: Path) -> None:
+    name = diff_id(BASE).partition(":")[2]
+    left = tmp_path / "snapshots" / "trusted" / f".{name}.0123456789ab.new"
+    (left / "deep").mkdir(parents=True)
+    ensure(snapshots, BASE)
+    assert [path.name for path in left.parent.iterdir()] == [name]
+
+
+def _race(root: Path, start: object, opened: object) -> None:
+    def open_layer() -> BinaryIO:
+        with opened.get_lock():  # type: ignore[attr-defined]
+            opened.value += 1  # type: ignore[attr-defined]
+        return opener(BASE)()
+
+    start.wait()  # type: ignore[attr-defined]
+    Snapshots(root, Rights("trusted", None), sync=False).ensure([open_layer], [diff_id(BASE)], ignore)
+
+
+def test_several_processes_unpack_a_layer_once(snapshots: Snapshots, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    start, opened = context.Event(), context.Value("i", 0)
+    root = tmp_path / "snapshots"
+    processes = [context.Process(target=_race, args=(root, start, opened)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    start.set()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert opened.value == 1
+
+
+def test_a_lock_dies_with_its_holder(snapshots: Snapshots, tmp_path: Path) -> None:
+    ensure(snapshots, TOP)
+    locks = tmp_path / "snapshots" / "locks"
+    name = diff_id(BASE).partition(":")[2]
+    pid = os.fork()
+    if pid == 0:
+        descriptor = os.open(locks / name, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    ensure(snapshots, BASE)
+
+
+def test_trusted_attributes_tell_real_root(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be told from root in a namespace")
+    from polyarch.container.id_maps import same_ids
+    from polyarch.container.launch import call_inside
+
+    assert may_use_trusted(tmp_path)
+    answer = tmp_path / "answer"
+    call_inside(same_ids(), lambda: answer.write_text(str(may_use_trusted(tmp_path))) and None)
+    assert answer.read_text() == "False"
+    assert os.listxattr(tmp_path) == []

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from polyarch.container.snapshots import Rights
+from polyarch.container.state import Container, Containers, Record, new_record
+from polyarch.errors import UsageError
+
+RIGHTS = Rights("trusted", None)
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Containers:
+    return Containers(tmp_path / "containers", RIGHTS)
+
+
+def record(name: str = "", *, rm: bool = False) -> Record:
+    return new_record(name, "docker.io/library/x:1", "sha256:1", "linux/arm64", ("sh", "-c"), ("aa", "bb"), rm=rm)
+
+
+def abandon(container: Container) -> None:
+    """What a killed process leaves: the directory, with its lock free."""
+    container.close()
+
+
+def test_a_container_and_its_record(containers: Containers, tmp_path: Path) -> None:
+    container = containers.create(record("web"))
+    directory = tmp_path / "containers" / container.record.id
+    assert {path.name for path in directory.iterdir()} >= {"upper", "work", "rootfs", "runtime", "etc", "lock"}
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert list(containers.records()) == [container.record]
+    container.update(status="running", pid=77)
+    assert [(each.status, each.pid) for each in containers.records()] == [("running", 77)]
+    document = json.loads((directory / "container.json").read_text())
+    assert document["name"] == "web"
+    assert document["command"] == ["sh", "-c"]
+    assert document["created"].endswith("+00:00")
+    container.remove(RIGHTS)
+    container.close()
+    assert list(containers.records()) == []
+    assert not directory.exists()
+
+
+def test_without_a_name_the_id_is_one(containers: Containers) -> None:
+    made = record()
+    assert made.name == made.id[:12]
+    assert len(made.id) == 64
+
+
+def test_a_name_is_given_once(containers: Containers) -> None:
+    first = containers.create(record("web"))
+    with pytest.raises(UsageError, match=f"'web' is in use by {first.record.id[:12]}"):
+        containers.create(record("web"))
+    first.remove(RIGHTS)
+    containers.create(record("web")).close()
+
+
+def test_a_container_whose_process_died_has_exited(containers: Containers) -> None:
+    container = containers.create(record())
+    container.update(status="running", pid=77)
+    abandon(container)
+    assert [(each.status, each.pid, each.exit_code) for each in containers.records()] == [("exited", 0, 137)]
+
+
+def test_the_next_one_removes_what_was_to_go(containers: Containers, tmp_path: Path) -> None:
+    kept, gone = containers.create(record("kept")), containers.create(record("gone", rm=True))
+    held = containers.create(record("held", rm=True))
+    (gone.directory / "upper" / "sealed").mkdir()
+    (gone.directory / "upper" / "sealed").chmod(0)
+    abandon(kept)
+    abandon(gone)
+    half = tmp_path / "containers" / ("0" * 64)
+    (half / "upper").mkdir(parents=True)
+    containers.create(record("new")).close()
+    assert sorted(each.name for each in containers.records()) == ["held", "kept", "new"]
+    assert not half.exists()
+    assert not gone.directory.exists()
+    held.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"id": 1}', "\0" * 100])
+def test_a_broken_record_is_none(content: str, containers: Containers) -> None:
+    container = containers.create(record())
+    (container.directory / "container.json").write_text(content)
+    assert list(containers.records()) == []
+    abandon(container)
+
+
+def test_ids_do_not_repeat() -> None:
+    assert len({record().id for _ in range(100)}) == 100
+
+
+def test_records_are_values() -> None:
+    made = record()
+    assert replace(made, status="running") != made
+    assert os.path.basename(made.id) == made.id  # noqa: PTH119  # a name, and no path
