@@ -13,6 +13,8 @@ def ago(moment: str, now: datetime | None = None) -> str:
         then = datetime.fromisoformat(moment)
     except ValueError:
         return "N/A"
+    if then.year == 1:  # Go's zero time
+        return "N/A"
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     seconds = int(((now or datetime.now(UTC)) - then).total_seconds())

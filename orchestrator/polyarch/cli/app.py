@@ -22,9 +22,6 @@ from polyarch.cli.options import Group
 from polyarch.cli.output import write
 from polyarch.errors import InterruptedPull, PolyarchError
 
-# The program cannot be executed, the program was not found: polyarch.container.failures.
-_TOLD_APART = (126, 127)
-
 
 class Polyarch(Group):
     """All commands. The help page comes from the catalogue, so that it loads none of them."""
@@ -97,7 +94,7 @@ def _failed(error: BaseException, invocation: Invocation, argv: Sequence[str]) -
     failure = failure_of(error, invocation.command)
     with contextlib.suppress(Exit, PolyarchError):  # where nobody listens, the code still tells
         invocation.tell(failure, error)
-    if invocation.passes_code_on and failure.exit_code not in (*_TOLD_APART, InterruptedPull.exit_code):
+    if invocation.passes_code_on and failure.exit_code < POLYARCH_FAILED:
         return POLYARCH_FAILED
     return failure.exit_code
 

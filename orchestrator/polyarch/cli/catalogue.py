@@ -50,7 +50,7 @@ PLACES = {"images": ("image", "ls"), "logout": ("login", "logout")}
 
 # Name of a value -> flags, the word for the value ("" for a switch), help.
 SHARED_OPTIONS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
-    ("root", ("--root",), "DIR", "images, containers and caches [$POLYARCH_ROOT]"),
+    ("root", ("--root",), "DIR", "images and containers [$POLYARCH_ROOT]"),
     ("config", ("--config",), "FILE", "settings, a TOML file [$POLYARCH_CONFIG]"),
     ("format", ("--format",), "table|json", "json: one object a line on stdout"),
     ("quiet", ("-q", "--quiet"), "", "only the identifiers, one a line"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from polyarch.session import Session
 
 POLYARCH_FAILED = 125
+"""The exit code of polyarch's own failures where a program's code is passed on, as docker's; 126 and 127 stay."""
 
 
 class Invocation:
@@ -105,9 +106,7 @@ class Invocation:
             return 0
         if len(failures) == len(asked):
             return next(iter(failures.values())).exit_code
-        raise PartialError(
-            f"{len(failures)} of {len(asked)} failed: the lines above say which", failed=list(failures)
-        )
+        raise PartialError(f"{len(failures)} of {len(asked)} failed: the lines above say which", failed=list(failures))
 
     def tell(self, failure: Failure, error: BaseException) -> None:
         """One line and perhaps a hint on stderr; with JSON asked for one object on stdout, too."""

@@ -156,9 +156,10 @@ def _help_where_alone() -> None:
         write(ctx.get_help() + "\n")
 
 
-def platform_option(text: str) -> Callable[[F], F]:
-    """`--platform`, and what it asks for in this command."""
-    return click.option("--platform", metavar="OS/ARCH[/VARIANT]", shell_complete=platforms, help=text)
+def platform_option(text: str, *, plural: bool = False) -> Callable[[F], F]:
+    """`--platform`, and what it asks for in this command; `plural` says that it takes several with commas between."""
+    metavar = "OS/ARCH[/VARIANT]" + (",..." if plural else "")
+    return click.option("--platform", metavar=metavar, shell_complete=platforms, help=text)
 
 
 def device_option(function: F) -> F:

@@ -20,7 +20,8 @@ READER_GONE = 141
 """The exit code of a program that SIGPIPE ended (128 + 13), as in `polyarch tags x | head -1`."""
 
 _GAP = "   "
-_NARROWEST = 20
+_BELOW = "    "
+_NARROWEST = 40
 _LONGEST_LINE = 10_000
 
 
@@ -67,7 +68,8 @@ def terminal_width() -> int | None:
 def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str]:
     """The lines of a table with columns as wide as their content.
 
-    `width` is that of the terminal: the last column is wrapped to fit in. None leaves every row on one line.
+    `width` is that of the terminal: where a last cell does not fit, it is wrapped in its column, or set below the
+    others if that is narrow. None leaves every row on one line.
     """
     grid = [[printable(cell, _LONGEST_LINE) for cell in row] for row in rows]
     if not grid:
@@ -77,12 +79,21 @@ def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str
     lines: list[str] = []
     for *cells, last in grid:
         start = "".join(f"{cell:{size}}{_GAP}" for cell, size in zip(cells, widths, strict=True))
-        folded = [last]
-        if width is not None and left + len(last) > width:
-            folded = textwrap.wrap(last, max(width - left, _NARROWEST), break_on_hyphens=False) or [""]
-        lines.append((start + folded[0]).rstrip())
-        lines += [" " * left + more for more in folded[1:]]
+        if width is None or left + len(last) <= width:
+            lines.append((start + last).rstrip())
+        elif width - left >= _NARROWEST:
+            first, *others = _wrapped(last, width - left)
+            lines += [start + first, *(" " * left + more for more in others)]
+        else:
+            below = _wrapped(last, max(width - len(_BELOW), _NARROWEST))
+            lines += [start.rstrip(), *(_BELOW + more for more in below)]
     return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width`; a longer word starts on a line of its own."""
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [line[i : i + width] for line in lines for i in range(0, len(line), width)] or [""]
 
 
 def fields(value: Any) -> dict[str, object]:

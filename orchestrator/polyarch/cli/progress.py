@@ -120,8 +120,10 @@ class Progress:
                 count = f"{event.candidates} variant{'' if event.candidates == 1 else 's'}"
                 where = _WHERE[event.source].format(count=count)
                 return [f"Platform: {event.platform} ({event.match}; {where})"]
-            case BlobDone() if event.digest == self._config:
+            case BlobDone() | BlobStarted() if event.digest == self._config:
                 return []
+            case BlobStarted():
+                return self._held_back()
             case BlobRetried() if self._with_layers:
                 return [f"{short_id(event.digest)}: Retrying at {human_size(event.offset)} ({event.reason})"]
             case BlobDone() if self._with_layers and event.status == "exists":

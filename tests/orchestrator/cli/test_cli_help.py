@@ -152,6 +152,7 @@ def test_the_page_loads_next_to_nothing() -> None:
         "polyarch.cli",
         "polyarch.cli.catalogue",
         "polyarch.cli.help_page",
+        "polyarch.version",
     }
     assert not loaded & {"click", "dataclasses", "inspect", "json", "httpx", "plumbum", "rich", "pluggy"}
 

@@ -22,18 +22,31 @@ def test_without_a_terminal_every_row_is_one_line() -> None:
     assert len(columns(rows)) == 2
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+REASON = "it needs linux/arm/v7, and pi-zero runs linux/arm/v6 at most, which is a pity"
+
+
+@pytest.mark.parametrize("width", [56, 80])
 def test_on_a_terminal_the_last_column_is_wrapped(width: int) -> None:
-    reason = "it needs linux/arm/v7, and pi-zero runs linux/arm/v6 at most, which is a pity"
-    lines = columns([("PLATFORM", "WHY"), ("linux/arm/v7", reason)], width)
+    lines = columns([("PLATFORM", "WHY"), ("linux/arm/v7", REASON)], width)
     assert max(map(len, lines)) <= width
-    assert " ".join(line[15:] for line in lines[1:]) == reason
+    assert " ".join(line[15:] for line in lines[1:]) == REASON
     assert all(line.startswith(" " * 15) for line in lines[2:])
 
 
-def test_a_narrow_terminal_leaves_the_last_column_readable() -> None:
-    lines = columns([("x" * 70, "one two three four five")], 60)
-    assert [line[73:] for line in lines] == ["one two three four", "five"]
+@pytest.mark.parametrize("width", [44, 54])
+def test_where_that_is_narrow_it_stands_below(width: int) -> None:
+    lines = columns([("PLATFORM", "WHY"), ("linux/arm/v7", REASON), ("linux/386", "short")], width)
+    assert max(map(len, lines)) <= width
+    assert lines[1] == "linux/arm/v7"
+    assert lines[-1] == "linux/386      short"
+    assert all(line.startswith("    ") for line in lines[2:-1])
+    assert " ".join(line.strip() for line in lines[2:-1]) == REASON
+
+
+def test_a_long_word_starts_on_a_line_of_its_own() -> None:
+    path = "/usr/bin/" + "x" * 60
+    lines = columns([("a", f"by {path}")], 50)
+    assert [line.strip() for line in lines] == ["a   by", path[:46], path[46:]]
 
 
 def test_no_rows_no_lines() -> None:

@@ -35,8 +35,8 @@ def command(invocation: Invocation) -> None:
     )
     failed = [check for check in checks if check.essential and check.verdict == "failed"]
     if failed:
-        names = ", ".join(check.name for check in failed)
-        raise HostError(f"polyarch cannot do its work here: {names}", failed[0].mend, checks=names)
+        names = [check.name for check in failed]
+        raise HostError(f"polyarch cannot do its work here: {', '.join(names)}", failed[0].mend, checks=names)
 
 
 def _lines(checks: Sequence[Check], width: int | None) -> Iterator[str]:

@@ -60,7 +60,7 @@ def ls(invocation: Invocation) -> None:
 
 def _json(each: Registration) -> dict[str, object]:
     return {
-        "kind": _KINDS.get(each.kind, each.kind),
+        "kind": each.kind,
         "name": each.plugin.name,
         "summary": each.plugin.summary,
         "plugin": each.entry_point,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
 @click.option("--into", metavar="STORAGE", default="oci", help="where to: a storage or STORAGE:LOCATION")
-@platform_option("platforms asked for by name")
+@platform_option("platforms asked for by name", plural=True)
 @click.option("--all-platforms", is_flag=True, help="every variant that there is")
 @device_option
 @emulation_option

@@ -1,0 +1,117 @@
+"""What a person sees on a terminal: bars while blobs come, and tables that fit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping
+
+import pytest
+
+from support.command import Polyarch
+from support.docker_registry import DockerRegistry
+from support.faults import slow
+from support.faulty_registry import FaultyRegistry
+
+pytestmark = pytest.mark.system
+
+BAR = re.compile(r"[0-9a-f]{12} [━╸╺ ]{5,}.*[0-9.]+/[0-9.]+ [kM]B")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def on_a_terminal(
+    polyarch: Polyarch,
+    *words: str,
+    width: int = 80,
+    env: Mapping[str, str] | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Runs the command on a terminal of its own, where `typed` is given after each prompt.
+
+    Its exit code and all that it wrote there.
+    """
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(polyarch.root.parent), "TERM": "xterm-256color"}
+    environment |= {"LANG": "C.UTF-8", "POLYARCH_ROOT": str(polyarch.root), **(env or {})}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "polyarch", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    answers, written = list((typed or {}).items()), b""
+    while chunk := _read(ours):
+        written += chunk
+        if answers and answers[0][0].encode() in written:
+            os.write(ours, answers.pop(0)[1].encode())
+    os.close(ours)
+    return process.wait(60), written.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: the last one who had it open has ended
+        return b""
+
+
+def test_bars_while_blobs_come(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:
+    faulty_registry.script("GET", "/blobs/", slow(2_000_000), forever=True)
+    code, text = on_a_terminal(polyarch, "pull", "--platform", "linux/s390x", faulty_registry.ref("busybox:1.36"))
+    assert code == 0
+    assert BAR.search(COLOUR.sub("", text))
+    assert COLOUR.search(text)
+    assert len(re.findall(r"[0-9a-f]{12}: Pull complete", text)) == 2
+    assert "Status: Downloaded newer image" in text
+    assert text.count("\x1b[?25h") >= text.count("\x1b[?25l")  # the cursor is shown again
+
+
+def test_no_color(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:
+    faulty_registry.script("GET", "/blobs/", slow(2_000_000), forever=True)
+    words = ["pull", "--platform", "linux/s390x", faulty_registry.ref("busybox:1.36")]
+    code, text = on_a_terminal(polyarch, *words, env={"NO_COLOR": "1"})
+    assert code == 0
+    assert BAR.search(text)
+    assert not COLOUR.search(text)
+
+
+@pytest.mark.parametrize("words", [["--progress", "plain"], ["--progress", "none"], ["-q"]], ids=" ".join)
+def test_no_bars_where_none_are_wanted(polyarch: Polyarch, faulty_registry: FaultyRegistry, words: list[str]) -> None:
+    code, text = on_a_terminal(polyarch, "pull", *words, faulty_registry.ref("busybox:1.36"))
+    assert code == 0
+    assert "\x1b" not in text
+
+
+def test_without_anything_to_fetch_there_are_no_bars(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:
+    polyarch("pull", faulty_registry.ref("busybox:1.36")).ok()
+    code, text = on_a_terminal(polyarch, "pull", faulty_registry.ref("busybox:1.36"))
+    assert code == 0
+    assert "\x1b" not in text
+    assert "Image is up to date" in text
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_tables_fit(polyarch: Polyarch, faulty_registry: FaultyRegistry, width: int) -> None:
+    name = faulty_registry.ref("busybox:1.36")
+    for words in (["resolve", name], ["device", "ls"], ["device"], ["plugin", "ls"], ["doctor"]):
+        code, text = on_a_terminal(polyarch, *words, width=width)
+        assert code in (0, 8)
+        assert max(map(len, text.splitlines())) <= width, words
+        assert "\x1b" not in text
+
+
+def test_login_asks(polyarch: Polyarch, authed_registry: DockerRegistry) -> None:
+    typed = {"Username: ": "ali\n", "Password: ": "open sesame\n"}
+    code, text = on_a_terminal(polyarch, "login", authed_registry.address, typed=typed)
+    assert code == 0
+    assert "Login Succeeded" in text
+    assert "ali" in text
+    assert "sesame" not in text
