@@ -329,7 +329,7 @@ def test_the_first_failure_ends_the_others_which_keep_their_bytes(storage: OciSt
     registry.fail(digest_of(b"y" * 5000), fails)
     with pytest.raises(NotFoundError, match="gone"):
         _fetch(registry, storage, image, max_connections=2)
-    assert threading.active_count() == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer-")]
     assert partials_in(storage.directory)[digest_of(b"y" * 5000)] == 10
     assert partials_in(storage.directory)[B] >= 3000
     assert image.manifest.config.digest not in [digest for digest, _ in registry.requests]

@@ -292,6 +292,7 @@ def test_processes_that_store_remove_and_prune_do_not_hurt_each_other(open_at: O
     assert len(blobs_in(place)) == 1 + 4 * 3
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("sync", [False, True])
 def test_killed_at_any_moment_the_storage_is_whole(
     open_at: Opener, place: Path, sync: bool, count: Callable[[int, int], int]
