@@ -70,7 +70,11 @@ class Storage(Protocol):
         """
 
     def find(self, reference: Reference) -> tuple[Image, ...]:
-        """The images under exactly this name (by `name` and `tag`, or by digest where it has no tag); () for none."""
+        """The images under this name; () for none.
+
+        With a tag they are the ones under `name` and `tag`, and of these, where there is a digest too, those whose root
+        or manifest has it; without a tag all of the repository whose root or manifest has the digest.
+        """
 
     def close(self) -> None:
         """Give back connections, locks and files."""
