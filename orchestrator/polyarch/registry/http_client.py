@@ -40,6 +40,8 @@ MAX_CHALLENGES = 2
 HANDSHAKE_ON_LOOPBACK = 2.0
 """Seconds that a server on loopback, which did not understand plain HTTP, gets to show that it speaks TLS."""
 
+# What comes of speaking plain HTTP to TLS, TLS to plain HTTP, or either where only the other one listens.
+_OTHER_SCHEME = ("tls", "refused", "broken")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -147,12 +149,14 @@ class HttpClient:
                 return reply
             reply.discard()
         except ConnectionFault as caught:
-            if caught.kind not in ("tls", "refused", "broken"):
+            if caught.kind not in _OTHER_SCHEME:
                 raise
             fault = caught
         try:
             reply = self._follow(call, second)
-        except ConnectionFault:
+        except ConnectionFault as caught:
+            if caught.kind not in (*_OTHER_SCHEME, "timeout"):
+                raise
             if fault is not None:
                 raise fault from None
             self._spoken[call.host] = first
