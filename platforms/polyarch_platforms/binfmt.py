@@ -81,12 +81,13 @@ def register_line(architecture: Architecture, interpreter: str, flags: str, name
 def line(entry: Registration) -> bytes:
     """`:name:M:offset:magic:mask:interpreter:flags`. Raises BinfmtError for what the kernel's form cannot hold."""
     interpreter = os.fsencode(entry.interpreter)
+    shown = quoted(entry.interpreter, _MAX_INTERPRETER)
     if not _NAME.fullmatch(entry.name) or entry.name in (".", "..", "register", "status"):
         raise BinfmtError(f"{quoted(entry.name)} cannot be the name of a binfmt_misc entry")
     if not entry.interpreter.startswith("/") or re.search(rb"[:\n\0]", interpreter):
-        raise BinfmtError(f"{quoted(entry.interpreter)} cannot be an interpreter: a full path without ':' is needed")
+        raise BinfmtError(f"{shown} cannot be an interpreter: a full path without ':' is needed")
     if len(interpreter) > _MAX_INTERPRETER:
-        raise BinfmtError(f"the interpreter's path {quoted(entry.interpreter)} is longer than {_MAX_INTERPRETER} bytes")
+        raise BinfmtError(f"the interpreter's path {shown} is longer than {_MAX_INTERPRETER} bytes")
     if not _FLAGS.fullmatch(entry.flags):
         raise BinfmtError(f"{quoted(entry.flags)} are no flags of a binfmt_misc entry: P, O, C and F are")
     if not entry.magic or len(entry.mask) != len(entry.magic) or not 0 <= entry.offset <= _MAX_MAGIC - len(entry.magic):
@@ -208,7 +209,7 @@ def register(text: bytes, root: Path = TABLE) -> None:
     name = quoted(entry.name)
     failures = {
         errno.EEXIST: f"binfmt_misc has an entry {name} already",
-        errno.ENOENT: f"there is no interpreter {quoted(entry.interpreter)} for the binfmt_misc entry {name}",
+        errno.ENOENT: f"there is no interpreter {quoted(entry.interpreter, _MAX_INTERPRETER)} for the entry {name}",
         errno.EINVAL: f"the kernel refuses the binfmt_misc line for {name}",
     }
     _write(root / "register", text, f"cannot register {name} in binfmt_misc", failures if mounted(root) else {})

@@ -87,5 +87,5 @@ def _checked(script: Path, architecture: Architecture, line: bytes, qemu: Path, 
     if missing := set(flags) - set(entry.flags):
         raise QemuError(f"{script} does not know how to set flag {', '.join(sorted(missing))}", "use a newer script")
     if Path(entry.interpreter) != qemu:
-        raise QemuError(f"{script} registers {quoted(entry.interpreter)}, not {qemu}", "use a newer script")
+        raise QemuError(f"{script} registers {quoted(entry.interpreter, 127)}, not {qemu}", "use a newer script")
     return entry
