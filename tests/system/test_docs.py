@@ -66,7 +66,7 @@ def test_console(text: str, registry: DockerRegistry, environment: dict[str, str
         run = subprocess.run(
             ["sh", "-c", line], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        printed = (run.stdout + run.stderr).replace(f"{registry.address}/", "")
+        printed = (run.stdout + (run.stderr if run.returncode else "")).replace(f"{registry.address}/", "")
         assert ("error:" in shown) == (run.returncode != 0), f"{line}\n{printed}"
         if shown.strip():
             assert fits(shown, printed), f"{line}\nshown:\n{shown}\nprinted:\n{printed}"
