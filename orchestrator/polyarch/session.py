@@ -88,8 +88,11 @@ class Session(Composition):
         parsed = self.reference(reference)
         if all_platforms and (platform or device):
             raise UsageError("all platforms and a certain one cannot both be asked for", "leave out --all-platforms")
-        self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
         storage = self.storage(into)
+        wanted = [] if all_platforms else platform.split(",") if platform else [None]
+        targets = [self._target(one, device) for one in wanted]
+        # Only now: before, it may still be the caller's words that are wrong.
+        self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
         verifiers = [plugin.factory() for plugin in self.plugins.all(VerifierPlugin)]
@@ -112,7 +115,6 @@ class Session(Composition):
         with platforms_errors():
             if all_platforms:
                 return pull_all(context(None, None), parsed, known=known)
-            targets = [self._target(one, device) for one in (platform.split(",") if platform else [None])]
             resolutions = [self._resolve(parsed, target, emulation, documents, known=known) for target, _ in targets]
             return tuple(
                 pull_best(context(target, page_size), resolution)

@@ -89,6 +89,11 @@ def test_2_bad_words(polyarch: Polyarch, words: list[str], named: str) -> None:
     assert named in fails(polyarch, words, 2, "usage")["message"]
 
 
+def test_2_nothing_is_told_of_a_pull_before_the_words_are_right(polyarch: Polyarch) -> None:
+    for words in (["--into", "nowhere"], ["--device", "pi-zeroo"], ["--platform", "linux/amd64,linux/"]):
+        assert polyarch("pull", *words, "busybox").stdout == ""
+
+
 @pytest.mark.parametrize("text", ["retries = ", "bogus = 1", "retries = 'x'", "retries = -1", "\xff"])
 def test_2_bad_settings(polyarch: Polyarch, tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"
@@ -298,6 +303,9 @@ def test_1_a_defect(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path
 
 def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: DockerRegistry) -> None:
     for words, name in (
+        (["run", "--platform", "linux/arm64", registry.ref("liar:1.0")], "integrity"),
+        (["run", "--emulation", "never", registry.ref("arm64-only:1.0")], "no-variant"),
+        (["run", "-v", "/nonexistent:/data", registry.ref("busybox:1.36")], "usage"),
         (["run"], "usage"),
         (["run", "--bogus", "x"], "usage"),
         (["run", "--pull", "never", "x"], "not-found"),
@@ -306,3 +314,21 @@ def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: D
         (["emulate", "--platform", "linux/", "--", "true"], "usage"),
     ):
         fails(polyarch, words, 125, name)
+
+
+def test_126_and_127(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    name = registry.ref("busybox:1.36")
+    polyarch("pull", "-q", name).ok()
+    fails(polyarch, ["run", "--rm", name, "/etc"], 126, "host")
+    fails(polyarch, ["run", "--rm", name, "nonesuch"], 127, "not-found")
+    fails(polyarch, ["emulate", "--", "/etc"], 126, "host")
+    fails(polyarch, ["emulate", "--", "nonesuch"], 127, "not-found")
+
+
+def test_a_program_s_own_code(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    name = registry.ref("busybox:1.36")
+    for words in (["run", "--rm", name], ["emulate", "--"]):
+        for code in (0, 1, 2, 7, 125, 255):
+            result = polyarch("--format", "json", *words, "sh", "-c", f"echo said; exit {code}")
+            assert (result.code, result.stdout) == (code, "said\n")
+            assert "error:" not in result.stderr
