@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_MNT_DETACH = 2
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _NOBODY = 65534
 
@@ -68,6 +69,11 @@ def _in_child(action: Callable[[], tuple[str, Any]]) -> Any:
 def _in_namespaces(action: Callable[[], T]) -> tuple[str, Any]:
     user, group = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
+    if user == 0 and libc.unshare(_CLONE_NEWNS) == 0:
+        # What the machine has mounted there could not be taken away from inside a user namespace.
+        libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)
+        while libc.umount2(b"/proc/sys/fs/binfmt_misc", _MNT_DETACH) == 0:
+            pass
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS) != 0:
         return "cannot", f"no user namespace: {os.strerror(ctypes.get_errno())}"
     try:
