@@ -38,6 +38,8 @@ def registration(script: Path, architecture: Architecture, qemu: Path, flags: st
     The emulator's name must be the script's: `qemu-CPU` and a suffix. Raises QemuError where the script fails, makes
     no entry, or one that is not what was asked for: an old script does not know all options and passes over them.
     """
+    if not script.is_file():
+        raise QemuError(f"there is no script {script}", f"name QEMU's {NAME}, which many distributions do not package")
     name = f"qemu-{architecture.qemu}"
     if not qemu.name.startswith(name):
         raise QemuError(
