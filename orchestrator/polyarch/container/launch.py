@@ -34,7 +34,7 @@ _ANSWER = b"g"
 _MAX_MESSAGE = 1 << 16
 FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 """Signals that are passed on to the program."""
-_HEARD = FORWARDED | {signal.SIGCHLD}
+_HEARD = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
 _SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by the terminal to all of its processes
 
 
@@ -43,7 +43,9 @@ class Launch:
     """What to start, and in what.
 
     `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace.
-    `command` does the last things and gives the words to execute.
+    `command` does the last things and gives the words to execute. `own_group`: what is typed (Ctrl-C) does not reach
+    the program by the terminal; it is passed on as every signal is. `resized` is called when the terminal's size has
+    changed.
     """
 
     command: Callable[[], Sequence[str]]
@@ -51,6 +53,8 @@ class Launch:
     outer: IdMaps | None = None
     inner: IdMaps | None = None
     pid_namespace: bool = True
+    own_group: bool = False
+    resized: Callable[[], None] = lambda: None
 
     def run(self, started: Callable[[int], None] = lambda pid: None) -> int:
         """Start it, pass signals on, wait for its end; the wait status. `started` is given its process ID.
@@ -62,12 +66,25 @@ class Launch:
             child = self._start(before)
             try:
                 started(child)
-                return _wait(child)
+                return self._wait(child)
             except BaseException:
                 _end(child)
                 raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _wait(self, child: int) -> int:
+        """Wait for `child` and pass signals on to it, but none that the terminal gave to both; the wait status."""
+        while threading.current_thread() is threading.main_thread():
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+            heard = signal.sigwaitinfo(_HEARD)
+            if heard.si_signo == signal.SIGWINCH:
+                self.resized()
+            elif heard.si_signo in FORWARDED and (self.own_group or heard.si_code != _SI_KERNEL):
+                os.kill(child, heard.si_signo)
+        return os.waitpid(child, 0)[1]
 
     def _start(self, mask: _Mask) -> int:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -128,6 +145,8 @@ class _Child:
 
     def _last(self) -> NoReturn:
         launch = self._launch
+        if launch.own_group:
+            os.setpgid(0, 0)
         syscalls.die_with_parent()
         self._ask("ready", None)  # the parent was there after this process had bound its life to it
         self._unshare(syscalls.CLONE_NEWNS)
@@ -192,18 +211,6 @@ def _written(maps: IdMaps, pid: int, channel: socket.socket) -> int:
         channel.send(error.message.encode())
         return 1
     return 0
-
-
-def _wait(child: int) -> int:
-    """Wait for `child` and pass signals on to it, but not those that the terminal gave to both; the wait status."""
-    while threading.current_thread() is threading.main_thread():
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status
-        heard = signal.sigwaitinfo(_HEARD)
-        if heard.si_signo != signal.SIGCHLD and heard.si_code != _SI_KERNEL:
-            os.kill(child, heard.si_signo)
-    return os.waitpid(child, 0)[1]
 
 
 def _end(child: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -13,6 +14,7 @@ from typing import BinaryIO
 
 from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version
+from polyarch.container.console import Console
 from polyarch.container.emulation import Emulators, emulators_for, exit_code, register_privately
 from polyarch.container.etc_files import write_etc_files
 from polyarch.container.id_maps import as_root, same_ids_in_parts
@@ -129,22 +131,39 @@ class _Run:
 
     def to_its_end(self) -> int:
         container = self.container
-        launch = Launch(
-            self._command,
-            self._mounts,
-            outer=self.rights.maps,
-            inner=same_ids_in_parts() if self.rights.maps is None and self.emulators is not None else None,
-        )
-        try:
-            status = launch.run(lambda pid: container.update(status="running", pid=pid))
-        except OSError as error:
-            raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
-        code = exit_code(status)
+        with contextlib.ExitStack() as stack:
+            console = self._console()
+            if console is not None:
+                stack.callback(console.close)
+            launch = Launch(
+                partial(self._command, console.path if console is not None else None),
+                self._mounts,
+                outer=self.rights.maps,
+                inner=same_ids_in_parts() if self.rights.maps is None and self.emulators is not None else None,
+                own_group=console is not None or not self.request.tty,
+                resized=console.resize if console is not None else lambda: None,
+            )
+
+            def started(pid: int) -> None:
+                container.update(status="running", pid=pid)
+                if console is not None:
+                    console.start()
+
+            try:
+                code = exit_code(launch.run(started))
+            except OSError as error:
+                raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
         failure = complaint(container.directory / "log", container.record.command[0]) if code else None
         if failure is not None:
             raise failure
         container.update(status="exited", pid=0, exit_code=code)
         return code
+
+    def _console(self) -> Console | None:
+        """The container's terminal, where the runtime leaves it to this process."""
+        if not self.request.tty or not self.runtime.hands_console_over:
+            return None
+        return Console(self.container.directory, interactive=self.request.interactive)
 
     def _mounts(self) -> None:
         """In the new mount and PID namespaces: the root file system, and a /proc of these."""
@@ -166,7 +185,7 @@ class _Run:
             upper.chmod(status.st_mode & 0o7777)
         mount_overlay(self.layers, upper, directory / "work", directory / "rootfs", self.rights.flavour)
 
-    def _command(self) -> Sequence[str]:
+    def _command(self, console: Path | None) -> Sequence[str]:
         """In the last namespaces: the spec, written, and the words that start the runtime."""
         request, config, directory = self.request, self.image.config, self.container.directory
         rootfs = Root(directory / "rootfs")
@@ -200,7 +219,7 @@ class _Run:
         write_spec(directory / "config.json", spec)
         if self.emulators is not None:
             register_privately(self.emulators)
-        if not (request.interactive or request.tty):
+        if console is not None or not (request.interactive or request.tty):
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
         return self.runtime.run(
@@ -208,5 +227,6 @@ class _Run:
             self.container.record.id,
             directory / "log",
             directory / "runtime",
+            console,
             cgroups=bool(host.cgroup),
         )

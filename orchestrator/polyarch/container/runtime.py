@@ -29,11 +29,22 @@ class Runtime:
     name: str
     path: str
 
-    def run(self, bundle: Path, identifier: str, log: Path, state: Path, *, cgroups: bool) -> list[str]:
-        """The words that run the bundle in the foreground; what the runtime itself complains of goes into `log`."""
+    @property
+    def hands_console_over(self) -> bool:
+        """Whether it gives a terminal to somebody else and waits nevertheless; runc serves it itself, and well."""
+        return self.name == "crun"
+
+    def run(
+        self, bundle: Path, identifier: str, log: Path, state: Path, console: Path | None, *, cgroups: bool
+    ) -> list[str]:
+        """The words that run the bundle in the foreground; what the runtime itself complains of goes into `log`.
+
+        `console` is the socket for the container's terminal.
+        """
         manager = [] if cgroups or self.name != "crun" else ["--cgroup-manager=disabled"]
         common = ["--root", str(state), "--log", str(log), "--log-format", "json"]
-        return [self.path, *common, *manager, "run", "--bundle", str(bundle), identifier]
+        socket = ["--console-socket", str(console)] if console else []
+        return [self.path, *common, *manager, "run", "--bundle", str(bundle), *socket, identifier]
 
 
 def find_runtime(wanted: Literal["auto", "crun", "runc"] = "auto") -> Runtime:
