@@ -81,8 +81,8 @@ def _unfit(platform: Platform, target: Target) -> str:
         return f"it needs {platform}, and {target.name} runs {same[0]} at most"
     if any(emulation.platform.architecture == platform.architecture for emulation in target.emulated):
         return f"the emulator on {target.name} does not know {platform}"
-    without = "and there is no emulator for it here" if target.here else "and there is no emulator for it"
-    return f"{target.name} does not run {platform.architecture} programs, {without}"
+    here = ", and there is no emulator for them here" if target.here else ""
+    return f"{target.name} does not run {platform.architecture} programs{here}"
 
 
 def _emulatable(platform: Platform, target: Target) -> bool:

@@ -201,8 +201,8 @@ REASONS = [
     ("x86", "linux/amd64 linux/arm64", 1, "would need emulation (/usr/bin/qemu-arm64), and linux/amd64 runs natively"),
     ("x86", "linux/amd64 linux/386", 1, "it would run, but linux/amd64 is the better variant"),
     ("x86", "linux/s390x linux/arm64", 0, "linux/arm64 is emulated at less cost"),
-    ("x86", "linux/amd64 linux/riscv64", 1, "does not run riscv64 programs, and there is no emulator for it here"),
-    ("pi-2", "linux/arm/v7 linux/arm64", 1, "pi-2 does not run arm64 programs, and there is no emulator for it"),
+    ("x86", "linux/amd64 linux/riscv64", 1, "does not run riscv64 programs, and there is no emulator for them here"),
+    ("pi-2", "linux/arm/v7 linux/arm64", 1, "pi-2 does not run arm64 programs"),
     ("pi-zero", "linux/arm/v6 linux/arm/-", 1, "states no variant"),
     ("x86", "- linux/amd64", 0, "neither the index nor its config says"),
 ]
