@@ -84,6 +84,10 @@ def test_json_of_pull(polyarch: Polyarch, busybox: str) -> None:
     assert (quiet.stdout, quiet.stderr) == (f"{line['manifest']}\n", "")
 
 
+def test_a_name_written_twice_is_pulled_once(polyarch: Polyarch, busybox: str) -> None:
+    assert len(polyarch("pull", "--format", "json", busybox, busybox).ok().json_lines) == 1
+
+
 def test_a_dry_run_brings_nothing(polyarch: Polyarch, busybox: str) -> None:
     words = ["pull", "--dry-run", "--platform", "linux/arm64,linux/s390x", busybox]
     lines = polyarch(*words).ok().stdout.splitlines()

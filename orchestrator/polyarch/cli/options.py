@@ -42,8 +42,7 @@ def _shared_options() -> list[click.Parameter]:
             kind = {"type": click.Choice(value.split("|")), "metavar": value}
         elif value:
             kind = {"type": click.Path(path_type=Path), "metavar": value}
-        # Eager, so that an error in the other words is told in the format that was asked for.
-        option = SharedOption([name, *flags], help=text, expose_value=False, callback=_remember, is_eager=True, **kind)
+        option = SharedOption([name, *flags], help=text, expose_value=False, callback=_remember, **kind)
         options.append(option)
     return options
 
