@@ -78,6 +78,16 @@ class LayerStream:
             size -= len(part)
         return b"".join(parts)
 
+    def next_block(self, skip: int, size: int) -> bytes:
+        """Pass over `skip` bytes, then exactly `size` bytes as `read` gives them; b"" if none is left."""
+        start = self._at + skip
+        end = start + size
+        if end <= len(self._chunk):
+            self._at = end
+            return self._chunk[start:end]
+        self.skip(skip)
+        return b"" if self.at_end() else self.read(size)
+
     def part(self, size: int) -> memoryview:
         """The next bytes: at least one, at most `size`, as many as lie ready."""
         if self.at_end():

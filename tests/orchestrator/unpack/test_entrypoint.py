@@ -190,6 +190,18 @@ def test_an_unusual_shape_takes_a_second_walk() -> None:
     assert layers.opened == [2]
 
 
+def test_a_second_walk_too_takes_the_last_of_two_entries() -> None:
+    layers = Layers([file("opt/odd", S390X), symlink("app", "opt/odd"), file("opt/odd", ARM64)])
+    assert found(layers, config("app", env=["PATH=/"])) == "/opt/odd arm64"
+    assert layers.opened == [2]
+
+
+def test_a_device_in_the_place_of_the_program_leaves_nothing_of_it() -> None:
+    assert found(Layers([APP, Item("app", kind=b"3", device=(1, 3))]), config("/app")) is None
+    odd = [symlink("app", "odd"), file("odd", ARM64), Item("odd", kind=b"3", device=(1, 3))]
+    assert found(Layers(odd), config("/app")) is None
+
+
 def test_more_than_is_kept_of_a_large_program_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_index, "MAX_CONTENT", 200)
     assert found(Layers([file("app", ARM64 + bytes(1 << 20))]), config("/app")) == "/app arm64"

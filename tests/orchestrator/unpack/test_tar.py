@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError
 from polyarch.unpack.stream import LayerStream, Limits
-from polyarch.unpack.tar import Entry, Kind, TarReader
+from polyarch.unpack.tar import Entry, Kind, Outline, TarReader
 from support.layers import Item, extended, file, folder, hard_link, layer, packed, symlink
 
 
@@ -229,3 +229,51 @@ def test_a_sound_archive_with_changed_bytes_is_entries_or_an_error(changes: list
         data[offset] = value
     with contextlib.suppress(IntegrityError):
         read(bytes(data))
+
+
+def outlines(data: bytes) -> list[tuple[Outline, bytes]]:
+    reader = TarReader(LayerStream(io.BytesIO(data), "here"))
+    return [(outline, b"".join(map(bytes, reader.parts()))) for outline in reader.outlines()]
+
+
+NAMES = st.lists(st.sampled_from(["", ".", "a", "a.", ".a", "...", "usr", "é" * 70]), max_size=6).map("/".join)
+
+
+@given(st.lists(st.one_of(st.builds(file, NAMES, st.binary(max_size=600)), st.builds(folder, NAMES)), max_size=6))
+def test_outlines_are_the_entries_in_short(items: list[Item]) -> None:
+    data = layer(*items, symlink("link", "t" * 150), hard_link("./hard/", "usr/a"))
+    assert outlines(data) == [
+        (Outline(b"/".join(entry.parts), entry.kind, entry.size, entry.link), content) for entry, content in read(data)
+    ]
+
+
+# What stands only in fields that an outline does not have is not looked at.
+UNSEEN = ("a user that", "a time beyond", "a pax time", "a device number")
+
+
+@pytest.mark.parametrize("case", [case for case in HOSTILE if not case.startswith(UNSEEN)])
+def test_outlines_of_what_is_no_sound_archive(case: str) -> None:
+    data, message = HOSTILE[case]
+    with pytest.raises(IntegrityError, match=message):
+        outlines(data)
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/../b", "a/..", "/../x", "./../x", "./.."])
+def test_outlines_of_names_that_lead_out_are_refused(name: str) -> None:
+    with pytest.raises(IntegrityError, match="leads out"):
+        outlines(layer(file(name)))
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\x7f"])
+def test_the_largest_checksums_are_right(byte: bytes) -> None:
+    """A header full of the largest byte comes to more than 65521, at which the sum that is used turns over."""
+    assert (
+        only(layer(file("a", raw={0: byte * 100, 157: byte * 100, 265: byte * 64, 345: byte * 155}))).kind is Kind.FILE
+    )
+
+
+def test_a_checksum_of_signed_bytes_is_right() -> None:
+    data = bytearray(layer(file("a", raw={0: b"\xe9" * 90})))
+    signed = sum(data[:148]) + sum(data[156:512]) + 8 * 32 - 256 * 90
+    data[148:156] = b"%06o\0 " % signed
+    assert only(bytes(data)).name == b"\xe9" * 90
