@@ -201,3 +201,25 @@ def test_a_compression_bomb_is_bounded(connect: Connect, faulty_registry: Faulty
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 << 20
+
+
+def test_a_head_that_answers_another_digest_tells_nothing(connect: Connect, faulty_registry: FaultyRegistry) -> None:
+    digest = faulty_registry.layout.names["busybox:1.36"]["digest"]
+    faulty_registry.script("HEAD", MANIFESTS, faults.headers(Docker_Content_Digest=f"sha256:{'1' * 64}"))
+    client = connect().registry
+    reference = parse_reference(faulty_registry.ref(f"busybox@{digest}"))
+    assert client.head(reference) is None
+    assert client.head(reference) == client.get(reference).descriptor
+
+
+def test_schema_1_is_told_as_what_it_is(connect: Connect, faulty_registry: FaultyRegistry) -> None:
+    """Its digest is that of the payload within its signature, not of its bytes."""
+    signed = faults.status(
+        200,
+        b'{"schemaVersion":1,"name":"busybox","fsLayers":[],"signatures":[]}',
+        Content_Type="application/vnd.docker.distribution.manifest.v1+prettyjws",
+        Docker_Content_Digest=f"sha256:{'1' * 64}",
+    )
+    faulty_registry.script("GET", MANIFESTS, signed)
+    with pytest.raises(IntegrityError, match="Docker schema 1 manifest"):
+        connect().registry.get(parse_reference(faulty_registry.ref("busybox:1.36")))

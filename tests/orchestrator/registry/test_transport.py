@@ -20,7 +20,6 @@ from support.faulty_registry import FaultyRegistry
 from support.processes import free_port
 from support.registry_client import Connect
 
-
 LONG = b"x" * (8 << 20)
 
 
