@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,9 +12,9 @@ from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlug
 from polyarch.contract.others import EmulatorServices, EmulatorSource, Observer
 from polyarch.contract.registry import Registry, RegistryServices
 from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
-from polyarch.errors import UsageError, platforms_errors, printable
+from polyarch.errors import HostError, PolyarchError, UsageError, platforms_errors, printable
 from polyarch.events import Emit, Event, Warned, ignore
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host import P, PluginHost
 from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform
@@ -24,6 +25,7 @@ from polyarch_platforms.platform import parse
 
 DEFAULT_STORAGE = "oci"
 A = TypeVar("A")
+T = TypeVar("T")
 
 
 class Composition:
@@ -72,7 +74,7 @@ class Composition:
     def emulator_sources(self) -> list[EmulatorSource]:
         """The places that emulators come from."""
         services = EmulatorServices(self.settings.qemu_directories)
-        return [plugin.factory(services) for plugin in self.plugins.all(EmulatorPlugin)]
+        return [source for _, source in self._made(EmulatorPlugin, lambda plugin: plugin.factory(services))]
 
     def named_device(self, name: str) -> Device:
         """The device called `name`, or the one in the file `name`. Raises UsageError."""
@@ -81,9 +83,31 @@ class Composition:
         with platforms_errors():
             return device_from(name)
 
+    def _made(self, kind: type[P], make: Callable[[P], T]) -> list[tuple[str, T]]:
+        """What the plugins of a kind make, with their names; one that cannot make it is told and passed over."""
+        made = []
+        for plugin in self.plugins.all(kind):
+            try:
+                made.append((plugin.name, make(plugin)))
+            except Exception as error:
+                # A stranger's code: whatever it raises stays with it.
+                self._listener(Warned(f"plugin {plugin.name} cannot be used and is passed over: {_said(error)}"))
+        return made
+
+    def _needed(self, name: str, make: Callable[[], T]) -> T:
+        """What a plugin makes that nothing works without. Raises HostError, naming it, where it fails."""
+        try:
+            return make()
+        except PolyarchError:
+            raise
+        except Exception as error:
+            raise HostError(
+                f"plugin {name} cannot be used: {_said(error)}", "update it, or see: polyarch plugin ls"
+            ) from error
+
     @cached_property
     def _observers(self) -> list[tuple[str, Observer]]:
-        return [(plugin.name, plugin.factory()) for plugin in self.plugins.all(ObserverPlugin)]
+        return self._made(ObserverPlugin, lambda plugin: plugin.factory())
 
     def _emit(self, event: Event) -> None:
         self._listener(event)
@@ -93,7 +117,7 @@ class Composition:
             except Exception as error:
                 # A stranger's code: whatever it raises must not break the pull.
                 self._observers.remove((name, observer))
-                self._listener(Warned(f"observer {name} failed and is passed over: {printable(repr(error))}"))
+                self._listener(Warned(f"observer {name} failed and is passed over: {_said(error)}"))
 
     @cached_property
     def _registry_services(self) -> RegistryServices:
@@ -108,7 +132,7 @@ class Composition:
     def _registry(self, reference: Reference) -> Registry:
         plugin: RegistryPlugin = self.plugins.registry_for(reference)
         if plugin.name not in self._registries:
-            registry = plugin.factory(self._registry_services)
+            registry = self._needed(plugin.name, lambda: plugin.factory(self._registry_services))
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry
         return self._registries[plugin.name]
@@ -121,7 +145,7 @@ class Composition:
             services = StorageServices(
                 self.settings.root, location, self.settings.lock_timeout, self.settings.sync == "batch"
             )
-            storage = plugin.factory(services)
+            storage = self._needed(plugin.name, lambda: plugin.factory(services))
             self._open.callback(storage.close)
             self._storages[name] = storage
         return self._storages[name]
@@ -149,3 +173,7 @@ class Composition:
         if not isinstance(opened, ability):
             raise UsageError(f"the storage {storage} {cannot}")
         return opened
+
+
+def _said(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -63,7 +63,7 @@ class Session(Composition):
         *,
         known: bool,
     ) -> Resolution:
-        conventions = [plugin.factory() for plugin in self.plugins.all(TagConventionPlugin)]
+        conventions = [made for _, made in self._made(TagConventionPlugin, lambda plugin: plugin.factory())]
         return resolve(documents, reference, target, self._policy(emulation), conventions, known=known)
 
     def pull(
@@ -95,7 +95,7 @@ class Session(Composition):
         self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
-        verifiers = [plugin.factory() for plugin in self.plugins.all(VerifierPlugin)]
+        verifiers = [self._needed(plugin.name, plugin.factory) for plugin in self.plugins.all(VerifierPlugin)]
 
         def context(target: Target | None, page_size: int | None) -> PullContext:
             return PullContext(

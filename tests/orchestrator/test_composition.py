@@ -1,0 +1,136 @@
+"""Plugins at work: what a stranger's code raises stays with it, or names it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from polyarch.contract.hooks import ENTRY_POINT_GROUP
+from polyarch.errors import HostError, IntegrityError, NotFoundError
+from polyarch.events import Event, PullStarted, Warned
+from polyarch.plugin_host import PluginHost
+from polyarch.session import Session
+from polyarch.settings import Settings
+
+# A registry without any image, a storage without any room, and what each test adds.
+BASE = """
+from polyarch.contract import *
+
+class Nothing:
+    def __init__(self, *services): ...
+    def close(self): ...
+    def find(self, reference): return ()
+    def head(self, reference): return None
+    def get(self, reference): raise NotFoundError(f"{reference} is not here")
+
+@hookimpl
+def polyarch_registries():
+    yield RegistryPlugin("nothing", "", Nothing, hosts=("*",))
+
+@hookimpl
+def polyarch_storages():
+    yield StoragePlugin("oci", "", Nothing)
+
+def broken(*services):
+    raise RuntimeError("no such library")
+"""
+
+Open = Callable[..., tuple[Session, list[Event]]]
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """`opened(source)`: a session whose only plugin is BASE and the source, and the events that it emits."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(source: str) -> tuple[Session, list[Event]]:
+        (tmp_path / "composed_plugin.py").write_text(BASE + source)
+        settings, events = Settings(root=tmp_path), list[Event]()
+        session = Session(settings, emit=events.append)
+        session.__dict__["plugins"] = PluginHost(
+            settings, [EntryPoint("composed", "composed_plugin", ENTRY_POINT_GROUP)]
+        )
+        assert session.plugins.problems == []
+        return session, events
+
+    yield make
+    sys.modules.pop("composed_plugin", None)
+
+
+def warnings(events: list[Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, Warned)]
+
+
+OBSERVERS = [
+    ("ObserverPlugin('o', '', broken)", "plugin o cannot be used and is passed over: RuntimeError: no such library"),
+    (
+        "ObserverPlugin('o', '', lambda: type('O', (), {'notify': lambda self, event: 1 / 0})())",
+        "observer o failed and is passed over: ZeroDivisionError: division by zero",
+    ),
+]
+
+
+@pytest.mark.parametrize(("plugin", "said"), OBSERVERS, ids=["its factory", "its notify"])
+def test_an_observer_cannot_break_a_pull(opened: Open, plugin: str, said: str) -> None:
+    session, events = opened(f"@hookimpl\ndef polyarch_observers():\n    yield {plugin}\n")
+    with pytest.raises(NotFoundError, match="is not here"):
+        session.pull("app:1", platform="linux/arm64")
+    assert warnings(events) == [said]
+
+
+def test_an_observer_is_told_what_happens(opened: Open) -> None:
+    seen: list[Event] = []
+    session, events = opened(
+        "seen = []\n"
+        "class Listens:\n    def notify(self, event): seen.append(event)\n"
+        "@hookimpl\ndef polyarch_observers():\n    yield ObserverPlugin('o', '', Listens)\n"
+    )
+    with pytest.raises(NotFoundError):
+        session.pull("app:1", platform="linux/arm64")
+    seen = sys.modules["composed_plugin"].seen
+    assert seen == events
+    assert any(isinstance(event, PullStarted) for event in seen)
+
+
+def test_a_broken_tag_convention_is_passed_over(opened: Open) -> None:
+    session, events = opened(
+        "@hookimpl\ndef polyarch_tag_conventions():\n    yield TagConventionPlugin('t', '', broken)\n"
+    )
+    with pytest.raises(NotFoundError, match="is not here"):
+        session.resolve("app:1", platform="linux/arm64")
+    assert warnings(events) == ["plugin t cannot be used and is passed over: RuntimeError: no such library"]
+
+
+NEEDED = [
+    "polyarch_verifiers():\n    yield VerifierPlugin('v', '', broken)\n",
+    "polyarch_registries():\n    yield RegistryPlugin('v', '', broken, hosts=('docker.io',))\n",
+]
+
+
+@pytest.mark.parametrize("hook", NEEDED, ids=["verifier", "registry"])
+def test_what_a_pull_cannot_do_without_is_named(opened: Open, hook: str) -> None:
+    session, _ = opened(f"@hookimpl\ndef {hook}")
+    with pytest.raises(HostError, match="plugin v cannot be used: RuntimeError: no such library"):
+        session.pull("app:1", platform="linux/arm64")
+
+
+def test_a_verifier_that_refuses_is_heard_before_anything_is_stored(opened: Open) -> None:
+    session, _ = opened(
+        "from support.listing_registry import ListingRegistry\n"
+        "registry = ListingRegistry()\n"
+        "registry.name('docker.io/library/app:1', registry.add_manifest({'os': 'linux', 'architecture': 'arm64'}))\n"
+        "class Refuses:\n"
+        "    def verify(self, reference, document):\n"
+        "        raise IntegrityError(f'{reference}: {document.digest} is not ours')\n"
+        "@hookimpl\n"
+        "def polyarch_registries():\n"
+        "    yield RegistryPlugin('one', '', lambda services: registry, hosts=('docker.io',))\n"
+        "@hookimpl\n"
+        "def polyarch_verifiers():\n    yield VerifierPlugin('v', '', Refuses)\n"
+    )
+    with pytest.raises(IntegrityError, match=r"docker\.io/library/app:1: sha256:.* is not ours"):
+        session.pull("app:1", platform="linux/arm64")
