@@ -219,6 +219,7 @@ def test_login_tries_and_keeps(connect: Connect, token_registry: DockerRegistry,
     assert not (tmp_path / "new").exists()
     with pytest.raises(UnauthorizedError):
         client.get(somewhere)
+    assert client.get(parse_reference(token_registry.ref("busybox:1.36")))  # the wrong ones are forgotten
     assert login(settings, client, somewhere, Credentials(USERNAME, PASSWORD)) == str(tmp_path / "new" / "auth.json")
     assert client.get(somewhere)  # used from now on, without opening anything anew
     assert connect(auth_file=tmp_path / "new" / "auth.json").registry.get(somewhere)
