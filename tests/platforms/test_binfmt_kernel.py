@@ -43,7 +43,7 @@ def test_register_switch_and_unregister(in_own_namespace: InOwnNamespace, emulat
         (entry,) = binfmt.registrations()
         assert entry == binfmt.parse_line(line)
         assert binfmt.matching(binfmt.registrations(), ARM64) == entry
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
 
         with pytest.raises(BinfmtError, match="has an entry 'qemu-aarch64' already") as caught:
             binfmt.register(line)
@@ -53,7 +53,7 @@ def test_register_switch_and_unregister(in_own_namespace: InOwnNamespace, emulat
         assert binfmt.matching(binfmt.registrations(), ARM64) is None
         assert not qemu.works(ARM64).ok
         binfmt.enable(entry.name)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
 
         binfmt.unregister(entry.name)
         assert binfmt.registrations() == ()
@@ -94,7 +94,7 @@ def test_the_newest_entry_comes_first_here_and_in_the_kernel(
         serving = binfmt.matching(binfmt.registrations(), ARM64)
         assert serving is not None
         assert serving.name == "newer"
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
 
     in_own_namespace(action)
 
@@ -112,8 +112,8 @@ def test_with_flag_f_the_interpreter_must_be_there_and_is_kept(
         shutil.copy(emulator.path, copy)
         binfmt.register(binfmt.register_line(ARM64, str(copy), "F"))
         copy.unlink()
-        assert qemu.works(ARM64).ok
-        assert qemu.works(ARM64, in_empty_root=True).ok
+        assert qemu.works(ARM64).reason is None
+        assert qemu.works(ARM64, in_empty_root=True).reason is None
 
     in_own_namespace(action)
 
@@ -124,7 +124,7 @@ def test_without_flag_f_the_interpreter_is_looked_up_inside(
     def action() -> None:
         binfmt.mount()
         binfmt.register(binfmt.register_line(ARM64, str(emulator.path), ""))
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         inside = qemu.works(ARM64, in_empty_root=True)
         assert not inside.ok
         assert inside.reason is not None
@@ -173,7 +173,7 @@ def test_a_private_table_hides_the_one_around_it(in_own_namespace: InOwnNamespac
         binfmt.mount()
         binfmt.register(binfmt.register_line(ARM64, str(emulator.path), "F"))
         in_own_namespace(inner)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
 
     in_own_namespace(action)
 

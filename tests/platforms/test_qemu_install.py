@@ -48,8 +48,8 @@ def test_install_status_test_remove(
         assert (status.registered, status.enabled, status.works, status.in_containers) == (True, True, True, True)
         assert (status.interpreter, sorted(status.flags)) == (str(emulator.path), sorted(flags))
         assert status.interpreter_version == ".".join(map(str, emulator.version or ()))
-        assert qemu.works(ARM64).ok
-        assert qemu.works(ARM64, in_empty_root=True).ok
+        assert qemu.works(ARM64).reason is None
+        assert qemu.works(ARM64, in_empty_root=True).reason is None
 
         assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "removed"),)
         assert not binfmt.mounted()
@@ -66,7 +66,7 @@ def test_several_are_taken_away_one_by_one(
         installer.install([ARM64, S390X], script=script, state_dir=state)
         installer.install([ARM], script=script, state_dir=state)
         assert {entry.name for entry in binfmt.registrations()} == {"qemu-aarch64", "qemu-s390x", "qemu-arm"}
-        assert qemu.works(ARM).ok
+        assert qemu.works(ARM).reason is None
         installer.remove([ARM64], state_dir=state)
         assert {entry.name for entry in binfmt.registrations()} == {"qemu-s390x", "qemu-arm"}
         told = installer.remove([ARM64, S390X, ARM], state_dir=state)
@@ -153,7 +153,7 @@ def test_flag_f_takes_the_new_emulator_only_when_installed_again(
         copy.unlink()
         copy.write_bytes(tiny_program(ARCHITECTURES["amd64"]))
         copy.chmod(0o755)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         with pytest.raises(QemuError, match="does not run arm64 programs"):
             installer.install([ARM64], qemu_path=tmp_path, state_dir=state)
         assert not binfmt.mounted()

@@ -51,7 +51,7 @@ def test_where_systemd_runs_a_file_registers_it_at_each_boot(
         systemd_runs()
         (told,) = installer.install([ARM64], script=script, state_dir=state)
         assert (told.way, told.file) == ("systemd", str(CONF))
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         # binfmt.d(5): one register line, which the kernel takes as it stands.
         (entry,) = binfmt.registrations()
         assert binfmt.parse_line(CONF.read_bytes()).same_as(entry)
@@ -150,7 +150,7 @@ def test_where_update_binfmts_is_it_keeps_the_entry(
         debian()
         (told,) = installer.install([ARM64], script=script, state_dir=state)
         assert told.way == "update-binfmts"
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         shown = display("qemu-aarch64")
         assert "qemu-aarch64 (enabled)" in shown
         assert "package = polyarch" in shown
@@ -185,7 +185,7 @@ def test_what_update_binfmts_has_from_another_package_stays_there(
 
         (told,) = installer.install([ARM64], state_dir=state)
         assert told.way == "kernel"
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         installer.remove([ARM64], state_dir=state)
         assert binfmt.empty()
         assert "package = qemu-user-static" in display("qemu-aarch64")

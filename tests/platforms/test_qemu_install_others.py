@@ -153,7 +153,7 @@ def test_an_entry_that_was_switched_off_comes_back_switched_off(
         with pytest.raises(QemuError, match="entry 'qemu-aarch64' is in the way"):
             installer.install([ARM64], state_dir=state)
         installer.install([ARM64], force=True, state_dir=state)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         installer.remove([ARM64], state_dir=state)
         assert (only_entry().interpreter, only_entry().enabled) == ("/bin/false", False)
 
@@ -170,7 +170,7 @@ def test_somebody_elses_entry_that_does_not_work_is_told(
             installer.install([ARM64], state_dir=state)
         # Of another name, it need not go: the newer entry is asked first.
         installer.install([ARM64], force=True, state_dir=state)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         installer.remove([ARM64], state_dir=state)
         assert [entry.name for entry in binfmt.registrations()] == ["theirs"]
 
@@ -186,7 +186,7 @@ def test_after_the_table_vanished_it_is_installed_or_removed_all_the_same(
         (status,) = emulators.status([ARM64])
         assert (status.registered, status.works, status.source) == (False, False, "none")
         installer.install([ARM64], state_dir=state)
-        assert qemu.works(ARM64).ok
+        assert qemu.works(ARM64).reason is None
         binfmt.unmount()
         assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "gone"),)
         assert not binfmt.mounted()
