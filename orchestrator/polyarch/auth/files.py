@@ -104,10 +104,7 @@ def parse_auth_file(path: Path, document: Mapping[str, object]) -> AuthFile:
 
 
 def _broken(error: IntegrityError) -> UsageError:
-    return UsageError(
-        f"auth file {error.message}",
-        "mend the file, or write it again with polyarch login, docker login or podman login",
-    )
+    return UsageError(f"auth file {error.message}", "mend the file, or move it away and log in again")
 
 
 def _credentials(entry: Mapping[str, object], where: str) -> Credentials | None:
