@@ -63,7 +63,7 @@ class Launch:
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         try:
-            child = self._start(before)
+            child = self.start(before)
             try:
                 started(child)
                 return self._wait(child)
@@ -86,7 +86,8 @@ class Launch:
                 os.kill(child, heard.si_signo)
         return os.waitpid(child, 0)[1]
 
-    def _start(self, mask: _Mask) -> int:
+    def start(self, mask: _Mask) -> int:
+        """Start it, with signals masked as `mask` says; its process ID, once it executes or has ended."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         syscalls.adopt_orphans(True)  # before the fork: the first child may end, and leave the last one, at once
         try:
@@ -114,6 +115,11 @@ class Launch:
                     child = value
                 channel.send(_ANSWER)
             return child
+        except KeyboardInterrupt:
+            channel.close()  # nothing is answered any more
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            raise
         except BaseException:
             _end(child)
             raise
@@ -220,13 +226,18 @@ def _end(child: int) -> None:
 
 
 def call_inside(maps: IdMaps, function: Callable[[], None]) -> None:
-    """Call `function` in a child in a user namespace with these IDs; what it raises is raised here."""
+    """Call `function` in a child in a user namespace with these IDs; what it raises is raised here.
+
+    An interruption here (KeyboardInterrupt) is one there, too, so that it can tidy up.
+    """
 
     def command() -> Sequence[str]:
         function()
         os._exit(0)
 
-    if Launch(command, outer=maps, pid_namespace=False).run() != 0:
+    launch = Launch(command, outer=maps, pid_namespace=False)
+    child = launch.start(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    if os.waitpid(child, 0)[1] != 0:
         raise HostError("a part of polyarch was killed", "try again")
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version
-from polyarch.container.console import Console
+from polyarch.container.console import Console, terminal_size
 from polyarch.container.emulation import Emulators, emulators_for, exit_code, register_privately
 from polyarch.container.etc_files import write_etc_files
 from polyarch.container.id_maps import as_root, same_ids_in_parts
@@ -214,6 +214,7 @@ class _Run:
             same_ids=namespaced and os.geteuid() == 0 and self.rights.maps is None,
             cgroup="" if namespaced else cgroup_of(self.container.record.id),
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            terminal=terminal_size(),
         )
         spec = runtime_spec(request, config, user, environment, self.volumes, directory / "rootfs", host)
         write_spec(directory / "config.json", spec)

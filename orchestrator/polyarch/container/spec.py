@@ -43,7 +43,7 @@ class Host:
 
     `user_namespace`: it runs in one, and `same_ids` says that root there is the host's root. `cgroup` is its path in
     the cgroup file systems, "" for none. `files` are those of the host's network: path inside -> file. `open_files` is
-    the hard limit of open files.
+    the hard limit of open files, `terminal` the size of the user's terminal in rows and columns, where there is one.
     """
 
     hostname: str
@@ -52,6 +52,7 @@ class Host:
     same_ids: bool = False
     cgroup: str = ""
     open_files: int = 1024
+    terminal: tuple[int, int] | None = None
 
 
 def argv_of(request: RunRequest, config: ImageConfig) -> tuple[str, ...]:
@@ -104,12 +105,14 @@ def runtime_spec(
     if host.cgroup:
         linux["cgroupsPath"] = host.cgroup
         linux["resources"] = {"devices": _device_rules()}
+    size = dict(zip(("height", "width"), host.terminal, strict=True)) if host.terminal and request.tty else None
     return {
         "ociVersion": "1.0.2",
         "hostname": host.hostname,
         "root": {"path": str(rootfs), "readonly": request.read_only},
         "process": {
             "terminal": request.tty,
+            **({"consoleSize": size} if size else {}),
             "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
             "args": list(argv_of(request, config)),
             "env": [f"{name}={value}" for name, value in environment.items()],

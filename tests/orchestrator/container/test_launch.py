@@ -172,3 +172,35 @@ def test_nothing_outlives_a_killed_launcher(tmp_path: Path) -> None:
         process.kill()
         process.wait(20)
         await_true(lambda: not running(mark), "all its processes are gone")
+
+
+INSIDE = """
+import signal, sys, time
+from pathlib import Path
+from polyarch.container.id_maps import same_ids
+from polyarch.container.launch import call_inside
+
+def work():
+    try:
+        print("started", flush=True)
+        time.sleep(1000)
+    finally:
+        Path(sys.argv[1]).touch()
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    call_inside(same_ids(), work)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_call_inside_is_interrupted_and_may_tidy_up(tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+    argv = [sys.executable, "-c", INSIDE, str(tidied)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.terminate()
+        assert process.wait(20) == 130
+    assert tidied.exists()

@@ -156,3 +156,10 @@ def test_what_was_asked_for() -> None:
     assert document["process"]["cwd"] == "/w"
     assert document["process"]["env"] == ["A=1"]
     assert document["hostname"] == "box"
+    assert "consoleSize" not in document["process"]
+
+
+def test_the_size_of_the_terminal_is_there_before_the_program() -> None:
+    host = Host("box", {}, terminal=(33, 77))
+    assert spec(RunRequest(tty=True), host)["process"]["consoleSize"] == {"height": 33, "width": 77}
+    assert "consoleSize" not in spec(RunRequest(), host)["process"]
