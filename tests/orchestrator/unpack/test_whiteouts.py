@@ -122,6 +122,14 @@ CASES: dict[str, tuple[list[Item], dict[str, str]]] = {
     "a symlink instead of a file": ([symlink("e", "d")], {**UNCHANGED, "e": "-> d"}),
     "through a symlink": ([file("l/n", "n")], {**UNCHANGED, "d/n": "b'n'"}),
     "through an absolute symlink": ([file("abs/n", "n")], {**UNCHANGED, "d/sub/n": "b'n'"}),
+    "through an absolute symlink in a directory": (
+        [symlink("d/abs", "/d/sub"), file("d/abs/n", "n")],
+        {**UNCHANGED, "d/abs": "-> /d/sub", "d/sub/n": "b'n'"},
+    ),
+    "through a symlink that climbs": (
+        [symlink("d/sub/up", "../.."), file("d/sub/up/n", "n")],
+        {**UNCHANGED, "d/sub/up": "-> ../..", "n": "b'n'"},
+    ),
     "through a symlink to what is not there": (
         [file("dangling/n", "n")],
         {**UNCHANGED, "nowhere": "dir", "nowhere/n": "b'n'"},
