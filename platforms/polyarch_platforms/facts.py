@@ -194,12 +194,9 @@ def _skip_to_start(lines: Iterator[str]) -> None:
     raise FactsError("this is no answer of polyarch's probe", _HINT)
 
 
-_UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\u00a1-\ud7ff\ue000-\ufffd]")
-
-
 def _clean(value: str) -> str:
     """Text that may be shown and written: what is not printable becomes a question mark."""
-    return _UNPRINTABLE.sub("?", value).strip()
+    return "".join(one if one.isprintable() or one == "\t" else "?" for one in value).strip()
 
 
 def _truth(value: str) -> bool | None:

@@ -285,9 +285,13 @@ def test_1_a_defect(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path
     (info / "entry_points.txt").write_text("[polyarch.v1]\nbroken = broken\n")
     (site / "broken.py").write_text(
         "from polyarch.contract import StoragePlugin, hookimpl\n"
+        "class Broken:\n"
+        "    def __init__(self, services): ...\n"
+        "    def close(self): ...\n"
+        "    def find(self, reference): return 1 / 0\n"
         "@hookimpl\n"
         "def polyarch_storages():\n"
-        "    yield StoragePlugin('broken', 'divides by zero', lambda services: 1 / 0)\n"
+        "    yield StoragePlugin('broken', 'divides by zero', Broken)\n"
     )
     reports = tmp_path / "reports"
     reports.mkdir()

@@ -38,10 +38,12 @@ class Place:
     def processes(self) -> list[int]:
         """Whose working directory, arguments or root lies in the storage, or who is in one of its containers."""
         found = []
+        # mountinfo names a path within its file system, which may begin anywhere above.
+        within = os.fsencode("/".join(self.root.parts[-3:]))
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 mounts = (path / "mountinfo").read_bytes()
-                if os.fsencode(self.root) in mounts or os.fsencode(self.root) in (path / "cmdline").read_bytes():
+                if within in mounts or os.fsencode(self.root) in (path / "cmdline").read_bytes():
                     found.append(int(path.name))
         return found
 
