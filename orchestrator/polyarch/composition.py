@@ -21,7 +21,7 @@ from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.settings import Settings, load_settings
 from polyarch_platforms.device import Device
-from polyarch_platforms.platform import parse
+from polyarch_platforms.platform import is_known, parse
 
 DEFAULT_STORAGE = "oci"
 A = TypeVar("A")
@@ -159,7 +159,11 @@ class Composition:
             return target_of(named), named.page_size
         if platform:
             with platforms_errors():
-                return target_for_platform(parse(platform), self.device), None
+                asked = parse(platform)
+                if not is_known(asked):
+                    hint = "write it as images do, such as linux/arm64 or linux/arm/v7"
+                    raise UsageError(f"no architecture is called {printable(asked.architecture)!r}", hint)
+                return target_for_platform(asked, self.device), None
         return target_of(self.device, here=True), self.device.page_size
 
     def _documents(self, reference: Reference, storage: Storage) -> Documents:

@@ -234,7 +234,8 @@ class Session(Composition):
         from polyarch_platforms import emulators, installer
 
         with platforms_errors():
-            return installer.remove(emulators.named(words))
+            removed = installer.remove(emulators.named(words))
+        return tuple(each for each in removed if words or each.status != "absent")
 
     def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
         """Write the merged root file system of an image at hand into `directory`, which is made."""

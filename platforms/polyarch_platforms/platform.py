@@ -73,6 +73,11 @@ def parse(text: str) -> Platform:
     return _from_user(text, system, rest[0], rest[1] if len(rest) > 1 else "")
 
 
+def is_known(platform: Platform) -> bool:
+    """True if Go, whose words the image-spec uses, has the system and the architecture; `parse` takes others, too."""
+    return platform.os in _SYSTEMS and _is_architecture(platform.architecture)
+
+
 def _from_user(text: str, system: str, word: str, variant: str) -> Platform:
     name, meant = architecture.words().get(word.lower(), (word.lower(), ""))
     if meant and variant and _variant(name, variant) != meant:

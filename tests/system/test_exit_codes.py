@@ -66,6 +66,7 @@ BAD_WORDS: list[tuple[list[str], str]] = [
     (["pull", "x@sha256:12"], "sha256:12"),
     (["pull", "--into", "nowhere", "x"], "nowhere"),
     (["resolve", "--platform", "linux/", "x"], "linux/"),
+    (["resolve", "--platform", "linux/z80", "x"], "z80"),
     (["resolve", "--device", "pi-zeroo", "x"], "pi-zeroo"),
     (["resolve", "--device", "pi-5-32bit", "x"], "Pi 5 has no 32-bit kernel"),
     (["resolve", "--device", "./gone.json", "x"], "gone.json"),
