@@ -61,11 +61,12 @@ class MadeImage:
         return Image(parse_reference(name), root or self.manifest, self.manifest, config, platform or self.platform)
 
 
-def made_image(platform: str, *layers: bytes, docker: bool = False) -> MadeImage:
-    """An image for `platform`; layers are taken as they are."""
+def made_image(platform: str, *layers: bytes, docker: bool = False, command: Sequence[str] = ()) -> MadeImage:
+    """An image for `platform` that starts `command`; layers are taken as they are."""
     parsed = parse(platform)
     diff_ids = [digest_of(b"tar of " + layer) for layer in layers]
-    config = encoded({**to_oci(parsed), "rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": {}})
+    run = {"Cmd": list(command)} if command else {}
+    config = encoded({**to_oci(parsed), "rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": run})
     layer_type = DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP
     document = parse_document(
         encoded(

@@ -41,38 +41,42 @@ def fetch(
     max_connections: int = 4,
     retries: int = 5,
     emit: Emit = ignore,
+    arrived: Callable[[Descriptor], None] | None = None,
 ) -> tuple[BlobResult, ...]:
     """Bring the config and the layers of `manifest` into the storage; one result a blob, the config's first.
 
-    `max_connections` blobs come at once, the largest first; `retries` is how often in a row one may break off without
-    a new byte. The first failure, and Ctrl-C, end all transfers; what came of them is kept by the storage.
+    `max_connections` blobs come at once: the config, then the largest first; `retries` is how often in a row one may
+    break off without a new byte. `arrived` is told each blob that is in the storage now, or was before; by any thread.
+    The first failure, and Ctrl-C, end all transfers; what came of them is kept by the storage.
     Raises IntegrityError, NotFoundError, UnauthorizedError, UnreachableError, StorageError.
     """
     results: dict[str, BlobResult] = {}
     missing = []
+
+    def done(blob: Descriptor, status: Literal["downloaded", "resumed", "exists"], fetched: int) -> BlobResult:
+        emit(BlobDone(blob.digest, blob.size, status))
+        if arrived is not None:
+            arrived(blob)
+        return BlobResult(blob, status, fetched, max(blob.size - fetched, 0))
+
     for blob in manifest.blobs:
         if storage.has_blob(blob):
-            results[blob.digest] = _done(blob, "exists", 0, emit)
+            results[blob.digest] = done(blob, "exists", 0)
         else:
             missing.append(blob)
-    missing.sort(key=lambda blob: blob.size, reverse=True)
+    missing.sort(key=lambda blob: (blob.digest != manifest.config.digest, -blob.size))
     cancelled = threading.Event()
 
     def bring(blob: Descriptor) -> BlobResult:
         with storage.write_blob(blob) as writer:
             if writer is None:
-                return _done(blob, "exists", 0, emit)
+                return done(blob, "exists", 0)
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
-        return _done(blob, "resumed" if fetched < blob.size else "downloaded", fetched, emit)
+        return done(blob, "resumed" if fetched < blob.size else "downloaded", fetched)
 
     for result in _at_once(bring, missing, max_connections, cancelled):
         results[result.descriptor.digest] = result
     return tuple(results[blob.digest] for blob in manifest.blobs)
-
-
-def _done(blob: Descriptor, status: Literal["downloaded", "resumed", "exists"], fetched: int, emit: Emit) -> BlobResult:
-    emit(BlobDone(blob.digest, blob.size, status))
-    return BlobResult(blob, status, fetched, max(blob.size - fetched, 0))
 
 
 def _at_once(

@@ -21,7 +21,7 @@ from polyarch.errors import HostError, IntegrityError, StorageError
 CHUNK = 1 << 18
 """Bytes that are decompressed at a time, at most."""
 
-_READ = 1 << 17
+_READ = 1 << 18
 
 _GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from polyarch.errors import printable
 from polyarch.oci.config import ImageConfig
 from polyarch.unpack.layer_index import Content, LayerIndex, Node
+from polyarch.unpack.walks import Walks
 from polyarch_platforms.elf import Elf, read_elf
 from polyarch_platforms.errors import ElfError
 
@@ -31,12 +32,17 @@ class EntrypointElf:
     elf: Elf
 
 
-def entrypoint_elf(layers: Sequence[Callable[[], BinaryIO]], config: ImageConfig) -> EntrypointElf | None:
+def entrypoint_elf(
+    layers: Sequence[Callable[[], BinaryIO]], config: ImageConfig, *, ahead: int = 0
+) -> EntrypointElf | None:
     """The ELF file that an image starts with.
 
     `layers` opens each layer, bottom first, as in the manifest. Symlinks and `#!` lines (`/usr/bin/env NAME` too) are
     followed through all layers, whiteouts heeded. Of a bare name the first directory of PATH counts that has it in the
     layers read so far: no layer is read for the sake of a directory that might have it too.
+
+    `ahead` layers are walked, in threads, before it is known whether they matter; the answer is the same with any
+    number of them. Such a walk may still be under way when the answer is there: a stream that raises ends it.
 
     None: the image starts nothing, the program is not in the layers, or it is no ELF file.
     Raises IntegrityError where a layer is no sound archive.
@@ -44,8 +50,16 @@ def entrypoint_elf(layers: Sequence[Callable[[], BinaryIO]], config: ImageConfig
     argv = (*config.entrypoint, *config.cmd)
     if not argv or not argv[0]:
         return None
-    search = _Search(layers, config)
-    words = [argv[0].encode("utf-8", "surrogateescape")]
+    walks = Walks(layers, ahead)
+    try:
+        return _program(_Search(walks, config), argv[0])
+    finally:
+        walks.close()
+
+
+def _program(search: _Search, command: str) -> EntrypointElf | None:
+    """The ELF file that a command starts, through scripts."""
+    words = [command.encode("utf-8", "surrogateescape")]
     for _ in range(_MAX_SCRIPTS):
         found = search.program(words)
         if found is None:
@@ -74,8 +88,8 @@ def _elf(path: bytes, content: Content) -> EntrypointElf | None:
 class _Search:
     """Looks names up in the layers together, reading one more layer from the top only where that is needed."""
 
-    def __init__(self, layers: Sequence[Callable[[], BinaryIO]], config: ImageConfig) -> None:
-        self._unread = list(layers)
+    def __init__(self, walks: Walks, config: ImageConfig) -> None:
+        self._walks = walks
         self._indexes: list[LayerIndex] = []
         self._wanted = set(_USUAL)
         self._working_directory = config.working_dir.encode("utf-8", "surrogateescape")
@@ -104,11 +118,7 @@ class _Search:
                     return found
             if not waiting:
                 return None
-            self._read_layer()
-
-    def _read_layer(self) -> None:
-        where = f"layer {len(self._unread)}"
-        self._indexes.append(LayerIndex(self._unread.pop(), where, self._wanted))
+            self._indexes.append(self._walks.next(self._wanted))
 
     def _resolve(self, place: bytes) -> tuple[bytes, Content] | None:
         """The regular file at a path, through symlinks."""
@@ -146,7 +156,7 @@ class _Search:
                 return node, number
             if index.hides(path):
                 return None, number
-        if self._unread:
+        if self._walks.any_left():
             raise _MoreLayers
         return None, 0
 

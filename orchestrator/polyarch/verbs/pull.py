@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from polyarch.contract.others import Verifier
@@ -18,7 +20,8 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import BlobResult, fetch
-from polyarch.verbs.proof import Mislabelled, entrypoint_of, prove
+from polyarch.verbs.program import ProgramSearch
+from polyarch.verbs.proof import Mislabelled, prove
 from polyarch.verbs.results import LayerResult, PullResult
 from polyarch_platforms.platform import Platform
 
@@ -86,22 +89,31 @@ def pull_variant(
     known = [image for image in storage.find(reference) if image.manifest.digest == manifest.digest]
     if context.dry_run:
         return _planned(context, reference, verdict, root, manifest)
-    blobs = fetch(
-        documents.registry,
-        source,
-        manifest,
-        storage,
-        max_connections=context.max_connections,
-        retries=context.retries,
-        emit=emit,
-    )
-    config = known[0].config if known else documents.config(source, manifest)
-    unchanged = bool(known) and known[0].root.digest == root.digest and not any(blob.fetched for blob in blobs)
-    if unchanged:
-        platform = known[0].platform
-    else:
-        platform = _proven_platform(context, source, verdict, manifest, config)
-        storage.commit(Image(reference, root, manifest, config, platform))
+
+    @cache
+    def config() -> ImageConfig:
+        return known[0].config if known else documents.config(source, manifest)
+
+    with ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext() as search:
+        same = bool(known) and known[0].root.digest == root.digest
+        if search and not same:
+            search.start()
+        blobs = fetch(
+            documents.registry,
+            source,
+            manifest,
+            storage,
+            max_connections=context.max_connections,
+            retries=context.retries,
+            emit=emit,
+            arrived=search.arrived if search else None,
+        )
+        unchanged = same and not any(blob.fetched for blob in blobs)
+        if unchanged:
+            platform = known[0].platform
+        else:
+            platform = _proven_platform(context, source, verdict, manifest, config(), search)
+            storage.commit(Image(reference, root, manifest, config(), platform))
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(reference), root.digest, status))
     return PullResult(
@@ -147,22 +159,32 @@ def _layers(manifest: Manifest, blobs: dict[str, BlobResult]) -> tuple[LayerResu
 
 
 def _proven_platform(
-    context: PullContext, source: Reference, verdict: Verdict, manifest: Manifest, config: ImageConfig
+    context: PullContext,
+    source: Reference,
+    verdict: Verdict,
+    manifest: Manifest,
+    config: ImageConfig,
+    search: ProgramSearch | None,
 ) -> Platform:
     """The platform of a fetched variant. Raises Mislabelled, unless that is allowed."""
     promised = verdict.candidate.platform or config.platform
     name = f"{source.familiar} ({promised}, {manifest.digest[:19]}…)"
     check_layer_count(config, len(manifest.layers), name)
-    if not isinstance(context.storage, ReadsBlobs):
+    if search is None:
         context.emit(Warned(f"{name}: {context.storage_name} cannot be read, so its programs were not looked at"))
         return promised
 
     def accept(fault: str) -> None:
         context.emit(Warned(fault))
 
-    found = entrypoint_of(context.storage, manifest, config)
     return prove(
-        name, verdict, config, found, context.target, context.page_size, accept if context.allow_mislabelled else None
+        name,
+        verdict,
+        config,
+        search.result(),
+        context.target,
+        context.page_size,
+        accept if context.allow_mislabelled else None,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.contract import BlobStream, NotFoundError, StorageError, UnreachableError
+from polyarch.contract import BlobStream, Descriptor, NotFoundError, StorageError, UnreachableError
 from polyarch.errors import IntegrityError
 from polyarch.events import BlobDone, BlobProgress, BlobRetried, BlobStarted, Event
 from polyarch.oci.digest import digest_of
@@ -82,9 +82,9 @@ def test_all_blobs_come(registry: MemoryRegistry, storage: OciStorage) -> None:
     storage.commit(IMAGE.stored_as("busybox:1.36"))
 
 
-def test_the_largest_comes_first(registry: MemoryRegistry, storage: OciStorage) -> None:
+def test_the_config_comes_first_and_then_the_largest(registry: MemoryRegistry, storage: OciStorage) -> None:
     _fetch(registry, storage, max_connections=1)
-    assert registry.requests == [(B, 0), (CONFIG, 0), (digest_of(SMALL), 0)]
+    assert registry.requests == [(CONFIG, 0), (B, 0), (digest_of(SMALL), 0)]
     assert registry.most_at_once == 1
 
 
@@ -96,6 +96,18 @@ def test_what_is_here_is_not_asked_for(registry: MemoryRegistry, storage: OciSto
     assert {(result.status, result.fetched) for result in results.values()} == {("exists", 0)}
     assert results[B].reused == len(BIG)
     assert all(isinstance(event, BlobDone) and event.status == "exists" for event in events)
+
+
+def test_each_blob_is_told_once_it_is_there(registry: MemoryRegistry, storage: OciStorage) -> None:
+    for _ in range(2):  # the second time all are there before
+        told: list[str] = []
+
+        def arrived(blob: Descriptor, told: list[str] = told) -> None:
+            assert storage.has_blob(blob)
+            told.append(blob.digest)
+
+        fetch(registry, NAME, IMAGE.manifest, storage, arrived=arrived)
+        assert sorted(told) == sorted(IMAGE.blobs)
 
 
 def test_only_what_lacks_is_fetched(registry: MemoryRegistry, storage: OciStorage) -> None:
@@ -312,7 +324,7 @@ def test_blobs_come_at_the_same_time(registry: MemoryRegistry, storage: OciStora
 
 
 def test_the_first_failure_ends_the_others_which_keep_their_bytes(storage: OciStorage) -> None:
-    image = made_image("linux/arm64", BIG, b"y" * 5000)
+    image = made_image("linux/arm64", BIG, b"y" * 5000, SMALL)
     registry = MemoryRegistry([image])
     gate = _Gate(2)
 
@@ -332,7 +344,7 @@ def test_the_first_failure_ends_the_others_which_keep_their_bytes(storage: OciSt
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer-")]
     assert partials_in(storage.directory)[digest_of(b"y" * 5000)] == 10
     assert partials_in(storage.directory)[B] >= 3000
-    assert image.manifest.config.digest not in [digest for digest, _ in registry.requests]
+    assert digest_of(SMALL) not in [digest for digest, _ in registry.requests]
 
 
 def test_a_defect_in_a_thread_is_not_swallowed(registry: MemoryRegistry, storage: OciStorage) -> None:

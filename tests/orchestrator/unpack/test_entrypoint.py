@@ -43,9 +43,9 @@ class Layers:
         return open_layer
 
 
-def found(layers: Layers, image: ImageConfig) -> str | None:
+def found(layers: Layers, image: ImageConfig, ahead: int = 0) -> str | None:
     """`PATH ARCHITECTURE` of what is found."""
-    program = entrypoint_elf(layers.openers, image)
+    program = entrypoint_elf(layers.openers, image, ahead=ahead)
     return program and f"{program.path} {platform_of(program.elf).architecture}"
 
 
@@ -160,10 +160,11 @@ CASES: dict[str, tuple[list[list[Item]], ImageConfig, str | None]] = {
 }
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 5])
 @pytest.mark.parametrize("case", CASES)
-def test_found(case: str) -> None:
+def test_found(case: str, ahead: int) -> None:
     layers, image, expected = CASES[case]
-    assert found(Layers(*layers), image) == expected
+    assert found(Layers(*layers), image, ahead) == expected
 
 
 def test_no_layer_is_read_further_than_needed() -> None:
@@ -207,10 +208,17 @@ def test_more_than_is_kept_of_a_large_program_is_not_needed(monkeypatch: pytest.
     assert found(Layers([file("app", ARM64 + bytes(1 << 20))]), config("/app")) == "/app arm64"
 
 
-def test_a_damaged_layer_is_an_error() -> None:
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_a_damaged_layer_is_an_error(ahead: int) -> None:
     data = packed(layer(file("other", "x" * 9000), APP))[:200]
     with pytest.raises(IntegrityError, match="layer 1"):
-        entrypoint_elf([lambda: io.BytesIO(data)], config("/app"))
+        entrypoint_elf([lambda: io.BytesIO(data), *Layers([]).openers], config("/app"), ahead=ahead)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_a_damaged_layer_that_does_not_matter_is_none(ahead: int) -> None:
+    program = entrypoint_elf([lambda: io.BytesIO(b"damaged"), *Layers([APP]).openers], config("/app"), ahead=ahead)
+    assert program is not None
 
 
 @pytest.mark.system
@@ -235,5 +243,6 @@ def test_real_images(name: str, architecture: str, variant: str | None, program:
     openers = [lambda digest=each["digest"]: layout.path(digest).open("rb") for each in layout.layers(digest)]
     result = entrypoint_elf(openers, image)
     assert result is not None
+    assert entrypoint_elf(openers, image, ahead=1) == result
     assert str(platform_of(result.elf)) == f"linux/{program}"
     assert result.path == "/bin/busybox"

@@ -1,0 +1,43 @@
+"""The layers of an image walked from the top down, the next ones while the one at hand is still looked at."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO
+
+from polyarch.unpack.layer_index import LayerIndex
+
+
+class Walks:
+    """Makes the indexes of layers in threads: decompression and reading let others run meanwhile.
+
+    `layers` opens each layer, bottom first. `ahead` layers are walked before they are asked for. What is wrong with a
+    layer is told when it is asked for and not before, so that the answer does not depend on who was faster.
+    """
+
+    def __init__(self, layers: Sequence[Callable[[], BinaryIO]], ahead: int) -> None:
+        self._unread = list(layers)
+        self._ahead = ahead
+        self._pool = ThreadPoolExecutor(ahead + 1, thread_name_prefix="walk")
+        self._begun: deque[Future[LayerIndex]] = deque()
+
+    def any_left(self) -> bool:
+        """True if there is a layer that was not asked for."""
+        return bool(self._unread or self._begun)
+
+    def next(self, wanted: Iterable[bytes]) -> LayerIndex:
+        """The index of the next layer below. `wanted` are names whose content is likely to be asked for.
+
+        Raises IntegrityError where the layer is no sound archive.
+        """
+        names = frozenset(wanted)
+        while self._unread and len(self._begun) <= self._ahead:
+            where = f"layer {len(self._unread)}"
+            self._begun.append(self._pool.submit(LayerIndex, self._unread.pop(), where, names))
+        return self._begun.popleft().result()
+
+    def close(self) -> None:
+        """Begin no other walk. One that is under way goes on until its stream ends or raises."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
