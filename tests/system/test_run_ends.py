@@ -48,14 +48,12 @@ class Place:
         return found
 
     def containers(self) -> list[Path]:
-        return [path for path in (self.root / "containers").iterdir() if path.is_dir()]
+        return list((self.root / "containers").glob("*/"))
 
-    def groups(self) -> list[Path]:
-        names = [path.name for path in self.containers()]
-        places = Path("/sys/fs/cgroup")
-        return [
-            path for name in names for path in (*places.glob(f"polyarch-{name}"), *places.glob(f"*/polyarch-{name}"))
-        ]
+
+def groups(container: Path) -> list[Path]:
+    mounted = Path("/sys/fs/cgroup")
+    return [*mounted.glob(f"polyarch-{container.name}"), *mounted.glob(f"*/polyarch-{container.name}")]
 
 
 @pytest.fixture(scope="module", params=["root", "ordinary user"])
@@ -126,9 +124,10 @@ def test_a_killed_polyarch_leaves_no_process_and_no_mount(
     process.kill()
     process.wait(20)
     await_true(lambda: not place.processes(), "all processes are gone")
-    assert len(place.containers()) == 1
+    (container,) = place.containers()
     polyarch(*RUN, place.image, "true", root=place.root, user=place.user).ok()
     assert place.containers() == []
+    assert groups(container) == []
 
 
 def test_a_killed_runtime_ends_the_run(place: Place, start: Callable[..., subprocess.Popen[str]]) -> None:
@@ -139,7 +138,7 @@ def test_a_killed_runtime_ends_the_run(place: Place, start: Callable[..., subpro
     os.kill(int(record.split('"pid": ')[1].split(",")[0]), signal.SIGKILL)
     assert process.wait(20) == 137
     await_true(lambda: not place.processes(), "all processes are gone")
-    assert place.groups() == []
+    assert groups(container) == []
 
 
 def test_killed_at_random_moments(
@@ -219,12 +218,22 @@ class Terminal:
                     assert text in self.said, f"{text!r} did not come, but {self.said!r}"
                     return
 
+    def hang_up(self) -> None:
+        os.close(self._fd)
+
     def code(self) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
 
 @pytest.fixture
-def terminal(place: Place, polyarch: Polyarch) -> Callable[..., Terminal]:
+def terminal(place: Place, polyarch: Polyarch) -> Iterator[Callable[..., Terminal]]:
+    started: list[Terminal] = []
+
     def begin(*argv: str, options: tuple[str, ...] = ("-it",)) -> Terminal:
         probe = polyarch.start("--version", root=place.root, user=place.user)
         words = list(map(str, probe.args[:-1]))  # type: ignore[index]
@@ -236,9 +245,13 @@ def terminal(place: Place, polyarch: Polyarch) -> Callable[..., Terminal]:
             "TERM": "xterm-256color",
             "POLYARCH_ROOT": str(place.root),
         }
-        return Terminal([*words, *RUN, *options, place.image, *argv], environment, place.root.parent, place.user)
+        words += [*RUN, *options, place.image, *argv]
+        started.append(Terminal(words, environment, place.root.parent, place.user))
+        return started[-1]
 
-    return begin
+    yield begin
+    for each in started:
+        each.end()
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
@@ -268,3 +281,11 @@ def test_ctrl_c_without_a_terminal_inside_reaches_the_program_once(terminal: Cal
     screen.type(b"\x03")
     screen.until(b"count:1")
     assert screen.code() == 8
+
+
+def test_a_terminal_that_is_gone_hangs_up_inside(terminal: Callable[..., Terminal], place: Place) -> None:
+    screen = terminal("sh", "-c", "echo ready; read x; exit 7")
+    screen.until(b"ready")
+    screen.hang_up()
+    assert screen.code() == 7
+    await_true(lambda: not place.processes(), "all processes are gone")

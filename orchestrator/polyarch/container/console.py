@@ -29,7 +29,7 @@ class Console:
         self._interactive = interactive
         self._terminal: int | None = None
         self._settings: list[object] | None = None
-        self._stop, self._stopped = os.pipe()
+        self._stop, self._stopping = os.pipe()
         self._listener = socket.socket(socket.AF_UNIX)
         # A socket's path has 107 bytes at most, so it is bound by a shorter one to the same place.
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -38,12 +38,11 @@ class Console:
         finally:
             os.close(place)
         self._listener.listen(1)
-        self._output = threading.Thread(target=self._copy_output, daemon=True)
-        self._input = threading.Thread(target=self._copy_input, daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> None:
         """Begin to wait for the terminal, now that the runtime runs."""
-        self._output.start()
+        self._thread.start()
 
     def resize(self) -> None:
         """Give the container's terminal the size of ours."""
@@ -56,48 +55,52 @@ class Console:
         """The container has ended: the rest of its output is written, and our terminal is as it was."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # if nobody ever came
-        if self._output.ident is not None:
-            self._output.join()
-        os.close(self._stopped)
-        if self._input.ident is not None:
-            self._input.join()
+        os.close(self._stopping)
+        if self._thread.ident is not None:
+            self._thread.join()
         os.close(self._stop)
         if self._settings is not None:
-            termios.tcsetattr(_OUR_INPUT, termios.TCSADRAIN, self._settings)  # type: ignore[arg-type]
+            with contextlib.suppress(termios.error):  # it is gone
+                termios.tcsetattr(_OUR_INPUT, termios.TCSADRAIN, self._settings)  # type: ignore[arg-type]
         if self._terminal is not None:
             os.close(self._terminal)
         self._listener.close()
 
-    def _copy_output(self) -> None:
-        with contextlib.suppress(OSError):  # nobody came; at the end the terminal is closed from inside
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError, termios.error):  # nobody came; or the container, or our terminal, has ended
             connection, _ = self._listener.accept()
             with connection:
                 _, received, _, _ = socket.recv_fds(connection, 4096, 1)
             (self._terminal,) = received
+            os.set_blocking(self._terminal, False)
             self.resize()
             self._settings = termios.tcgetattr(_OUR_INPUT)
             tty.setraw(_OUR_INPUT, termios.TCSANOW)
-            if self._interactive:
-                self._input.start()
-            while data := os.read(self._terminal, _CHUNK):
-                _write(_OUR_OUTPUT, data)
+            self._join(self._terminal)
         if self._terminal is not None:
-            # If nobody takes the output any more, the container is told so: its terminal hangs up.
+            # Whoever is still there is told that nobody is at the terminal any more: it hangs up.
             nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             os.dup2(nothing, self._terminal, inheritable=False)
             os.close(nothing)
 
-    def _copy_input(self) -> None:
-        assert self._terminal is not None
-        with contextlib.suppress(OSError):
-            while True:
-                ready, _, _ = select.select([_OUR_INPUT, self._stop], [], [])
-                if self._stop in ready:
+    def _join(self, terminal: int) -> None:
+        """Copy both ways, until one of the two is gone (OSError) or the input ends."""
+        typed = b""
+        sources = [terminal, self._stop, *([_OUR_INPUT] if self._interactive else [])]
+        while True:
+            # While something typed waits to be taken, nothing more is read.
+            reading = [each for each in sources if each != _OUR_INPUT or not typed]
+            ready, _, _ = select.select(reading, [terminal] if typed else [], [])
+            if terminal in ready:
+                _write(_OUR_OUTPUT, os.read(terminal, _CHUNK))
+            if self._stop in ready:
+                sources = [terminal]  # read on to its end
+            if _OUR_INPUT in ready:
+                typed = os.read(_OUR_INPUT, _CHUNK)
+                if not typed:
                     return
-                data = os.read(_OUR_INPUT, _CHUNK)
-                if not data:
-                    return
-                _write(self._terminal, data)
+            with contextlib.suppress(BlockingIOError):
+                typed = typed[os.write(terminal, typed) :] if typed else b""
 
 
 def terminal_size() -> tuple[int, int] | None:
@@ -111,4 +114,7 @@ def terminal_size() -> tuple[int, int] | None:
 
 def _write(number: int, data: bytes) -> None:
     while data:
-        data = data[os.write(number, data) :]
+        try:
+            data = data[os.write(number, data) :]
+        except BlockingIOError:  # somebody else's setting of the same terminal
+            select.select([], [number], [])
