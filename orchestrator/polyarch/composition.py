@@ -12,7 +12,7 @@ from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlug
 from polyarch.contract.others import EmulatorServices, EmulatorSource, Observer
 from polyarch.contract.registry import Registry, RegistryServices
 from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
-from polyarch.errors import HostError, PolyarchError, UsageError, platforms_errors, printable
+from polyarch.errors import HostError, PolyarchError, UsageError, foreign, platforms_errors, printable
 from polyarch.events import Emit, Event, Warned, ignore
 from polyarch.plugin_host import P, PluginHost
 from polyarch.reference import Reference, parse_reference
@@ -91,7 +91,9 @@ class Composition:
                 made.append((plugin.name, make(plugin)))
             except Exception as error:
                 # A stranger's code: whatever it raises stays with it.
-                self._listener(Warned(f"plugin {plugin.name} cannot be used and is passed over: {_said(error)}"))
+                self._listener(
+                    Warned(f"plugin {plugin.name} cannot be used and is passed over: {printable(foreign(error))}")
+                )
         return made
 
     def _needed(self, name: str, make: Callable[[], T]) -> T:
@@ -102,7 +104,7 @@ class Composition:
             raise
         except Exception as error:
             raise HostError(
-                f"plugin {name} cannot be used: {_said(error)}", "update it, or see: polyarch plugin ls"
+                f"plugin {name} cannot be used: {printable(foreign(error))}", "update it, or see: polyarch plugin ls"
             ) from error
 
     @cached_property
@@ -117,7 +119,7 @@ class Composition:
             except Exception as error:
                 # A stranger's code: whatever it raises must not break the pull.
                 self._observers.remove((name, observer))
-                self._listener(Warned(f"observer {name} failed and is passed over: {_said(error)}"))
+                self._listener(Warned(f"observer {name} failed and is passed over: {printable(foreign(error))}"))
 
     @cached_property
     def _registry_services(self) -> RegistryServices:
@@ -177,7 +179,3 @@ class Composition:
         if not isinstance(opened, ability):
             raise UsageError(f"the storage {storage} {cannot}")
         return opened
-
-
-def _said(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -37,6 +37,11 @@ def printable(text: str, limit: int = 500) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def foreign(error: BaseException) -> str:
+    """What an exception from outside this tree says, its type in front; not yet `printable`."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 class PolyarchError(Exception):
     """Something failed. `message` is one line; `hint`, where there is one, is what to do next.
 

@@ -26,7 +26,7 @@ from polyarch.contract.hooks import (
     TagConventionPlugin,
     VerifierPlugin,
 )
-from polyarch.errors import NotFoundError, UsageError, printable
+from polyarch.errors import NotFoundError, UsageError, foreign, printable
 from polyarch.reference import Reference
 from polyarch.settings import Settings
 
@@ -135,8 +135,7 @@ class PluginHost:
         self._registrations.append(Registration(kind, item, name, distribution))
 
     def _problem(self, name: str, distribution: str, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        self.problems.append(Problem(name, distribution, printable(reason)))
+        self.problems.append(Problem(name, distribution, printable(foreign(error))))
 
     def all(self, kind: type[P]) -> list[P]:
         """Every plugin of a kind, by name; of two with one name the preferred one.

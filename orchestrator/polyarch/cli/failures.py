@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from polyarch.errors import InterruptedPull, PolyarchError, UsageError, printable
+from polyarch.errors import InterruptedPull, PolyarchError, UsageError, foreign, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         if message[1:2].islower():
             message = message[0].lower() + message[1:]
         return Failure(UsageError.code, UsageError.exit_code, message, f"see: {at} --help")
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    what = foreign(error)
     return Failure(
         PolyarchError.code,
         PolyarchError.exit_code,

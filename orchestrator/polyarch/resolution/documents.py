@@ -65,21 +65,24 @@ class Documents:
         return parse_config(self._small_blob(reference, manifest.config, where), where)
 
     def _at_hand(self, digest: str, media_type: str) -> Document | None:
+        raw = self._stored(digest, MAX_DOCUMENT_SIZE)
+        return None if raw is None else parse_document(raw, media_type, digest)
+
+    def _stored(self, digest: str, limit: int) -> bytes | None:
+        """The blob as the storage has it; None if it is not there, longer than `limit`, or damaged on disk."""
         if self._local is None:
             return None
         try:
             with self._local.open_blob(digest) as stream:
-                raw = stream.read(MAX_DOCUMENT_SIZE + 1)
+                raw = stream.read(limit + 1)
         except NotFoundError:
             return None
-        if digest_of(raw, digest.partition(":")[0]) != digest:
-            return None  # damaged on disk: the registry has it whole
-        return parse_document(raw, media_type, digest)
+        return raw if digest_of(raw, digest.partition(":")[0]) == digest else None
 
     def _small_blob(self, reference: Reference, blob: Descriptor, where: str) -> bytes:
         if blob.size > MAX_CONFIG_SIZE:
             raise IntegrityError(f"{where}: {blob.size} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
-        raw = self._stored_blob(blob)
+        raw = self._stored(blob.digest, blob.size)
         if raw is None:
             data = bytearray()
             with self.registry.open_blob(reference, blob) as stream:
@@ -94,13 +97,3 @@ class Documents:
         if actual != blob.digest:
             raise IntegrityError(f"{where}: digest {blob.digest} was promised, {actual} came")
         return raw
-
-    def _stored_blob(self, blob: Descriptor) -> bytes | None:
-        if self._local is None:
-            return None
-        try:
-            with self._local.open_blob(blob.digest) as stream:
-                raw = stream.read(blob.size + 1)
-        except NotFoundError:
-            return None
-        return raw if digest_of(raw, blob.digest.partition(":")[0]) == blob.digest else None

@@ -19,7 +19,7 @@ from polyarch.resolution.candidates import candidates_of
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
-from polyarch.transfer.fetch import BlobResult, fetch
+from polyarch.transfer.fetch import fetch
 from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import Mislabelled, prove
 from polyarch.verbs.results import LayerResult, PullResult
@@ -116,18 +116,18 @@ def pull_variant(
             storage.commit(Image(reference, root, manifest, config(), platform))
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(reference), root.digest, status))
-    return PullResult(
-        reference=reference,
-        root=root,
-        candidate=replace(candidate, size=manifest.size),
-        platform=str(platform),
-        match=verdict.match or "exact",
-        emulator=verdict.emulator,
+    how = {blob.descriptor.digest: blob.status for blob in blobs}
+    return _result(
+        context,
+        reference,
+        verdict,
+        root,
+        manifest,
+        platform=platform,
         status=status,
-        layers=_layers(manifest, {blob.descriptor.digest: blob for blob in blobs}),
-        downloaded_bytes=sum(blob.fetched for blob in blobs),
-        reused_bytes=sum(blob.reused for blob in blobs),
-        storage=context.storage_name,
+        layers=tuple(LayerResult(layer.digest, layer.size, how[layer.digest]) for layer in manifest.layers),
+        downloaded=sum(blob.fetched for blob in blobs),
+        reused=sum(blob.reused for blob in blobs),
     )
 
 
@@ -135,27 +135,49 @@ def _planned(
     context: PullContext, reference: Reference, verdict: Verdict, root: Document, manifest: Manifest
 ) -> PullResult:
     missing = {blob.digest for blob in manifest.blobs if not context.storage.has_blob(blob)}
-    layers = tuple(
-        LayerResult(layer.digest, layer.size, "missing" if layer.digest in missing else "exists")
-        for layer in manifest.layers
+    return _result(
+        context,
+        reference,
+        verdict,
+        root,
+        manifest,
+        platform=verdict.candidate.platform,
+        status="planned",
+        layers=tuple(
+            LayerResult(layer.digest, layer.size, "missing" if layer.digest in missing else "exists")
+            for layer in manifest.layers
+        ),
+        downloaded=0,
+        reused=sum(blob.size for blob in manifest.blobs if blob.digest not in missing),
     )
+
+
+def _result(
+    context: PullContext,
+    reference: Reference,
+    verdict: Verdict,
+    root: Document,
+    manifest: Manifest,
+    *,
+    platform: Platform | None,
+    status: Literal["downloaded", "up-to-date", "planned"],
+    layers: tuple[LayerResult, ...],
+    downloaded: int,
+    reused: int,
+) -> PullResult:
     return PullResult(
         reference=reference,
         root=root,
         candidate=replace(verdict.candidate, size=manifest.size),
-        platform=str(verdict.candidate.platform),
+        platform=str(platform),
         match=verdict.match or "exact",
         emulator=verdict.emulator,
-        status="planned",
+        status=status,
         layers=layers,
-        downloaded_bytes=0,
-        reused_bytes=sum(blob.size for blob in manifest.blobs if blob.digest not in missing),
+        downloaded_bytes=downloaded,
+        reused_bytes=reused,
         storage=context.storage_name,
     )
-
-
-def _layers(manifest: Manifest, blobs: dict[str, BlobResult]) -> tuple[LayerResult, ...]:
-    return tuple(LayerResult(layer.digest, layer.size, blobs[layer.digest].status) for layer in manifest.layers)
 
 
 def _proven_platform(
