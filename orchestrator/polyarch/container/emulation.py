@@ -8,7 +8,8 @@ emulator would then have to emulate itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,11 +26,27 @@ from polyarch_platforms.errors import BinfmtError, PlatformsError
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary, kernel_version, works
 
-Way: TypeAlias = Literal["native", "registered", "private"]
-"""How a program is started: by the CPU, by the host's own registration, by a private one."""
+Way: TypeAlias = Literal["native", "registered", "private", "explicit"]
+"""How a program is started: by the CPU, by the host's own registration, by a private one, by its emulator by name."""
 
 Emulators: TypeAlias = dict[str, QemuBinary]
 """Architecture -> the emulator for its programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How an image's programs are started here.
+
+    `emulators` are what a private table has to register. `explicit` is the static emulator that is started for the one
+    program, where there can be no table; `warning` then says what will not work. `variables` are what the emulator
+    needs in the program's environment; the user's own settings of them stay.
+    """
+
+    way: Way
+    emulators: Emulators = field(default_factory=dict)
+    explicit: QemuBinary | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    warning: str = ""
 
 # What a command needs in order to change its root, mount, and make user namespaces of its own, as podman does.
 _KEPT = (
@@ -92,18 +109,20 @@ def find_emulators(native: Collection[str], sources: Sequence[EmulatorSource], o
     return found
 
 
-def emulators_for(platform: Platform, device: Device, sources: Sequence[EmulatorSource]) -> Emulators | None:
-    """What a private emulation has to register for programs of `platform`; None if they start without one.
+def arrange(platform: Platform, device: Device, sources: Sequence[EmulatorSource]) -> Arrangement:
+    """How programs of `platform` are started here. For native ones nothing is looked for and nothing run.
 
-    Raises HostError if there is no way to start them.
+    Raises HostError if there is no way to start them, with the command that mends it.
     """
     native = native_architectures(device)
-    registered = () if platform.architecture in native else _registered(platform.architecture)
-    if platform.architecture in native or registered:
-        return None
+    if platform.architecture in native:
+        return Arrangement("native")
+    registered = _registered(platform.architecture)
+    if registered:
+        return Arrangement("registered")
     emulators = find_emulators(native, sources)
     way_to_run(platform, native, registered, emulators, kernel_version())
-    return emulators
+    return Arrangement("private", emulators)
 
 
 def register_privately(emulators: Emulators) -> None:

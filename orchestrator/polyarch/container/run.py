@@ -15,7 +15,7 @@ from typing import BinaryIO
 from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version
 from polyarch.container.console import Console, terminal_size
-from polyarch.container.emulation import Emulators, emulators_for, exit_code, register_privately
+from polyarch.container.emulation import Emulators, arrange, exit_code, register_privately
 from polyarch.container.etc_files import write_etc_files
 from polyarch.container.id_maps import as_root, same_ids_in_parts
 from polyarch.container.launch import Launch
@@ -56,55 +56,80 @@ def run_container(
     Raises UsageError: the request does not fit; HostError: no runtime, no emulator, no right to namespaces or mounts;
     IntegrityError, StorageError: unpacking; ProgramNotFound (exit code 127), CannotExecute (126).
     """
+    with _prepared(request, image, storage, device, sources, settings, emit) as run:
+        code = run.to_its_end()
+        if request.rm:
+            run.container.remove(run.rights)
+        return code
+
+
+def start_container(
+    request: RunRequest,
+    image: Image,
+    storage: HasBlobFiles,
+    device: Device,
+    sources: Sequence[EmulatorSource],
+    settings: Settings,
+    emit: Emit,
+) -> str:
+    """The same, but return once the program runs: the container's ID. A process of its own stays with it.
+
+    When that is killed, the container ends with all its mounts and processes. Raises what `run_container` raises.
+    """
+    with _prepared(request, image, storage, device, sources, settings, emit) as run:
+        detach(run.container, run.apart)
+        return run.container.record.id
+
+
+@contextlib.contextmanager
+def _prepared(
+    request: RunRequest,
+    image: Image,
+    storage: HasBlobFiles,
+    device: Device,
+    sources: Sequence[EmulatorSource],
+    settings: Settings,
+    emit: Emit,
+) -> Iterator[_Run]:
+    """A container with all that it needs, ready to start; if what follows fails, it is taken away."""
     volumes = tuple(parse_volume(text) for text in request.volumes)
     variables = parse_environment(request)
     argv = argv_of(request, image.config)
     _check_terminal(request)
     check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
     runtime = find_runtime(settings.runtime)
-    emulators = emulators_for(image.platform, device, sources)
-    rights = _rights(settings.root)
+    arrangement = arrange(image.platform, device, sources)
+    rights = rights_at(settings.root)
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
     snapshots = Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
     layers = snapshots.ensure(openers, image.config.diff_ids, emit)
-    record = new_record(
-        request.name,
-        str(image.reference),
-        image.manifest.digest,
-        str(image.platform),
-        argv,
-        tuple(path.name for path in layers),
+    identifier = new_id()
+    record = Record(
+        id=identifier,
+        name=request.name or identifier[:12],
+        image=str(image.reference),
+        manifest=image.manifest.digest,
+        platform=str(image.platform),
+        command=argv,
+        created=now(),
+        layers=tuple(path.name for path in layers),
         rm=request.rm,
+        detached=request.detach,
+        stop_signal=signal_name(image.config.stop_signal),
     )
     container = Containers(settings.root / "containers", rights).create(record)
     try:
-        run = _Run(request, image, variables, volumes, rights, layers, container, runtime, emulators)
-        code = run.to_its_end()
+        yield _Run(request, image, variables, volumes, rights, layers, container, runtime, arrangement)
     except BaseException:
         container.remove(rights)
         raise
-    else:
-        if request.rm:
-            container.remove(rights)
-        return code
     finally:
         container.close()
 
 
 def _check_terminal(request: RunRequest) -> None:
-    if request.tty and not os.isatty(0):
+    if request.tty and not request.detach and not os.isatty(0):
         raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
-
-
-def _rights(root: Path) -> Rights:
-    """Real root works as it is, everybody else in a user namespace."""
-    try:
-        make_directory(root, 0o700)
-    except OSError as error:
-        raise disk_error(error, f"cannot make {root}") from error
-    if os.geteuid() != 0:
-        return Rights("user", as_root())
-    return Rights("trusted", None) if may_use_trusted(root) else Rights("user", same_ids_in_parts())
 
 
 def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
