@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin, StoragePlugin
-from polyarch.contract.others import EmulatorServices, EmulatorSource, Observer
+from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer
 from polyarch.contract.registry import Registry, RegistryServices
 from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
 from polyarch.errors import HostError, PolyarchError, UsageError, foreign, platforms_errors, printable
@@ -28,7 +30,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class Composition:
+class Composition(ABC):
     """Settings, plugins, connections and storages for as long as they are needed. Not shared between threads."""
 
     def __init__(self, settings: Settings | None = None, *, emit: Emit = ignore) -> None:
@@ -72,9 +74,14 @@ class Composition:
 
     @cached_property
     def emulator_sources(self) -> list[EmulatorSource]:
-        """The places that emulators come from."""
-        services = EmulatorServices(self.settings.qemu_directories)
-        return [source for _, source in self._made(EmulatorPlugin, lambda plugin: plugin.factory(services))]
+        """The places that emulators come from; those that would have to fetch them come last."""
+        services = EmulatorServices(self.settings.qemu_directories, self.settings.qemu_image, self._image_files)
+        made = [source for _, source in self._made(EmulatorPlugin, lambda plugin: plugin.factory(services))]
+        return sorted(made, key=lambda source: isinstance(source, FetchesEmulators))
+
+    @abstractmethod
+    def _image_files(self, reference: str, *, fetch: bool) -> Path | None:
+        """What `contract.ImageFiles` says."""
 
     def named_device(self, name: str) -> Device:
         """The device called `name`, or the one in the file `name`. Raises UsageError."""

@@ -178,12 +178,33 @@ class Session(Composition):
         digest = results[0].candidate.manifest.digest
         return next(image for image in self._found(reference) if image.manifest.digest == digest)
 
-    def emulate(self, platforms: Sequence[str], argv: Sequence[str]) -> int:
-        """Run any command in a private emulation of `platforms` (of all there are emulators for, if none is named)."""
-        from polyarch.container.emulation import emulate
+    def _image_files(self, reference: str, *, fetch: bool) -> Path | None:
+        from polyarch.verbs.image_files import at_hand, unpacked
+
+        directory = self.settings.root / "files"
+        if not fetch:
+            return at_hand(self.storage().find(self.reference(reference)), directory)
+        image = self._image_to_run(reference, None, "never", "missing", allow_mislabelled=False)
+        storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
+        return unpacked(image, storage, directory)
+
+    def emulate(self, platforms: Sequence[str], argv: Sequence[str], *, credential: bool = False) -> int:
+        """Run any command in a private emulation of `platforms` (of all there are emulators for, if none is named).
+
+        `credential`: foreign setuid programs get their rights, and so does their emulator.
+        """
+        from polyarch.container.emulate import emulate
 
         with platforms_errors():
-            return emulate([parse(platform) for platform in platforms], argv, self.device, self.emulator_sources)
+            return emulate(
+                [parse(platform) for platform in platforms],
+                argv,
+                self.device,
+                self.emulator_sources,
+                credential=credential,
+                environ=self.settings.environ,
+                emit=self._emit,
+            )
 
     def emulator_status(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
         """How each architecture (those named, or all) stands here, proven by running a program of it."""

@@ -37,6 +37,7 @@ class Settings:
     sync: Literal["batch", "none"] = "batch"
     emulation: Literal["auto", "never"] = "auto"
     qemu_directories: tuple[Path, ...] = ()
+    qemu_image: str = ""
     runtime: Literal["auto", "crun", "runc"] = "auto"
     disabled_plugins: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
@@ -147,6 +148,8 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         return value
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if kind == "str" and isinstance(value, str):
+        return value
     if kind == "Path" and isinstance(value, str):
         return Path(value)
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):

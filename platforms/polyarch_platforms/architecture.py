@@ -30,6 +30,7 @@ class Architecture:
     elf_flags_value
     magic               (magic, mask) pairs for binfmt_misc, offset 0
     qemu                its name in `qemu-NAME`
+    qemu_cpu            variant -> the CPU that QEMU has to be given for it (QEMU_CPU); where none stands, its default
     may_run             architectures whose programs its CPUs may run natively
     uname               what `uname -m` says on its kernels
     features            variant -> CPU features that it asks for beyond the variants it includes, named as
@@ -51,6 +52,7 @@ class Architecture:
     elf_flags_value: int
     magic: tuple[tuple[bytes, bytes], ...]
     qemu: str
+    qemu_cpu: Mapping[str, str] = field(hash=False)
     may_run: tuple[str, ...]
     uname: tuple[str, ...]
     features: Mapping[str, tuple[str, ...]] = field(hash=False)
@@ -109,6 +111,7 @@ def _architecture(document: Mapping[str, Any]) -> Architecture:
         elf_flags_value=elf.get("flags_value", 0),
         magic=(_magic(elf["class"], elf["data"], elf["machine"]),),
         qemu=document["qemu"],
+        qemu_cpu=MappingProxyType(document.get("qemu_cpu", _NOTHING)),
         may_run=tuple(document.get("may_run", ())),
         uname=tuple(document["uname"]),
         features=_tuples(document.get("features", _NOTHING)),

@@ -1,26 +1,29 @@
-"""Starting foreign programs: by what the kernel has registered, or by a private binfmt_misc in a user namespace.
+"""How foreign programs start here: the first of these ways that there is.
 
-A private one (Linux 6.7 and newer) belongs to a user namespace and is gone with its last mount. It hides all entries of
-the host, so every architecture that there is an emulator for is registered in it; never this machine's own, whose
-emulator would then have to emulate itself.
+1. The kernel has a working entry for them, which serves inside containers, too.
+2. A private binfmt_misc (Linux 6.7 and newer). It belongs to a user namespace and is gone with its last mount. It hides
+   all entries of the host, so all that may be needed is registered in it; never this machine's own architecture, whose
+   emulator would then have to emulate itself.
+3. The emulator is started for the one program, by name. What that program starts is not emulated.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from polyarch.container import syscalls
-from polyarch.container.failures import CannotExecute, ProgramNotFound
-from polyarch.container.id_maps import as_root, same_ids
-from polyarch.container.launch import Launch
+from polyarch.container.id_maps import alone_as_root
+from polyarch.container.launch import call_inside
 from polyarch.container.refusals import PRIVATE_BINFMT, no_private_binfmt
-from polyarch.contract.others import EmulatorSource
-from polyarch.errors import HostError, UsageError, printable
-from polyarch_platforms import architecture, binfmt
+from polyarch.contract.others import EmulatorSource, FetchesEmulators
+from polyarch.errors import HostError, printable
+from polyarch_platforms import architecture, binfmt, qemu, qemu_cpu
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import BinfmtError, PlatformsError
 from polyarch_platforms.platform import Platform
@@ -48,27 +51,15 @@ class Arrangement:
     variables: Mapping[str, str] = field(default_factory=dict)
     warning: str = ""
 
-# What a command needs in order to change its root, mount, and make user namespaces of its own, as podman does.
-_KEPT = (
-    syscalls.CAP_SYS_CHROOT,
-    syscalls.CAP_SYS_ADMIN,
-    syscalls.CAP_SETUID,
-    syscalls.CAP_SETGID,
-    syscalls.CAP_SETFCAP,
-)
-
 
 def way_to_run(
-    platform: Platform,
-    native: Collection[str],
-    registered: Collection[str],
-    static: Collection[str],
-    kernel: tuple[int, ...],
+    platform: Platform, native: Collection[str], registered: Collection[str], static: Collection[str], *, private: bool
 ) -> Way:
     """How programs of `platform` start; pure.
 
     `native` are the architectures of this machine, `registered` those that the kernel has a working entry for, `static`
-    those that there is a static emulator for. Raises HostError if nothing does it, with the command that mends it.
+    those that there is a static emulator for; `private`: there can be a private table. Raises HostError if nothing does
+    it, with the command that mends it.
     """
     name = platform.architecture
     if name in native:
@@ -80,9 +71,26 @@ def way_to_run(
             f"no static QEMU for {printable(name)} here, and nothing is registered for it",
             "apt install qemu-user-static",
         )
-    if kernel < PRIVATE_BINFMT:
-        raise no_private_binfmt(None, kernel, name)
-    return "private"
+    return "private" if private else "explicit"
+
+
+def arrange(platform: Platform, device: Device, sources: Sequence[EmulatorSource]) -> Arrangement:
+    """How programs of `platform` are started here. For native ones nothing is looked for and nothing run.
+
+    Raises HostError if there is no way to start them, with the command that mends it; what fetching an emulator raises.
+    """
+    name, native = platform.architecture, native_architectures(device)
+    if name in native:
+        return Arrangement("native")
+    if registered := registered_emulator(name):
+        return Arrangement("registered", variables=qemu_cpu.variables(platform, registered))
+    emulators = find_emulators(native, sources, family(name), needed={name})
+    refusal = private_refusal()
+    way = way_to_run(platform, native, (), emulators, private=refusal is None)
+    variables = qemu_cpu.variables(platform, emulators[name])
+    if refusal is None:
+        return Arrangement(way, emulators, variables=variables)
+    return Arrangement(way, {}, emulators[name], variables, explicit_warning(name, refusal))
 
 
 def native_architectures(device: Device) -> frozenset[str]:
@@ -90,108 +98,124 @@ def native_architectures(device: Device) -> frozenset[str]:
     return frozenset(platform.architecture for platform in device.native)
 
 
-def _registered(name: str) -> tuple[str, ...]:
-    """The architecture, if the host's kernel starts its programs by itself, in containers too; a program shows it."""
+def family(name: str) -> tuple[str, ...]:
+    """The architecture and those whose programs are found beside its own (arm and arm64, 386 and amd64)."""
+    known = architecture.load()
+    own = known[name].may_run if name in known else ()
+    return (name, *own, *(other.name for other in known.values() if name in other.may_run))
+
+
+def registered_emulator(name: str) -> QemuBinary | None:
+    """What the kernel starts this architecture's programs with by itself, in containers, too; a program shows it."""
     known = architecture.get(name)
     entry = binfmt.matching(binfmt.registrations(), known) if known else None
-    return (name,) if known and entry and entry.fixed and works(known).ok else ()
+    if known is None or entry is None or not entry.fixed or not works(known).ok:
+        return None
+    path = Path(entry.interpreter)  # with flag F it may be gone, or dynamic by now: what the kernel keeps counts
+    return qemu.inspect(path) or QemuBinary(path, True)
 
 
-def find_emulators(native: Collection[str], sources: Sequence[EmulatorSource], only: Collection[str] = ()) -> Emulators:
-    """A static emulator for each foreign architecture (of `only`, if that names any) that a source has one for."""
+def find_emulators(
+    native: Collection[str],
+    sources: Sequence[EmulatorSource],
+    only: Collection[str] = (),
+    *,
+    needed: Collection[str] = (),
+    dynamic: bool = False,
+) -> Emulators:
+    """A static emulator for each foreign architecture (of `only`, if that names any) that a source has one for.
+
+    Those for `needed` are fetched where no source has them at hand. `dynamic` ones are taken, too, if asked for. Raises
+    what fetching raises.
+    """
+
+    def first(candidates: Iterable[QemuBinary | None]) -> QemuBinary | None:
+        return next((each for each in candidates if each is not None and (each.static or dynamic)), None)
+
     found = {}
     for name in only or architecture.load():
         if name in native:
             continue
-        binary = next((each for source in sources if (each := source.find(name)) and each.static), None)
+        binary = first(source.find(name) for source in sources)
+        if binary is None and name in needed:
+            binary = first(source.fetch(name) for source in sources if isinstance(source, FetchesEmulators))
         if binary is not None:
             found[name] = binary
     return found
 
 
-def arrange(platform: Platform, device: Device, sources: Sequence[EmulatorSource]) -> Arrangement:
-    """How programs of `platform` are started here. For native ones nothing is looked for and nothing run.
-
-    Raises HostError if there is no way to start them, with the command that mends it.
-    """
-    native = native_architectures(device)
-    if platform.architecture in native:
-        return Arrangement("native")
-    registered = _registered(platform.architecture)
-    if registered:
-        return Arrangement("registered")
-    emulators = find_emulators(native, sources)
-    way_to_run(platform, native, registered, emulators, kernel_version())
-    return Arrangement("private", emulators)
+@cache
+def private_refusal() -> HostError | None:
+    """Why this process can have no private binfmt_misc, by the kernel's own answer; None if it can."""
+    if kernel_version() < PRIVATE_BINFMT:
+        return no_private_binfmt(None, kernel_version())
+    try:
+        call_inside(alone_as_root(), mount_privately)
+    except HostError as error:
+        return error
+    return None
 
 
-def register_privately(emulators: Emulators) -> None:
-    """In a new user and mount namespace: mount its binfmt_misc and register `emulators`. Raises HostError."""
+def mount_privately() -> None:
+    """In a new user and mount namespace: mount its binfmt_misc. Raises HostError."""
     try:
         binfmt.mount()
+    except BinfmtError as error:
+        raise no_private_binfmt(error.errno or errno.EINVAL, kernel_version()) from error
+
+
+def register_privately(emulators: Emulators, *, credential: bool = False) -> None:
+    """In a new user and mount namespace: mount its binfmt_misc and register `emulators`. Raises HostError.
+
+    `credential` sets flag C: setuid programs get their rights. Where no program may get new rights (in containers, by
+    no_new_privs) it changes nothing.
+    """
+    mount_privately()
+    try:
         for name, binary in emulators.items():
             known = architecture.get(name)
             if known is not None:
-                binfmt.register(binfmt.register_line(known, str(binary.path), binary.flags))
+                flags = ("OC" if credential else "") + binary.flags
+                binfmt.register(binfmt.register_line(known, str(binary.path), flags))
     except BinfmtError as error:
-        if not binfmt.mounted():
-            raise no_private_binfmt(error.errno, kernel_version(), "ARCH") from error
         raise HostError(f"the private binfmt_misc cannot be filled: {error}") from error
     except PlatformsError as error:
         raise HostError(str(error), error.hint) from error
 
 
-def emulate(
-    platforms: Sequence[Platform], argv: Sequence[str], device: Device, sources: Sequence[EmulatorSource]
-) -> int:
-    """Run a command in a private emulation and wait for it; its exit code, 128 and the number where a signal ended it.
+def explicit_words(emulator: str, argv: Sequence[str], program: str) -> tuple[str, ...]:
+    """The words that start a foreign ELF file by its emulator; pure.
 
-    The command sees its own user and group, and has in its user namespace the rights to change its root, to mount and
-    to make namespaces. `platforms` are those that must be there; all that can be are registered if there are none.
-
-    Raises UsageError, HostError, ProgramNotFound, CannotExecute.
+    `emulator` and `program` are paths where they are started, `argv` what the program shall see as its words. Of a
+    `#!` script, the program is the interpreter and `argv` is what `script_words` gives.
     """
-    if not argv:
-        raise UsageError("no command to run")
-    native = native_architectures(device)
-    wanted = [platform.architecture for platform in platforms]
-    emulators = find_emulators(native, sources, wanted)
-    for platform in platforms or ([] if emulators else [Platform("linux", "any architecture")]):
-        way_to_run(platform, native, (), emulators, kernel_version())
-    if kernel_version() < PRIVATE_BINFMT and emulators:
-        raise no_private_binfmt(None, kernel_version(), next(iter(emulators)))
-    root = os.geteuid() == 0
-
-    outer = same_ids() if root else as_root()
-
-    def command() -> Sequence[str]:
-        if not root:
-            syscalls.keep_capabilities(_KEPT)
-        return argv
-
-    launch = Launch(
-        command,
-        lambda: register_privately(emulators),
-        outer=outer,
-        inner=None if root else outer.undone(),  # only root can fill the table, and then the user is itself again
-        pid_namespace=False,
-    )
-    return exit_code(_started(launch, argv[0]))
+    return (emulator, "-0", argv[0], program, *argv[1:])
 
 
-def _started(launch: Launch, program: str) -> int:
-    shown = printable(program, 200)
-    try:
-        return launch.run()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if "/" in program and Path(program).exists():
-            raise ProgramNotFound(f"{shown!r}: its interpreter does not exist") from error
-        raise ProgramNotFound(f"{shown!r} is not there") from error
-    except OSError as error:
-        raise CannotExecute(f"{shown!r} cannot be executed: {error.strerror}") from error
+def script_words(start: bytes, path: str, argv: Sequence[str]) -> tuple[str, ...] | None:
+    """The words that the kernel starts a `#!` script with, the interpreter's path first; None for another file. Pure.
+
+    `start` is the file's beginning, `path` the script's. Linux, fs/binfmt_script.c: one word of the line behind the
+    interpreter at most, blanks and all; the line ends with 255 bytes.
+    """
+    if not start.startswith(b"#!"):
+        return None
+    line = start[2:256].split(b"\n")[0].strip(b" \t")
+    if not line:
+        return None
+    words = re.split(rb"[ \t]+", line, maxsplit=1)
+    return (*(word.decode("utf-8", "surrogateescape") for word in words), path, *argv[1:])
 
 
 def exit_code(status: int) -> int:
     """The code that a shell gives for a wait status: 128 and the signal's number where one ended the program."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def explicit_warning(name: str, refusal: HostError) -> str:
+    """What does not work where only the one program is emulated, and what lets all of it work."""
+    return (
+        f"{refusal.message}: only the program itself is emulated; other {name} programs do not start from it, so "
+        f"scripts and shells can do little (to let all run, as root: polyarch emulator install {name})"
+    )

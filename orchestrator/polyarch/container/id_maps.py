@@ -104,13 +104,18 @@ def _own_ranges(name: str) -> tuple[Range, ...]:
     return tuple(Range(int(inside), int(inside), int(count)) for inside, _, count in lines)
 
 
+def alone_as_root() -> IdMaps:
+    """This user as root, and nobody else."""
+    return IdMaps((Range(0, os.geteuid(), 1),), (Range(0, os.getegid(), 1),), one_id=True)
+
+
 def as_root() -> IdMaps:
     """This user as root, and its subordinate IDs as 1, 2, …; without these or the helpers this user alone."""
-    users, groups = (Range(0, os.geteuid(), 1),), (Range(0, os.getegid(), 1),)
+    alone = alone_as_root()
     more_users, more_groups = _subordinates("/etc/subuid"), _subordinates("/etc/subgid")
     if not (more_users and more_groups and shutil.which("newuidmap") and shutil.which("newgidmap")):
-        return IdMaps(users, groups, one_id=True)
-    return IdMaps((*users, *_in_a_row(more_users)), (*groups, *_in_a_row(more_groups)), helpers=True)
+        return alone
+    return IdMaps((*alone.users, *_in_a_row(more_users)), (*alone.groups, *_in_a_row(more_groups)), helpers=True)
 
 
 def _in_a_row(ranges: list[tuple[int, int]]) -> Iterator[Range]:

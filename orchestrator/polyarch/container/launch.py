@@ -42,14 +42,15 @@ _SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by
 class Launch:
     """What to start, and in what.
 
-    `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace.
+    `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace;
+    with None there is no mount namespace, which needs no right if there is none of the others either.
     `command` does the last things and gives the words to execute. `own_group`: what is typed (Ctrl-C) does not reach
     the program by the terminal; it is passed on as every signal is. `resized` is called when the terminal's size has
     changed.
     """
 
     command: Callable[[], Sequence[str]]
-    mounts: Callable[[], None] = lambda: None
+    mounts: Callable[[], None] | None = lambda: None
     outer: IdMaps | None = None
     inner: IdMaps | None = None
     pid_namespace: bool = True
@@ -155,9 +156,10 @@ class _Child:
             os.setpgid(0, 0)
         syscalls.die_with_parent()
         self._ask("ready", None)  # the parent was there after this process had bound its life to it
-        self._unshare(syscalls.CLONE_NEWNS)
-        syscalls.mounts_to_slaves()
-        launch.mounts()
+        if launch.mounts is not None:
+            self._unshare(syscalls.CLONE_NEWNS)
+            syscalls.mounts_to_slaves()
+            launch.mounts()
         if launch.inner is not None:
             self._enter(launch.inner)
         argv = launch.command()

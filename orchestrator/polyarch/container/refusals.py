@@ -48,16 +48,11 @@ def no_user_namespace(error: OSError, sysctls: Path = Path("/proc/sys")) -> Host
     )
 
 
-def no_private_binfmt(error_number: int | None, kernel: tuple[int, ...], architecture: str) -> HostError:
+def no_private_binfmt(error_number: int | None, kernel: tuple[int, ...]) -> HostError:
     """Why binfmt_misc cannot be mounted in a user namespace."""
-    install = f"as root: polyarch emulator install {architecture}"
+    install = "as root: polyarch emulator install"
     if kernel < PRIVATE_BINFMT:
-        release = os.uname().release
-        return HostError(
-            f"Linux {release} has no private binfmt_misc (6.7 and newer have), and nothing is registered for "
-            f"{architecture}",
-            install,
-        )
+        return HostError(f"Linux {os.uname().release} has no private binfmt_misc (6.7 and newer have)", install)
     if error_number == errno.ENODEV:
         return HostError("the kernel has no binfmt_misc", "as root: modprobe binfmt_misc")
     if error_number == errno.EPERM:

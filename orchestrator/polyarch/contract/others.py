@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from polyarch.events import Event
 from polyarch.oci.document import Document
@@ -29,21 +29,51 @@ class TagConvention(Protocol):
         """Names for the variant of `platform`, the likeliest first; at most a handful."""
 
 
+class ImageFiles(Protocol):
+    """The files of images, for those who need some on this machine."""
+
+    def __call__(self, reference: str, *, fetch: bool) -> Path | None:
+        """A directory with the merged root file system of the image's variant for this machine; nobody writes there.
+
+        Without `fetch`, None unless it is at hand already. Never a variant that has to be emulated. Raises what pulling
+        and unpacking raise.
+        """
+
+
+def no_image_files(reference: str, *, fetch: bool) -> Path | None:
+    """Of a machine that has no images: None."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EmulatorServices:
     """What polyarch hands to the factory of an emulator source.
 
-    `directories` are those that the user wants searched before any other (setting `qemu_directories`).
+    `directories` are those that the user wants searched before any other (setting `qemu_directories`), `image` is the
+    image that QEMU is taken from if nothing else has it (setting `qemu_image`), "" for none.
     """
 
     directories: tuple[Path, ...] = ()
+    image: str = ""
+    image_files: ImageFiles = no_image_files
 
 
 class EmulatorSource(Protocol):
     """A place that emulator binaries come from."""
 
     def find(self, architecture: str) -> QemuBinary | None:
-        """The emulator for programs of `architecture` (OCI's name); None where there is none."""
+        """The emulator at hand for programs of `architecture` (OCI's name), else None. Fetches nothing."""
+
+
+@runtime_checkable
+class FetchesEmulators(Protocol):
+    """A source that can bring emulators to this machine: asked only when one is needed that no source has at hand."""
+
+    def offers(self, architecture: str) -> str:
+        """Where the emulator for `architecture` would come from, in words; "" if from nowhere. Fetches nothing."""
+
+    def fetch(self, architecture: str) -> QemuBinary | None:
+        """The emulator, brought here; None where there is none. Raises PolyarchError where it cannot be brought."""
 
 
 class Verifier(Protocol):

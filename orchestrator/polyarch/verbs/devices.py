@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from polyarch.contract.others import EmulatorSource
+from polyarch.container.emulation import private_refusal
+from polyarch.contract.others import EmulatorSource, FetchesEmulators
 from polyarch.errors import UsageError
 from polyarch_platforms import architecture
 from polyarch_platforms.device import MAX_TEXT, Device, Emulation, from_json
@@ -24,8 +26,8 @@ def this_device(sources: Sequence[EmulatorSource]) -> Device:
 def emulations(device: Device, sources: Sequence[EmulatorSource]) -> tuple[Emulation, ...]:
     """What `device` can emulate, cheapest first: what its programs' own family comes nearest to.
 
-    What its kernel has registered stays so; for the rest, what `sources` have counts as `private`: polyarch arranges it
-    for the one program.
+    What its kernel has registered stays so; for the rest, what `sources` have, or can fetch, is arranged by polyarch:
+    `private` where a private table is possible, else `explicit`.
     """
     native = {platform.architecture for platform in device.native}
     registered = {emulation.platform.architecture: emulation for emulation in device.emulated}
@@ -33,12 +35,20 @@ def emulations(device: Device, sources: Sequence[EmulatorSource]) -> tuple[Emula
     for name, known in architecture.load().items():
         emulation = registered.get(name)
         if emulation is None and name not in native:
-            binary = next((binary for source in sources if (binary := source.find(name))), None)
-            if binary is not None:
-                emulation = Emulation(Platform("linux", name, known.default_variant), str(binary.path), "private")
+            emulator = next((where for source in sources if (where := _where(source, name))), None)
+            if emulator is not None:
+                how: Literal["private", "explicit"] = "private" if private_refusal() is None else "explicit"
+                emulation = Emulation(Platform("linux", name, known.default_variant), emulator, how)
         if emulation is not None:
             found.append(emulation)
     return tuple(sorted(found, key=lambda emulation: _distance(emulation.platform.architecture, native)))
+
+
+def _where(source: EmulatorSource, name: str) -> str:
+    """Where a source has the emulator for an architecture, or would bring it from; "" if neither."""
+    if binary := source.find(name):
+        return str(binary.path)
+    return source.offers(name) if isinstance(source, FetchesEmulators) else ""
 
 
 def _distance(name: str, native: set[str]) -> int:

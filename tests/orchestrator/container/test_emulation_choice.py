@@ -9,26 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.container.emulation import exit_code, find_emulators, way_to_run
+from polyarch.container import emulation
+from polyarch.container.emulation import (
+    Arrangement,
+    exit_code,
+    explicit_words,
+    find_emulators,
+    script_words,
+    way_to_run,
+)
 from polyarch.container.refusals import no_private_binfmt, no_user_namespace
 from polyarch.errors import HostError
+from polyarch_platforms.device import Device
 from polyarch_platforms.platform import parse
 from polyarch_platforms.qemu import QemuBinary
 
-NEW, OLD = (6, 7), (6, 6)
-
 
 @pytest.mark.parametrize(
-    ("platform", "native", "registered", "static", "kernel", "way"),
+    ("platform", "native", "registered", "static", "private", "way"),
     [
-        ("amd64", ["amd64"], [], [], OLD, "native"),
-        ("386", ["amd64", "386"], ["386"], ["386"], NEW, "native"),
-        ("amd64/v3", ["amd64"], ["amd64"], ["amd64"], NEW, "native"),
-        ("arm64", ["amd64"], ["arm64"], ["arm64"], NEW, "registered"),
-        ("arm64", ["amd64"], ["arm64"], [], OLD, "registered"),
-        ("arm64", ["amd64"], ["arm"], ["arm64"], NEW, "private"),
-        ("arm/v5", ["amd64"], [], ["arm"], (7, 0), "private"),
-        ("amd64", ["arm64", "arm"], [], ["amd64"], (6, 12), "private"),
+        ("amd64", ["amd64"], [], [], False, "native"),
+        ("386", ["amd64", "386"], ["386"], ["386"], True, "native"),
+        ("amd64/v3", ["amd64"], ["amd64"], ["amd64"], True, "native"),
+        ("arm64", ["amd64"], ["arm64"], ["arm64"], True, "registered"),
+        ("arm64", ["amd64"], ["arm64"], [], False, "registered"),
+        ("arm64", ["amd64"], ["arm"], ["arm64"], True, "private"),
+        ("arm/v5", ["amd64"], [], ["arm"], True, "private"),
+        ("amd64", ["arm64", "arm"], [], ["amd64"], True, "private"),
+        ("arm64", ["amd64"], ["arm"], ["arm64"], False, "explicit"),
     ],
 )
 def test_ways(
@@ -36,24 +44,18 @@ def test_ways(
     native: Collection[str],
     registered: Collection[str],
     static: Collection[str],
-    kernel: tuple[int, int],
+    private: bool,
     way: str,
 ) -> None:
-    assert way_to_run(parse(platform), native, registered, static, kernel) == way
+    assert way_to_run(parse(platform), native, registered, static, private=private) == way
 
 
-@pytest.mark.parametrize(
-    ("static", "kernel", "message", "hint"),
-    [
-        ([], NEW, "no static QEMU for arm64", "apt install qemu-user-static"),
-        (["arm"], NEW, "no static QEMU for arm64", "apt install qemu-user-static"),
-        (["arm64"], OLD, "no private binfmt_misc", "polyarch emulator install arm64"),
-    ],
-)
-def test_no_way(static: Collection[str], kernel: tuple[int, int], message: str, hint: str) -> None:
-    with pytest.raises(HostError, match=message) as caught:
-        way_to_run(parse("arm64"), ["amd64"], [], static, kernel)
-    assert hint in str(caught.value.hint)
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("static", [[], ["arm"]])
+def test_no_way(static: Collection[str], private: bool) -> None:
+    with pytest.raises(HostError, match="no static QEMU for arm64") as caught:
+        way_to_run(parse("arm64"), ["amd64"], [], static, private=private)
+    assert caught.value.hint == "apt install qemu-user-static"
     assert caught.value.exit_code == 8
 
 
@@ -77,6 +79,113 @@ def test_emulators_are_static_foreign_and_from_the_first_source_that_has_one() -
         "s390x": "/qemu-s390x",
     }
     assert list(find_emulators(["amd64"], sources, ["arm64", "amd64", "riscv64"])) == ["arm64"]
+    dynamic = find_emulators(["amd64"], sources, ["arm64"], dynamic=True)
+    assert str(dynamic["arm64"].path) == "/qemu-arm64"
+    assert not dynamic["arm64"].static
+
+
+class Fetching(Source):
+    """Has nothing at hand, and can fetch what `Source` has."""
+
+    fetched: tuple[str, ...] = ()
+
+    def find(self, architecture: str) -> QemuBinary | None:
+        return None
+
+    def offers(self, architecture: str) -> str:
+        return "afar"
+
+    def fetch(self, architecture: str) -> QemuBinary | None:
+        self.fetched += (architecture,)
+        return super().find(architecture)
+
+
+def test_only_what_is_needed_and_not_at_hand_is_fetched() -> None:
+    afar = Fetching(arm=True, arm64=True, s390x=False)
+    sources = [afar, Source(arm64=True)]
+    assert list(find_emulators(["amd64"], sources)) == ["arm64"]
+    assert list(find_emulators(["amd64"], sources, ["arm64", "arm"], needed=["arm64"])) == ["arm64"]
+    assert afar.fetched == ()
+    assert list(find_emulators(["amd64"], sources, ["arm64", "arm", "s390x"], needed=["arm", "s390x"])) == [
+        "arm64",
+        "arm",
+    ]
+    assert afar.fetched == ("arm", "s390x")
+
+
+class Untouchable:
+    """Neither looked at nor asked."""
+
+    def find(self, architecture: str) -> QemuBinary | None:
+        raise AssertionError(f"asked for {architecture}")
+
+
+def test_a_native_image_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untouchable(*words: object) -> None:
+        raise AssertionError("nothing is run for a native image")
+
+    for name in ("registered_emulator", "private_refusal"):
+        monkeypatch.setattr(emulation, name, untouchable)
+    device = Device("", parse("arm64"), (parse("arm64"), parse("arm/v7")))
+    for platform in ("arm64", "arm/v7", "arm/v6", "arm64/v8.2"):
+        assert emulation.arrange(parse(platform), device, [Untouchable()]) == Arrangement("native")
+
+
+def test_an_arrangement_without_a_private_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulation, "registered_emulator", lambda name: None)
+    monkeypatch.setattr(emulation, "private_refusal", lambda: HostError("no table here"))
+    device = Device("", parse("amd64"), (parse("amd64"),))
+    made = emulation.arrange(parse("s390x"), device, [Source(s390x=True, arm=True)])
+    assert made.way == "explicit"
+    assert made.emulators == {}
+    assert str(made.explicit and made.explicit.path) == "/qemu-s390x"
+    assert "no table here" in made.warning
+    assert "polyarch emulator install s390x" in made.warning
+    with pytest.raises(HostError, match="no static QEMU for arm64"):
+        emulation.arrange(parse("arm64"), device, [Source(arm64=False)])
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("arm64", {"arm"}),
+        ("arm", {"arm64"}),
+        ("amd64", {"386"}),
+        ("386", {"amd64"}),
+        ("s390x", set()),
+        ("vax", set()),
+    ],
+)
+def test_families(name: str, others: set[str]) -> None:
+    assert set(emulation.family(name)) == {name, *others}
+
+
+def test_the_words_of_an_explicit_start() -> None:
+    assert explicit_words("/run/qemu", ("ash", "-c", "id"), "/bin/busybox") == (
+        *("/run/qemu", "-0", "ash", "/bin/busybox"),
+        *("-c", "id"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"#!/bin/sh\nrest", ("/bin/sh",)),
+        (b"#! /usr/bin/env  python3 -u \n", ("/usr/bin/env", "python3 -u")),
+        (b"#!\t/bin/sh\t-e\n", ("/bin/sh", "-e")),
+        (b"#!/bin/sh -e\r\n", ("/bin/sh", "-e\r")),
+        (b"#!/caf\xc3\xa9\n", ("/caf\u00e9",)),
+        (b"#!/bin/sh", ("/bin/sh",)),
+        (b"#!/" + b"x" * 300, ("/" + "x" * 253,)),
+    ],
+)
+def test_the_words_of_a_script(line: bytes, words: tuple[str, ...]) -> None:
+    assert script_words(line, "/app/start", ("start", "a b", "c")) == (*words, "/app/start", "a b", "c")
+
+
+@pytest.mark.parametrize("start", [b"", b"#", b"#!", b"#! \t\n/bin/sh", b"\x7fELF", b"echo"])
+def test_other_files_are_no_scripts(start: bytes) -> None:
+    assert script_words(start, "/app/start", ("start",)) is None
 
 
 @pytest.mark.parametrize(
@@ -107,15 +216,17 @@ def test_other_refusals_of_namespaces_have_a_hint(number: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("number", "kernel", "hint"),
+    ("number", "kernel", "message", "hint"),
     [
-        (errno.EPERM, (6, 1), "polyarch emulator install arm64"),
-        (errno.ENODEV, (6, 12), "modprobe binfmt_misc"),
-        (errno.EINVAL, (6, 12), "polyarch emulator install arm64"),
+        (errno.EPERM, (6, 1), "no private binfmt_misc (6.7 and newer have)", "polyarch emulator install"),
+        (errno.ENODEV, (6, 12), "the kernel has no binfmt_misc", "modprobe binfmt_misc"),
+        (errno.EINVAL, (6, 12), "Invalid argument", "polyarch emulator install"),
     ],
 )
-def test_refusals_of_a_private_table(number: int, kernel: tuple[int, int], hint: str) -> None:
-    assert hint in str(no_private_binfmt(number, kernel, "arm64").hint)
+def test_refusals_of_a_private_table(number: int, kernel: tuple[int, int], message: str, hint: str) -> None:
+    error = no_private_binfmt(number, kernel)
+    assert message in error.message
+    assert hint in str(error.hint)
 
 
 @pytest.mark.parametrize(("status", "code"), [(0, 0), (3 << 8, 3), (9, 137), (15 | 128, 143)])

@@ -25,9 +25,10 @@ from polyarch.cli.options import Command, pass_invocation, platform_option
     context_settings={"allow_interspersed_args": False},
 )
 @platform_option("only these, with commas between; else all that can be", plural=True)
+@click.option("--credential", is_flag=True, help="flag C: setuid programs get their rights, and QEMU with them")
 @click.argument("argv", metavar="[--] COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_invocation
-def command(invocation: Invocation, platform: str | None, argv: Sequence[str]) -> int:
+def command(invocation: Invocation, platform: str | None, credential: bool, argv: Sequence[str]) -> int:
     """Start the command and pass its exit code on."""
     with invocation.session(lines_to_stderr=True) as session:
-        return session.emulate(platform.split(",") if platform else [], argv)
+        return session.emulate(platform.split(",") if platform else [], argv, credential=credential)

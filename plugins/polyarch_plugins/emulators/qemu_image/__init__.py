@@ -1,0 +1,1 @@
+"""QEMU's user-mode emulators out of an image."""
