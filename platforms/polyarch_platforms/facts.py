@@ -50,7 +50,7 @@ class Facts:
     dt_model                the device tree's model
     dt_compatible           and what it is compatible with, most specific first
     dt_revision             and the board's revision code, hexadecimal
-    linux32                 `uname -m` under the personality PER_LINUX32 (arm64): False where the kernel refuses it
+    linux32                 the kernel runs 32-bit programs (arm64): what it says to the personality PER_LINUX32
     aarch32_el0             CPUs that run 32-bit programs, where not all do (arm64)
     kernel_config           the lines of the kernel's configuration that concern 386 programs
     ia32_parameter          the kernel's parameter ia32_emulation
@@ -204,7 +204,8 @@ def _truth(value: str) -> bool | None:
 
 
 def _linux32(value: str) -> bool | None:
-    return False if value == "refused" else True if value.startswith("arm") else None
+    """Linux, arch/arm64/include/asm/compat.h: armv8l is said where the kernel is made for 32-bit programs, too."""
+    return False if value in ("refused", "aarch64") else True if value.startswith("arm") else None
 
 
 def _bytes(value: str) -> bytes:

@@ -152,14 +152,16 @@ def _arm_variant(facts: Facts, known: Architecture, cores: list[ArmCpu], feature
 def _aarch32(facts: Facts, cores: list[ArmCpu]) -> bool | None:
     """Whether 32-bit ARM programs run on this 64-bit kernel.
 
-    PER_LINUX32 is the kernel's own answer (Linux, arch/arm64/kernel/sys.c: EINVAL without AArch32 at EL0). An emulator
-    of AArch64 runs nothing else: a 32-bit program would need another one.
+    PER_LINUX32 is the kernel's own answer (Linux, arch/arm64/kernel/sys.c: EINVAL without AArch32 at EL0), and comes
+    before what is known of the cores. An emulator of AArch64 runs nothing else: a 32-bit program would need another.
     """
-    if facts.emulator or any(core.aarch32 == "none" for core in cores):
+    if facts.emulator:
         return False
-    if facts.linux32 is None and facts.aarch32_el0:
+    if facts.linux32 is not None:
+        return facts.linux32
+    if facts.aarch32_el0:
         return True
-    return facts.linux32
+    return False if any(core.aarch32 == "none" for core in cores) else None
 
 
 def _ia32(facts: Facts) -> bool | None:
@@ -211,18 +213,22 @@ def _cpu_info(facts: Facts, cores: list[ArmCpu], features: tuple[str, ...], leve
     vendor = _first(facts, "vendor_id") or next((arm_cpu.vendor(one) for one in _numbers(facts, "CPU implementer")), "")
     keys = ("model name", "Model Name", "cpu model", "uarch", "cpu", "processor 0")
     model = next((value for key in keys if (value := _first(facts, key))), "")
-    return CpuInfo(vendor, model, features, level)
+    # s390x: "version = 00,  identification = 0E19C8,  machine = 8561"; the identification is a serial number.
+    _, _, machine = model.partition("machine = ")
+    return CpuInfo(vendor, f"machine {machine}" if machine else model, features, level)
 
 
 def _board(facts: Facts, pi: raspberry_pi.RaspberryPi | None) -> Board | None:
-    code = facts.dt_revision or _first(facts, "Revision")
     if pi is not None:
         model = facts.dt_model or (f"{pi.model} Rev {pi.revision}" if pi.model else "Raspberry Pi")
-        return Board(model, code.lstrip("0"), pi.soc)
+        code = (facts.dt_revision or _first(facts, "Revision")).lstrip("0")
+        # As its maker writes it: the old codes have four digits.
+        return Board(model, code and code.zfill(4), pi.soc)
     # "linux,dummy-virt" and its like are machines of an emulator.
     if not facts.dt_model or facts.dt_model.startswith("linux,"):
         return None
-    chip = facts.dt_compatible[-1] if facts.dt_compatible else ""
+    # From the board to the chip, the most general last; "apple,arm-platform" says nothing more.
+    chip = next((one for one in reversed(facts.dt_compatible) if not one.endswith("-platform")), "")
     return Board(facts.dt_model, soc=chip.rpartition(",")[2].upper())
 
 

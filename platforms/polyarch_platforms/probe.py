@@ -72,21 +72,23 @@ def _runs(name: str) -> bool | None:
 
 
 def _takes_linux32() -> bool | None:
-    """Whether the kernel takes the personality PER_LINUX32, as it does where 32-bit programs run (arm64).
+    """Whether the kernel takes the personality PER_LINUX32 and names another machine under it: 32-bit programs run.
 
-    Asked in a thread of its own: a personality belongs to a thread, and this one ends with it.
+    A kernel without CONFIG_COMPAT takes it, too, where the CPU has AArch32, but says aarch64 all the same. Asked in a
+    thread of its own: a personality belongs to a thread, and this one ends with it.
     """
     from ctypes import CDLL, c_int, c_ulong, get_errno
     from errno import EINVAL
     from threading import Thread
 
     answer: list[bool | None] = [None]
+    machine = os.uname().machine
 
     def ask() -> None:
         personality = CDLL(None, use_errno=True).personality
         personality.argtypes, personality.restype = [c_ulong], c_int
         if personality(_PER_LINUX32) != -1:
-            answer[0] = True
+            answer[0] = os.uname().machine != machine
         elif get_errno() == EINVAL:
             answer[0] = False
 

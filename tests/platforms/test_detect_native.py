@@ -51,6 +51,16 @@ V2 = f"{V1} sb sve2 sveaes svepmull svebitperm flagm2 frint dgh bti"
             answer(*A53, "linux32 armv8l", uname="Linux 6.1 aarch64"), "arm64", id="no od: page size and ELF unknown"
         ),
         pytest.param(
+            answer(*A53, "linux32 aarch64", "aarch32-el0 0-3", uname="Linux 6.1 aarch64", userland="arm64"),
+            "arm64",
+            id="the kernel takes PER_LINUX32, but is made without CONFIG_COMPAT",
+        ),
+        pytest.param(
+            answer(*core("0xd4f", ARM64), "linux32 armv8l", uname="Linux 6.1 aarch64", userland="arm64"),
+            f"arm64 {ARM}",
+            id="the table denies AArch32, the kernel has it: the kernel knows",
+        ),
+        pytest.param(
             answer(*A53, uname="Linux 6.1 armv8l", userland="arm"),
             f"{ARM} arm64",
             id="a 32-bit container under linux32: armv8l is said by 64-bit kernels only",

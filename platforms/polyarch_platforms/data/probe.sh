@@ -55,7 +55,8 @@ tree=/proc/device-tree
 [ -r $tree/compatible ] && run tr '\000' '\n' <$tree/compatible | run sed -e '/^$/d' -e 's/^/dt-compatible /'
 [ -r $tree/system/linux,revision ] && words dt-revision $(hex $tree/system/linux,revision)
 
-# 32-bit programs on a 64-bit ARM: the kernel refuses the personality where the CPU or its own configuration cannot.
+# 32-bit programs on a 64-bit ARM: the kernel refuses the personality where the CPU cannot; where only its configuration
+# cannot (no CONFIG_COMPAT), it takes the personality, but says aarch64 all the same.
 if [ "$machine" = aarch64 ]; then
     if has linux32; then
         said=$(run linux32 uname -m 2>&1)
@@ -65,7 +66,7 @@ if [ "$machine" = aarch64 ]; then
         said=
     fi
     case $said in
-    arm*) words linux32 "$said" ;;
+    arm* | aarch64) words linux32 "$said" ;;
     *"nvalid argument"*) echo "linux32 refused" ;;
     esac
     [ -r /sys/devices/system/cpu/aarch32_el0 ] && words aarch32-el0 "$(first </sys/devices/system/cpu/aarch32_el0)"
