@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
-    from polyarch_platforms.emulators import EmulatorStatus
+    from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
     from polyarch_platforms.installer import Installed, Removed
 
 
@@ -208,16 +208,24 @@ class Session(Composition):
 
     def emulator_status(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
         """How each architecture (those named, or all) stands here, proven by running a program of it."""
-        from polyarch.container.refusals import PRIVATE_BINFMT
+        from polyarch.verbs.emulators import private_emulation
         from polyarch_platforms import emulators
-        from polyarch_platforms.qemu import kernel_version
 
         with platforms_errors():
-            return emulators.status(emulators.named(words), private=kernel_version() >= PRIVATE_BINFMT)
+            named = emulators.named(words)
+            return emulators.status(named, private=private_emulation(self.device, self.emulator_sources))
 
-    def emulator_test(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
-        """The same for the architectures named, or for all that there is an emulator for."""
-        return tuple(each for each in self.emulator_status(words) if words or each.source != "none")
+    def emulator_test(self, words: Sequence[str] = ()) -> tuple[EmulatorTest, ...]:
+        """Whether programs of the architectures named, or of all that there is an emulator for, behave as they should.
+
+        Raises HostError where nothing is named and there is none.
+        """
+        from polyarch.verbs.emulators import emulated, private_emulation
+        from polyarch_platforms import emulators
+
+        with platforms_errors():
+            private = private_emulation(self.device, self.emulator_sources)
+            return emulators.tried(emulators.named(words or emulated(private)), private=private)
 
     def emulator_install(
         self,
@@ -225,6 +233,7 @@ class Session(Composition):
         *,
         script: Path | None = None,
         persistent: bool | None = None,
+        fix_binary: bool | None = None,
         credential: bool = False,
         preserve_argv0: bool | None = None,
         qemu_path: Path | None = None,
@@ -232,17 +241,15 @@ class Session(Composition):
         force: bool = False,
     ) -> tuple[Installed, ...]:
         """Register emulators for the whole machine; without words, for all foreign architectures that have one."""
-        from polyarch.container.emulation import find_emulators, native_architectures
+        from polyarch.verbs.emulators import installable
         from polyarch_platforms import emulators, installer
 
-        words = words or list(find_emulators(native_architectures(self.device), self.emulator_sources))
-        if not words:
-            raise HostError("there is no emulator here to install", "on Debian: apt install qemu-user-static")
         with platforms_errors():
             return installer.install(
-                emulators.named(words),
+                emulators.named(words or installable(self.device, self.emulator_sources)),
                 script=script,
                 persistent=persistent,
+                fix_binary=fix_binary,
                 credential=credential,
                 preserve_argv0=preserve_argv0,
                 qemu_path=qemu_path,

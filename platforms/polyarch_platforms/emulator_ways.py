@@ -3,12 +3,16 @@
 systemd-binfmt(8), binfmt.d(5): a file in /etc/binfmt.d is registered at each boot, and one there masks its namesake in
 /usr/lib/binfmt.d. The service is not restarted for it, because that would take every other entry away first. [systemd
 issue 30892] update-binfmts(8): its own table in /var/lib/binfmts, registered at each boot.
+The kernel alone forgets every entry at a reboot.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -20,19 +24,51 @@ from polyarch_platforms.errors import BinfmtError, QemuError, quoted
 
 _SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 _SYSTEMD_FILES = Path("/etc/binfmt.d")
+# binfmt.d(5): of several files of one name the first folder's counts.
+_SYSTEMD_FOLDERS = (_SYSTEMD_FILES, *map(Path, ("/run/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/binfmt.d")))
 _UPDATE_BINFMTS = "update-binfmts"
 _PACKAGE = "polyarch"  # whose entries these are, for update-binfmts
 _SECONDS = 60
 _MAX_FILE = 64 * 1024
 
 
-def way_for(name: str) -> Way:
-    """How this host keeps an entry of that name. One that update-binfmts has from another package stays as it is."""
+def way_for(name: str) -> tuple[Way, str]:
+    """How this host keeps an entry of that name; where that is by the kernel alone, also why.
+
+    One that update-binfmts has from another package stays as it is.
+    """
     if _SYSTEMD_RUNS.is_dir() and _SYSTEMD_FILES.is_dir():
-        return "systemd"
-    if shutil.which(_UPDATE_BINFMTS) and _update_binfmts(["--display", name])[0] != 0:
-        return "update-binfmts"
-    return "kernel"
+        return "systemd", ""
+    if not shutil.which(_UPDATE_BINFMTS):
+        return "kernel", f"neither systemd nor {_UPDATE_BINFMTS} is here"
+    code, _, shown = _update_binfmts(["--display", name])
+    if code != 0 or f"package = {_PACKAGE}" in map(str.strip, shown.split("\n")):
+        return "update-binfmts", ""
+    return "kernel", f"{_UPDATE_BINFMTS} keeps an entry {quoted(name)} of another package"
+
+
+def at_boot(entry: Registration) -> str | None:
+    """What makes exactly this entry at each boot: a file of systemd-binfmt's, `update-binfmts`, or None."""
+    if _SYSTEMD_RUNS.is_dir():
+        files: dict[str, Path] = {}
+        for folder in reversed(_SYSTEMD_FOLDERS):
+            files |= {file.name: file for file in folder.glob("*.conf")}
+        for file in files.values():
+            if any(one.same_as(entry) for one in _entries(file)):
+                return str(file)
+    if shutil.which(_UPDATE_BINFMTS):
+        code, _, shown = _update_binfmts(["--display", entry.name])
+        if code == 0 and f"interpreter = {entry.interpreter}" in map(str.strip, shown.split("\n")):
+            return _UPDATE_BINFMTS
+    return None
+
+
+def _entries(file: Path) -> Iterator[Registration]:
+    """The entries for a magic in a file of systemd-binfmt's; none where it cannot be read."""
+    with suppress(QemuError):
+        for line in (_content(file) or "").split("\n"):
+            with suppress(BinfmtError):
+                yield binfmt.parse_line(os.fsencode(line.strip()))
 
 
 def record(entry: Registration, way: Way, replaced: Registration | None) -> Record:
@@ -79,8 +115,9 @@ def put(wanted: Record, root: Path) -> None:
         raise
 
 
-def take(made: Record, root: Path) -> Literal["removed", "restored", "gone"]:
-    """Takes away what `put` made, and puts back what it replaced: `removed`, `restored`, or `gone` if it was not there.
+def take(made: Record, root: Path) -> tuple[Literal["removed", "restored", "gone"], str | None]:
+    """Takes away what `put` made, and puts back what it replaced: `removed`, `restored`, or `gone` if it was not there;
+    and why what it replaced is not back, if it should be.
 
     An entry or file that is not as it was made is somebody else's by now and stays. After another boot, what was
     replaced is the host's to register, as it does with all others.
@@ -88,16 +125,28 @@ def take(made: Record, root: Path) -> Literal["removed", "restored", "gone"]:
     entry = made.entry
     current = named(entry.name, root)
     ours = current is not None and current.same_as(entry)
+    forget(made)
+    if ours and named(entry.name, root) is not None:
+        binfmt.unregister(entry.name, root)
+    if made.replaced is not None and (ours or (current is None and made.boot == boot_id() and binfmt.mounted(root))):
+        former = binfmt.parse_line(os.fsencode(made.replaced))
+        try:
+            _restore(replace(former, enabled=made.replaced_enabled), root)
+        except BinfmtError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            # With flag F it went on with a file that the kernel kept open; that is lost for ever.
+            return "removed", f"the entry {quoted(former.name)} that it replaced cannot be made again: {error}"
+        return "restored", None
+    return "removed" if ours else "gone", None
+
+
+def forget(made: Record) -> None:
+    """Takes away what would make it again at the next boot, unless that is somebody else's by now."""
     if made.file is not None and _content(Path(made.file)) == made.file_content:
         _write(Path(made.file), made.file_before)
     if made.way == "update-binfmts" and shutil.which(_UPDATE_BINFMTS):
-        _update_binfmts(["--package", _PACKAGE, "--remove", entry.name, entry.interpreter])
-    if ours and named(entry.name, root) is not None:
-        binfmt.unregister(entry.name, root)
-    if made.replaced is not None and (ours or (current is None and made.boot == boot_id())):
-        _restore(replace(binfmt.parse_line(os.fsencode(made.replaced)), enabled=made.replaced_enabled), root)
-        return "restored"
-    return "removed" if ours else "gone"
+        _update_binfmts(["--package", _PACKAGE, "--remove", made.entry.name, made.entry.interpreter])
 
 
 def _write(file: Path, content: str | None) -> None:
@@ -119,10 +168,7 @@ def named(name: str, root: Path) -> Registration | None:
 
 
 def _restore(entry: Registration, root: Path) -> None:
-    try:
-        binfmt.register(binfmt.line(entry), root)
-    except BinfmtError as error:
-        raise BinfmtError(f"cannot put the former entry back: {error}", error.hint, errno=error.errno) from error
+    binfmt.register(binfmt.line(entry), root)
     if not entry.enabled:
         binfmt.enable(entry.name, False, root)
 
@@ -132,7 +178,7 @@ def _install(entry: Registration) -> None:
     options += ["--offset", str(entry.offset), "--magic", _escaped(entry.magic), "--mask", _escaped(entry.mask)]
     for flag, option in (("C", "--credentials"), ("P", "--preserve"), ("F", "--fix-binary")):
         options += [option, "yes" if flag in entry.flags else "no"]
-    code, said = _update_binfmts(options)
+    code, said, _ = _update_binfmts(options)
     if code != 0:
         raise QemuError(f"{_UPDATE_BINFMTS} does not install {entry.name}: {said}")
 
@@ -141,8 +187,8 @@ def _escaped(data: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in data)
 
 
-def _update_binfmts(options: list[str]) -> tuple[int, str]:
-    """Its exit code and the last line it said. Raises QemuError where it is not here or does not end."""
+def _update_binfmts(options: list[str]) -> tuple[int, str, str]:
+    """Its exit code, the last line it said, and its output. Raises QemuError where it is not here or does not end."""
     program = shutil.which(_UPDATE_BINFMTS)
     if program is None:
         raise QemuError(f"{_UPDATE_BINFMTS} is not here any more")
@@ -153,4 +199,4 @@ def _update_binfmts(options: list[str]) -> tuple[int, str]:
     except ProcessTimedOut as error:
         raise QemuError(f"{_UPDATE_BINFMTS} did not end within {_SECONDS} seconds") from error
     lines = [line.strip() for line in f"{output}\n{complaints}".split("\n") if line.strip()]
-    return code, quoted(lines[-1] if lines else "it said nothing", 200)
+    return code, quoted(lines[-1] if lines else "it said nothing", 200), output

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
-from polyarch_platforms import architecture, binfmt, qemu
+from polyarch_platforms import architecture, binfmt, emulator_ways, qemu
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.binfmt import TABLE, Registration
-from polyarch_platforms.errors import PlatformError, quoted
+from polyarch_platforms.emulation_checks import Check, checks
+from polyarch_platforms.errors import PlatformError, QemuError, quoted
 from polyarch_platforms.platform import Platform, parse
-from polyarch_platforms.qemu import QemuBinary
+from polyarch_platforms.qemu import QemuBinary, Works
+
+T = TypeVar("T")
+
+_INSTALL_QEMU = "apt install qemu-user-static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +27,14 @@ class EmulatorStatus:
 
     arch, platform        `arm64`, `linux/arm64`
     registered, enabled   binfmt_misc has an entry for its programs; it and the table are switched on
-    interpreter           of that entry, or the emulator that private emulation would take
-    interpreter_version   `7.2.22`, if it tells
+    interpreter           of that entry, or the emulator of the private emulation
+    interpreter_version   `7.2.22`, if it tells; of the one in use, where flag F keeps it open
     flags                 of the entry
-    works                 a program of the architecture ran here just now, by emulation or by the machine itself
+    works                 a program of the architecture ran here just now: by the entry, privately, or without emulation
     source                `kernel`: by the entry; `private`: an emulator is here, not registered; `none`
     in_containers         it also ran in an empty root, as in a container; None where that cannot be tried (not root)
-    note                  one sentence to know, or None
+    at_boot               what registers the entry at each boot: a file of systemd-binfmt's, `update-binfmts`, or None
+    note, mend            one sentence to know, and the command that mends it, or None
     """
 
     arch: str
@@ -41,7 +47,46 @@ class EmulatorStatus:
     works: bool
     source: Literal["kernel", "private", "none"]
     in_containers: bool | None
+    at_boot: str | None
     note: str | None
+    mend: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorTest:
+    """How an architecture stands, and whether its programs behave."""
+
+    status: EmulatorStatus
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that is essential does not fail."""
+        return not any(check.essential and check.verdict == "failed" for check in self.checks)
+
+
+class Inside(Protocol):
+    """Calls a function in a private emulation, in a process of its own, and hands its (picklable) answer back.
+
+    Raises QemuError where there is none to be had here.
+    """
+
+    def __call__(self, action: Callable[[], T], /) -> T: ...
+
+
+def _nowhere(action: Callable[[], T], /) -> T:
+    raise QemuError("there is no private emulation")
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The private emulation that polyarch can give: with these emulators, by architecture."""
+
+    emulators: Mapping[str, QemuBinary]
+    inside: Inside
+
+
+NO_PRIVATE = Private({}, _nowhere)
 
 
 def named(words: Iterable[str]) -> tuple[Architecture, ...]:
@@ -62,58 +107,107 @@ def named(words: Iterable[str]) -> tuple[Architecture, ...]:
 
 
 def status(
-    architectures: Iterable[Architecture], *, private: bool = False, root: Path = TABLE
+    architectures: Iterable[Architecture], *, private: Private = NO_PRIVATE, root: Path = TABLE
 ) -> tuple[EmulatorStatus, ...]:
-    """How each architecture stands, proven by running a program of it. Changes nothing, mounts nothing.
+    """How each architecture stands, proven by running a program of it. Changes nothing on the host.
 
-    `private` says whether emulation in a user namespace is possible here: then an emulator that is not registered
-    serves, too. Raises BinfmtError where the table cannot be read.
+    `private` is the emulation that serves where nothing is registered. Raises BinfmtError where the table cannot be
+    read.
     """
     entries = binfmt.registrations(root)
     on = binfmt.table_enabled(root)
-    return tuple(_status(one, entries, on, private) for one in architectures)
+    found = {one: _on_host(one, entries, on, root) for one in architectures}
+    lacking = [one for one, each in found.items() if each.source == "none" and not each.works]
+    return tuple((found | _privately({one: found[one] for one in lacking}, private)).values())
 
 
-def _status(one: Architecture, entries: tuple[Registration, ...], on: bool, private: bool) -> EmulatorStatus:
+def tried(
+    architectures: Iterable[Architecture], *, private: Private = NO_PRIVATE, root: Path = TABLE
+) -> tuple[EmulatorTest, ...]:
+    """How each architecture stands, and whether its programs behave where they would run. As `status` otherwise."""
+    named = {one.name: one for one in architectures}
+    found = status(named.values(), private=private, root=root)
+    flags = {each.arch: private.emulators[each.arch].flags for each in found if each.source == "private"}
+    inside = private.inside(lambda: {name: checks(named[name], flags[name]) for name in flags}) if flags else {}
+    return tuple(
+        EmulatorTest(
+            each,
+            inside[each.arch]
+            if each.arch in inside
+            else checks(named[each.arch], each.flags if each.source == "kernel" else None),
+        )
+        for each in found
+    )
+
+
+def _on_host(one: Architecture, entries: tuple[Registration, ...], on: bool, root: Path) -> EmulatorStatus:
+    """The architecture without private emulation."""
     serving = binfmt.matching(entries, one) if on else None
     entry = serving or binfmt.matching((replace(each, enabled=True) for each in entries), one)
-    source: Literal["kernel", "private", "none"] = "none"
     result = qemu.works(one)
-    binary, in_containers, note = None, None, result.reason
-    if serving is not None:
-        source = "kernel"
-        binary = qemu.inspect(Path(serving.interpreter))
-        in_containers = _in_containers(one, result.ok)
-        note = note or _hint(binary, serving, in_containers)
-    elif result.ok:
-        note = "this machine runs its programs itself"
-    else:
-        binary = qemu.find(one)
-        if binary is None:
-            note = "there is no QEMU for it here"
-        elif private:
-            source = "private"
-            result = qemu.works(one, binary)
-            note = result.reason or qemu.known_bad(binary.version)
-        else:
-            note = f"{binary.path} is here, but {'switched off' if entry else 'not registered'}"
-    interpreter = entry.interpreter if entry else None
-    if source == "private" and binary is not None:
-        interpreter = str(binary.path)
-    version = binary.version if binary and source != "none" else None
-    return EmulatorStatus(
+    found = EmulatorStatus(
         arch=one.name,
         platform=str(Platform("linux", one.name)),
         registered=entry is not None,
         enabled=serving is not None,
-        interpreter=interpreter,
-        interpreter_version=".".join(map(str, version)) if version else None,
+        interpreter=entry.interpreter if entry else None,
+        interpreter_version=None,
         flags=entry.flags if entry else "",
         works=result.ok,
-        source=source,
-        in_containers=in_containers,
-        note=note,
+        source="kernel" if serving else "none",
+        in_containers=None,
+        at_boot=emulator_ways.at_boot(entry) if entry else None,
+        note=None,
+        mend=None,
     )
+    if serving is not None:
+        return _served(one, serving, result, found)
+    if result.ok:
+        return replace(found, note="this machine runs its programs itself")
+    if entry is not None:
+        what, file = (f"the entry {entry.name}", root / entry.name) if on else ("binfmt_misc", root / "status")
+        return replace(found, note=f"{what} is switched off", mend=f"as root: echo 1 > {file}")
+    binary = qemu.find(one)
+    if binary is None:
+        return replace(found, note="there is no QEMU for it here", mend=_INSTALL_QEMU)
+    return replace(found, note=f"{binary.path} is here, but not registered", mend=_install(one))
+
+
+def _served(one: Architecture, serving: Registration, result: Works, found: EmulatorStatus) -> EmulatorStatus:
+    """By an entry that is switched on."""
+    path = Path(serving.interpreter)
+    if not result.ok:
+        note = f"{path} is gone" if _is_gone(path) else result.reason
+        return replace(found, in_containers=_in_containers(one, False), note=note, mend=_install(one, "--force "))
+    build = qemu.build_in_use(one)
+    found = replace(found, interpreter_version=_version(build), in_containers=_in_containers(one, True))
+    note, mend = _hint(one, serving, build, found.in_containers)
+    return replace(found, note=note, mend=mend)
+
+
+def _hint(one: Architecture, serving: Registration, build: str, in_containers: bool | None) -> tuple[str | None, ...]:
+    """What is to know of an entry that works, and the command that mends it. `build` is the emulator's in use."""
+    path, again = Path(serving.interpreter), _install(one, "--force ")
+    if in_containers is False and not serving.fixed:
+        return "it does not work in containers: it is registered without flag F", again
+    if in_containers is False:
+        return "it does not work in containers: its QEMU is not static", _INSTALL_QEMU
+    if serving.fixed and _is_gone(path):
+        return f"{path} is gone; the kernel keeps the one that it opened (flag F)", again
+    binary = qemu.inspect(path)
+    if serving.fixed and build and binary is not None and binary.build not in ("", build):
+        return f"{path} was replaced, the old one is in use (flag F): {build}", again
+    return qemu.known_bad(qemu.version_of(build)), None
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass  # it cannot be told
+    return False
 
 
 def _in_containers(one: Architecture, works: bool) -> bool | None:
@@ -122,9 +216,41 @@ def _in_containers(one: Architecture, works: bool) -> bool | None:
     return works and qemu.works(one, in_empty_root=True).ok
 
 
-def _hint(binary: QemuBinary | None, serving: Registration, in_containers: bool | None) -> str | None:
-    if in_containers is False:
-        return "it does not work in containers: " + (
-            "its QEMU is not static" if serving.fixed else "it is registered without flag F"
+def _privately(lacking: Mapping[Architecture, EmulatorStatus], private: Private) -> dict[Architecture, EmulatorStatus]:
+    """Those that there is an emulator of the private emulation for."""
+    asked = {one: private.emulators[one.name] for one in lacking if one.name in private.emulators}
+    if not asked:
+        return {}
+
+    def ran() -> dict[str, tuple[Works, bool | None]]:
+        results = {one: qemu.works(one) for one in asked}
+        return {one.name: (result, _in_containers(one, result.ok)) for one, result in results.items()}
+
+    try:
+        results = private.inside(ran)
+    except QemuError as error:
+        return {one: replace(lacking[one], note=error.message, mend=error.hint) for one in asked}
+    found = {}
+    for one, binary in asked.items():
+        before, (result, in_containers) = lacking[one], results[one.name]
+        off = before.note if before.registered else None
+        found[one] = replace(
+            before,
+            interpreter=str(binary.path),
+            interpreter_version=_version(binary.build),
+            works=result.ok,
+            source="private",
+            in_containers=in_containers,
+            note=result.reason or off or qemu.known_bad(binary.version),
+            mend=before.mend if off else None,
         )
-    return qemu.known_bad(binary.version) if binary else None
+    return found
+
+
+def _version(build: str) -> str | None:
+    version = qemu.version_of(build)
+    return ".".join(map(str, version)) if version else None
+
+
+def _install(one: Architecture, options: str = "") -> str:
+    return f"as root: polyarch emulator install {options}{one.name}"

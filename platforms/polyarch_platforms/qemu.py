@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.elf import read_elf
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.tiny import expected_output, tiny_program
 
-if TYPE_CHECKING:
-    from subprocess import CompletedProcess
-
 Version = tuple[int, ...]
 
 # The wrappers' folders of Debian (qemu-user-static, qemu-user-binfmt) stand behind the usual places for programs.
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/usr/libexec/qemu-binfmt")
 _SECONDS = 20
-_VERSION = re.compile(rb"\bversion (\d+)\.(\d+)(?:\.(\d+))?")
+_MAX_OUTPUT = 4096
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_VERSION = re.compile(r"\bversion (\d+)\.(\d+)(?:\.(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,20 @@ class QemuBinary:
     static: bool
 
     @property
-    def version(self) -> Version | None:
-        """As numbers (7, 2, 22); None where `--version` does not tell. The program is run when this is first asked."""
+    def build(self) -> str:
+        """The line that `--version` says; "" where it says none. The program is run when this is first asked."""
         # Started under its own name, a wrapper takes `--version` for the program to run.
         program = self.path.resolve() if _is_wrapper(self.path) else self.path
         try:
             changed = program.stat().st_mtime_ns
         except OSError:
-            return None
-        return _version(program, changed)
+            return ""
+        return _build(program, changed)
+
+    @property
+    def version(self) -> Version | None:
+        """As numbers (7, 2, 22); None where `build` does not tell."""
+        return version_of(self.build)
 
     @property
     def preserve_argv0(self) -> bool:
@@ -105,15 +111,20 @@ def _is_wrapper(path: Path) -> bool:
 
 
 @cache
-def _version(path: Path, changed: int = 0) -> Version | None:
-    import subprocess
+def _build(path: Path, changed: int = 0) -> str:
+    return _first_line(run([str(path), "--version"]).output)
 
-    try:
-        done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = _VERSION.search(done.stdout[:4096])
-    return tuple(int(part) for part in match.groups(b"0")) if match else None
+
+def _first_line(output: bytes) -> str:
+    """The first line, if it is one that QEMU's emulators say of themselves."""
+    line = output.partition(b"\n")[0].decode(errors="replace")
+    return line if _VERSION.search(line) else ""
+
+
+def version_of(build: str) -> Version | None:
+    """`qemu-aarch64 version 7.2.22 (Debian …)` -> 7, 2, 22; None for anything else."""
+    match = _VERSION.search(build)
+    return tuple(int(part) for part in match.groups("0")) if match else None
 
 
 def kernel_version(release: str | None = None) -> Version:
@@ -146,6 +157,47 @@ def known_bad(version: Version | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended: its exit code (None where it did not start or a signal ended it), what it wrote to standard
+    output, and, unless it ended with 0, why in words."""
+
+    code: int | None
+    output: bytes
+    trouble: str | None
+
+
+def run(
+    argv: Sequence[str], *, executable: str | None = None, folder: str | None = None, env: Mapping[str, str] = _NOTHING
+) -> Ended:
+    """Starts a program (argv[0], unless `executable` names another) in `folder`, with `env` added, and waits for it."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv,
+            executable=executable,
+            cwd=folder,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+        )
+    except OSError as error:
+        return Ended(None, b"", f"the kernel does not start it: {error.strerror}")
+    except subprocess.TimeoutExpired:
+        return Ended(None, b"", f"it did not end within {_SECONDS} seconds")
+    code = done.returncode
+    if code == 0:
+        return Ended(0, done.stdout[:_MAX_OUTPUT], None)
+    if code < 0:
+        ended = f"it was killed by signal {-code} ({signal.strsignal(-code)})"
+    else:
+        ended = f"it ended with {code}"
+    said = done.stderr[:_MAX_OUTPUT].decode(errors="replace").strip().splitlines()
+    return Ended(code if code > 0 else None, done.stdout[:_MAX_OUTPUT], f"{ended}: {said[-1]}" if said else ended)
+
+
+@dataclass(frozen=True, slots=True)
 class Works:
     """Whether the tiny program of an architecture ran: `output` is what it wrote, `reason` why it did not."""
 
@@ -160,37 +212,38 @@ def works(architecture: Architecture, binary: QemuBinary | None = None, *, in_em
     `in_empty_root` runs it in a chroot that holds nothing else, as a container without an emulator inside does; that
     takes root. The answer to believe: what an entry's flags promise, this shows.
     """
-    import subprocess
+    with _tiny(architecture) as (folder, program):
+        argv = [program]
+        if binary is not None:
+            # A wrapper gets what the kernel gives with flag P: the program's path, then its argv[0].
+            argv = [str(binary.path), *argv, *(argv if _is_wrapper(binary.path) else ())]
+        elif in_empty_root:
+            path = os.pathsep.join((*os.get_exec_path(), "/usr/sbin", "/sbin"))  # seldom in an ordinary user's PATH
+            argv = [shutil.which("chroot", path=path) or "chroot", folder, "/program"]
+        ended = run(argv)
+    output = ended.output.decode(errors="replace").strip()
+    if ended.code == 0 and ended.output != expected_output(architecture):
+        return Works(False, output, "it wrote something else")
+    return Works(ended.code == 0, output, ended.trouble)
+
+
+def build_in_use(architecture: Architecture) -> str:
+    """What the emulator that the kernel has registered says of itself, as `QemuBinary.build`; "" where it is no QEMU.
+
+    Asked is the one in use: with flag F that is the file that was opened when the entry was made, whatever lies on the
+    disk by now. QEMU's emulators take options from the environment, too (linux-user/main.c, arg_table).
+    """
+    with _tiny(architecture) as (_, program):
+        return _first_line(run([program], env={"QEMU_VERSION": "1"}).output)
+
+
+@contextmanager
+def _tiny(architecture: Architecture) -> Iterator[tuple[str, str]]:
+    """A folder that holds nothing but the architecture's tiny program, and the program's path."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="polyarch-") as name:
         program = Path(name, "program")
         program.write_bytes(tiny_program(architecture))
         program.chmod(0o755)
-        argv = [str(program)]
-        if binary is not None:
-            # A wrapper gets what the kernel gives with flag P: the program's path, then its argv[0].
-            argv = [str(binary.path), *argv, *(argv if _is_wrapper(binary.path) else ())]
-        elif in_empty_root:
-            argv = ["chroot", name, "/program"]
-        try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS)
-        except OSError as error:
-            return Works(False, "", f"the kernel does not start it: {error.strerror}")
-        except subprocess.TimeoutExpired:
-            return Works(False, "", f"it did not end within {_SECONDS} seconds")
-    output = done.stdout[:4096].decode(errors="replace").strip()
-    if done.returncode == 0 and done.stdout == expected_output(architecture):
-        return Works(True, output, None)
-    return Works(False, output, _reason(done))
-
-
-def _reason(done: CompletedProcess[bytes]) -> str:
-    said = done.stderr[:4096].decode(errors="replace").strip().splitlines()
-    if done.returncode < 0:
-        ended = f"it was killed by signal {-done.returncode} ({signal.strsignal(-done.returncode)})"
-    elif done.returncode:
-        ended = f"it ended with {done.returncode}"
-    else:
-        ended = "it wrote something else"
-    return f"{ended}: {said[-1]}" if said else ended
+        yield name, str(program)

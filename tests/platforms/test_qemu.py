@@ -101,7 +101,7 @@ def test_a_wrapper_is_registered_where_the_plain_one_does_not_know_flag_p(
 
 def test_finding_an_emulator_does_not_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "qemu-aarch64-static")
-    monkeypatch.setattr(qemu, "_version", lambda path, changed: pytest.fail(f"{path} was run"))
+    monkeypatch.setattr(qemu, "_build", lambda path, changed: pytest.fail(f"{path} was run"))
     assert qemu.find(ARM64, [tmp_path]) is not None
 
 
@@ -139,7 +139,9 @@ def test_versions(tmp_path: Path, said: str, version: tuple[int, ...] | None) ->
     script = tmp_path / "qemu-aarch64"
     script.write_text(f"#!/bin/sh\n[ \"$*\" = --version ] && echo '{said}'\n")
     script.chmod(0o755)
-    assert qemu._version(script) == version
+    build = qemu._build(script)
+    assert qemu.version_of(build) == version
+    assert build == (said if version else "")
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,13 @@ def test_flag_f_takes_the_new_emulator_only_when_installed_again(
         assert qemu.works(ARM64).reason is None
         with pytest.raises(QemuError, match="does not run arm64 programs"):
             installer.install([ARM64], qemu_path=tmp_path, state_dir=state)
+        assert qemu.works(ARM64).reason is None  # the old one is still there
+        (told,) = installer.install([ARM64], qemu_path=emulator.path.parent, qemu_suffix=suffix, state_dir=state)
+        assert (told.status, told.interpreter) == ("installed", str(emulator.path))
+        assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "removed"),)
         assert not binfmt.mounted()
 
+    suffix = emulator.path.name.removeprefix("qemu-aarch64")
     in_own_namespace(action)
 
 
@@ -168,7 +173,7 @@ def test_flag_f_is_refused_to_an_emulator_that_is_not_static(
 
     def action() -> None:
         with pytest.raises(QemuError, match="is not static"):
-            installer.install([ARM64], qemu_path=tmp_path, persistent=True, state_dir=state)
+            installer.install([ARM64], qemu_path=tmp_path, fix_binary=True, state_dir=state)
         with pytest.raises(QemuError, match="does not know flag P"):
             installer.install([ARM64], qemu_path=tmp_path, preserve_argv0=True, state_dir=state)
 
@@ -178,10 +183,10 @@ def test_flag_f_is_refused_to_an_emulator_that_is_not_static(
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
-        ({"persistent": False, "preserve_argv0": False}, ""),
-        ({"persistent": True, "preserve_argv0": False}, "F"),
-        ({"persistent": True, "preserve_argv0": False, "credential": True}, "OCF"),
-        ({"persistent": False, "preserve_argv0": True}, "P"),
+        ({"fix_binary": False, "preserve_argv0": False}, ""),
+        ({"fix_binary": True, "preserve_argv0": False}, "F"),
+        ({"fix_binary": True, "preserve_argv0": False, "credential": True}, "OCF"),
+        ({"fix_binary": False, "preserve_argv0": True}, "P"),
     ],
 )
 def test_the_options_are_the_flags(
@@ -204,6 +209,7 @@ def test_the_options_are_the_flags(
         assert status.note == (
             None if "F" in flags else "it does not work in containers: it is registered without flag F"
         )
+        assert status.mend == (None if "F" in flags else "as root: polyarch emulator install --force arm64")
         installer.remove([ARM64], state_dir=state)
 
     in_own_namespace(action)
@@ -216,7 +222,7 @@ def test_path_and_suffix_name_the_emulator(
 
     def action() -> None:
         (told,) = installer.install(
-            [ARM64], script=script, qemu_path=tmp_path, qemu_suffix=".mine", persistent=True, state_dir=state
+            [ARM64], script=script, qemu_path=tmp_path, qemu_suffix=".mine", fix_binary=True, state_dir=state
         )
         assert told.interpreter == str(tmp_path / "qemu-aarch64.mine")
         with pytest.raises(QemuError, match=r"there is no qemu-s390x.mine on PATH"):

@@ -50,7 +50,7 @@ def test_where_systemd_runs_a_file_registers_it_at_each_boot(
     def action() -> None:
         systemd_runs()
         (told,) = installer.install([ARM64], script=script, state_dir=state)
-        assert (told.way, told.file) == ("systemd", str(CONF))
+        assert (told.way, told.at_boot) == ("systemd", str(CONF))
         assert qemu.works(ARM64).reason is None
         # binfmt.d(5): one register line, which the kernel takes as it stands.
         (entry,) = binfmt.registrations()
@@ -59,7 +59,7 @@ def test_where_systemd_runs_a_file_registers_it_at_each_boot(
         binfmt.register(CONF.read_bytes())
 
         # With other options, it is made again; the file is no stranger's.
-        (told,) = installer.install([ARM64], script=script, persistent=False, state_dir=state)
+        (told,) = installer.install([ARM64], script=script, fix_binary=False, state_dir=state)
         assert "F" not in told.flags
         assert binfmt.parse_line(CONF.read_bytes()).flags == told.flags
         assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "removed"),)

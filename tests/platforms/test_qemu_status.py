@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from polyarch_platforms import architecture, binfmt, emulators, qemu
-from polyarch_platforms.emulators import EmulatorStatus
-from polyarch_platforms.errors import PlatformError
+from polyarch_platforms.emulators import NO_PRIVATE, EmulatorStatus, Private
+from polyarch_platforms.errors import PlatformError, QemuError
 from polyarch_platforms.qemu import QemuBinary
+from support.isolation import isolated
 
 ARCHITECTURES = architecture.load()
 ARM64 = ARCHITECTURES["arm64"]
@@ -50,9 +51,23 @@ def test_words_that_are_no_architecture(word: str, said: str) -> None:
     assert caught.value.hint
 
 
-def status(private: bool = False) -> EmulatorStatus:
+def status(private: Private = NO_PRIVATE) -> EmulatorStatus:
     (found,) = emulators.status([ARM64], private=private)
     return found
+
+
+def private(binary: QemuBinary) -> Private:
+    """A private emulation of arm64 by that emulator."""
+
+    def inside(action: Callable[[], Any], /) -> Any:
+        def registered() -> Any:
+            binfmt.mount()
+            binfmt.register(binfmt.register_line(ARM64, str(binary.path), binary.flags))
+            return action()
+
+        return isolated(registered)
+
+    return Private({"arm64": binary}, inside)
 
 
 @pytest.mark.system
@@ -72,9 +87,9 @@ def test_where_nothing_is_registered(in_own_namespace: InOwnNamespace, emulator:
 
 @pytest.mark.system
 def test_private_emulation_is_proven_too(in_own_namespace: InOwnNamespace, emulator: QemuBinary) -> None:
-    found = in_own_namespace(lambda: status(private=True))
+    found = in_own_namespace(lambda: status(private(emulator)))
     assert (found.registered, found.works, found.source, found.note) == (False, True, "private", None)
-    assert (found.interpreter, found.in_containers) == (str(emulator.path), None)
+    assert (found.interpreter, found.in_containers) == (str(emulator.path), True)
     assert found.interpreter_version == ".".join(map(str, emulator.version or ()))
 
 
@@ -82,8 +97,21 @@ def test_private_emulation_is_proven_too(in_own_namespace: InOwnNamespace, emula
 def test_without_any_qemu(in_own_namespace: InOwnNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(qemu, "_FOLDERS", ())
-    found = in_own_namespace(lambda: status(private=True))
+    found = in_own_namespace(status)
     assert (found.works, found.source, found.note) == (False, "none", "there is no QEMU for it here")
+    assert found.mend == "apt install qemu-user-static"
+
+
+@pytest.mark.system
+def test_where_a_private_emulation_is_refused_it_is_told(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary
+) -> None:
+    def refused(action: Callable[[], Any], /) -> Any:
+        raise QemuError("user namespaces are switched off", "sysctl -w that=1")
+
+    found = in_own_namespace(lambda: status(Private({"arm64": emulator}, refused)))
+    assert (found.works, found.source) == (False, "none")
+    assert (found.note, found.mend) == ("user namespaces are switched off", "sysctl -w that=1")
 
 
 @pytest.mark.system
@@ -96,23 +124,25 @@ def test_an_entry_or_table_that_is_switched_off(in_own_namespace: InOwnNamespace
         off = status()
         binfmt.enable("qemu-aarch64")
         (binfmt.TABLE / "status").write_text("0")
-        for found in (off, status()):
+        entry, table = binfmt.TABLE / "qemu-aarch64", binfmt.TABLE / "status"
+        for found, what, mend in ((off, "the entry qemu-aarch64", entry), (status(), "binfmt_misc", table)):
             assert (found.registered, found.enabled, found.works, found.source) == (True, False, False, "none")
             assert (found.interpreter, found.flags) == (str(emulator.path), "F")
-            assert found.note == f"{emulator.path} is here, but switched off"
-            assert status(private=True).source == "private"
+            assert (found.note, found.mend) == (f"{what} is switched off", f"as root: echo 1 > {mend}")
+        both = status(private(emulator))
+        assert (both.source, both.works, both.enabled, both.note) == ("private", True, False, found.note)
 
     in_own_namespace(action)
 
 
 @pytest.mark.system
-def test_an_entry_that_does_not_work(in_own_namespace: InOwnNamespace) -> None:
+def test_an_entry_that_does_not_work(in_own_namespace: InOwnNamespace, emulator: QemuBinary) -> None:
     def action() -> None:
         binfmt.mount()
         binfmt.register(binfmt.register_line(ARM64, "/bin/false", ""))
-        found = status(private=True)
+        found = status(private(emulator))
         assert (found.enabled, found.works, found.in_containers, found.source) == (True, False, False, "kernel")
-        assert found.note == "it ended with 1"
+        assert (found.note, found.mend) == ("it ended with 1", "as root: polyarch emulator install --force arm64")
 
     in_own_namespace(action)
 
@@ -128,7 +158,42 @@ def test_an_emulator_that_flag_f_keeps_though_it_is_gone(
         binfmt.register(binfmt.register_line(ARM64, str(copy), "F"))
         copy.unlink()
         found = status()
-        assert (found.works, found.in_containers, found.interpreter_version) == (True, True, None)
+        assert (found.works, found.in_containers) == (True, True)
+        # Asked is the one in use.
+        assert found.interpreter_version == ".".join(map(str, emulator.version or ()))
+        assert found.note == f"{copy} is gone; the kernel keeps the one that it opened (flag F)"
+        assert found.mend == "as root: polyarch emulator install --force arm64"
+
+    in_own_namespace(action)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("flags", ["F", ""])
+def test_an_emulator_that_was_replaced_on_the_disk(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary, tmp_path: Path, flags: str
+) -> None:
+    version = ".".join(map(str, emulator.version or ()))
+    if f" {version} " not in emulator.build:
+        pytest.skip(f"{emulator.path} does not tell its version: {emulator.build}")
+    other = version[:-1] + ("1" if version[-1] != "1" else "2")
+    copy = Path(shutil.copy(emulator.path, tmp_path / "qemu-aarch64"))
+    update = tmp_path / "update"  # the same QEMU, that says it were another
+    update.write_bytes(emulator.path.read_bytes().replace(version.encode(), other.encode()))
+    update.chmod(0o755)
+
+    def action() -> None:
+        binfmt.mount()
+        binfmt.register(binfmt.register_line(ARM64, str(copy), flags))
+        assert status().note == (None if flags else "it does not work in containers: it is registered without flag F")
+        update.rename(copy)
+        found = status()
+        assert found.works
+        if flags:
+            assert found.interpreter_version == version
+            assert found.note == f"{copy} was replaced, the old one is in use (flag F): {emulator.build}"
+            assert found.mend == "as root: polyarch emulator install --force arm64"
+        else:
+            assert found.interpreter_version == other
 
     in_own_namespace(action)
 
@@ -138,7 +203,7 @@ def test_the_machines_own_programs_need_none(in_own_namespace: InOwnNamespace) -
     own = [one for one in ARCHITECTURES.values() if os.uname().machine in one.uname]
     if not own:
         pytest.skip(f"polyarch does not know this machine's {os.uname().machine}")
-    (found,) = in_own_namespace(lambda: emulators.status(own[:1], private=True))
+    (found,) = in_own_namespace(lambda: emulators.status(own[:1]))
     assert (found.works, found.source, found.registered) == (True, "none", False)
     assert found.note == "this machine runs its programs itself"
 
@@ -153,10 +218,10 @@ def test_a_version_known_to_crash_is_noted(
     number = ".".join(map(str, emulator.version))
 
     def action() -> tuple[EmulatorStatus, EmulatorStatus]:
-        private = status(private=True)
+        alone = status(private(emulator))
         binfmt.mount()
         binfmt.register(binfmt.register_line(ARM64, str(emulator.path), "F"))
-        return private, status()
+        return alone, status()
 
     for found in in_own_namespace(action):
         assert found.works
