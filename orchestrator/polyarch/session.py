@@ -29,6 +29,7 @@ from polyarch_platforms.platform import Platform, parse
 
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
+    from polyarch.container.run import Ran
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
     from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
@@ -145,8 +146,8 @@ class Session(Composition):
         emulation: EmulationPolicy | None = None,
         pull: str = "missing",
         allow_mislabelled: bool = False,
-    ) -> int:
-        """Start an image's program and wait for it; what is missing is pulled first. Returns the program's exit code.
+    ) -> Ran:
+        """Start an image's program and wait for it, unless `request` says `detach`; what is missing is pulled first.
 
         `pull` is `missing`, `always` or `never`.
         """

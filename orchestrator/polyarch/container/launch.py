@@ -34,7 +34,8 @@ _ANSWER = b"g"
 _MAX_MESSAGE = 1 << 16
 FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 """Signals that are passed on to the program."""
-_HEARD = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
+HEARD = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
+"""Signals that are blocked from before the start, so that none is lost."""
 _SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by the terminal to all of its processes
 
 
@@ -62,7 +63,7 @@ class Launch:
 
         Raises what `mounts` or `command` raised, HostError where a namespace is refused, OSError of execve.
         """
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         try:
             child = self.start(before)
             try:
@@ -80,7 +81,7 @@ class Launch:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return status
-            heard = signal.sigwaitinfo(_HEARD)
+            heard = signal.sigwaitinfo(HEARD)
             if heard.si_signo == signal.SIGWINCH:
                 self.resized()
             elif heard.si_signo in FORWARDED and (self.own_group or heard.si_code != _SI_KERNEL):
@@ -108,7 +109,7 @@ class Launch:
             while message := channel.recv(_MAX_MESSAGE):
                 kind, value = pickle.loads(message)
                 if kind == "failed":
-                    raise _unpacked(value)
+                    raise unpacked(value)
                 if kind == "map":
                     value.write(child)
                 elif kind == "child":
@@ -204,7 +205,7 @@ class _Child:
 
     def _fail(self, error: BaseException) -> NoReturn:
         try:
-            self._channel.send(pickle.dumps(("failed", _packed(error))))
+            self._channel.send(pickle.dumps(("failed", packed(error))))
         finally:
             os._exit(1)
 
@@ -246,7 +247,7 @@ def call_inside(maps: IdMaps, function: Callable[[], None]) -> None:
 _Packed = tuple[type[BaseException], tuple[object, ...], dict[str, object]]
 
 
-def _packed(error: BaseException) -> _Packed:
+def packed(error: BaseException) -> _Packed:
     """An exception as its type and arguments: those with names do not survive pickling."""
     if isinstance(error, PolyarchError):
         return type(error), (error.message, error.hint), dict(error.details)
@@ -257,6 +258,6 @@ def _packed(error: BaseException) -> _Packed:
     return RuntimeError, ("".join(traceback.format_exception(error)),), {}
 
 
-def _unpacked(packed: _Packed) -> BaseException:
+def unpacked(packed: _Packed) -> BaseException:
     kind, arguments, details = packed
     return kind(*arguments, **details)

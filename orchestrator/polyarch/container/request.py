@@ -23,7 +23,8 @@ class RunRequest:
 
     `argv` stands in place of the image's command, `entrypoint` in place of its entrypoint (and empties its command; ""
     takes the entrypoint away). `env` has `NAME=VALUE`, or `NAME` alone, which is passed on from `environ`, the caller's
-    environment. `volumes` are `SOURCE:TARGET[:ro]`. Strings that are "" were not given.
+    environment. `volumes` are `SOURCE:TARGET[:ro]`. `detach`: nobody waits for the end. Strings that are "" were not
+    given.
     """
 
     argv: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class RunRequest:
     network: Literal["host", "none"] = "host"
     tty: bool = False
     interactive: bool = False
+    detach: bool = False
     rm: bool = False
     name: str = ""
 

@@ -10,59 +10,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from polyarch.container.id_maps import IdMaps
-from polyarch.container.launch import call_inside
+from polyarch.container.rights import Rights
 from polyarch.events import Emit, LayerUnpacked
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
 from polyarch.unpack.image import OpenLayer, remove_tree, unpack_layer
-from polyarch.unpack.overlay import Flavour
-
-
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """Who unpacks and mounts.
-
-    Real root uses overlayfs' attributes `trusted.*` and needs no user namespace (`maps` is None); everybody else uses
-    `user.*` and does all in a user namespace with `maps`. With one ID alone (`owners` False) all files are this user's.
-    """
-
-    flavour: Flavour
-    maps: IdMaps | None
-
-    @property
-    def owners(self) -> bool:
-        """Whether files can belong to whom their layers say."""
-        return self.maps is None or not self.maps.one_id
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Call `function` with the right to everything that containers leave."""
-        if self.maps is None:
-            function()
-        else:
-            call_inside(self.maps, function)
-
-
-def may_use_trusted(directory: Path) -> bool:
-    """Whether this process may set trusted.* attributes there: real root may, root of a user namespace may not."""
-    name = f"trusted.polyarch.{secrets.token_hex(4)}"
-    try:
-        os.setxattr(directory, name, b"")
-        os.removexattr(directory, name)
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOTSUP):
-            return False
-        raise disk_error(error, f"cannot use {directory}") from error
-    return True
 
 
 class Snapshots:

@@ -44,6 +44,7 @@ class Host:
     `user_namespace`: it runs in one, and `same_ids` says that root there is the host's root. `cgroup` is its path in
     the cgroup file systems, "" for none. `files` are those of the host's network: path inside -> file. `open_files` is
     the hard limit of open files, `terminal` the size of the user's terminal in rows and columns, where there is one.
+    `started` is a hook to run once the program does.
     """
 
     hostname: str
@@ -53,6 +54,7 @@ class Host:
     cgroup: str = ""
     open_files: int = 1024
     terminal: tuple[int, int] | None = None
+    started: Mapping[str, object] | None = None
 
 
 def argv_of(request: RunRequest, config: ImageConfig) -> tuple[str, ...]:
@@ -129,6 +131,7 @@ def runtime_spec(
         },
         "mounts": [*_system_mounts(host), *_file_mounts(host.files), *map(_volume_mount, volumes)],
         "linux": linux,
+        **({"hooks": {"poststart": [host.started]}} if host.started else {}),
     }
 
 

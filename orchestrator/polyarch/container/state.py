@@ -4,10 +4,11 @@
 
     ROOT/containers/lock         held while names are given and what others left is removed
     ROOT/containers/ID/
-        container.json           the record below
+        container.json           the record
         lock                     held by the process that runs it: a container whose lock is free does not run
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
         config.json runtime/ log the OCI runtime's spec, state and complaints
+        output                   what a detached container has written
         etc/                     hosts, hostname and resolv.conf as the container sees them
 """
 
@@ -15,54 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from polyarch.container.cgroups import remove_cgroup
-from polyarch.container.snapshots import Rights
-from polyarch.errors import StorageError, UsageError
-from polyarch.files import disk_error, make_directory, read_bounded, write_in_one_step
+from polyarch.container.record import RECORD, Record, now, read_record, write_record
+from polyarch.container.rights import Rights, rights_at
+from polyarch.errors import NotFoundError, UsageError, printable
+from polyarch.files import disk_error, make_directory
 from polyarch.unpack.image import remove_tree
 
-_MAX_RECORD = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a container.
-
-    `image` is the reference, `manifest` its digest, `command` what was started, `layers` the names of its snapshots,
-    `created` the time in UTC (ISO 8601). `pid` is the host's process ID of the runtime, which is process 1 of the
-    outermost PID namespace (0 before it runs). `rm`: the container goes when it ends.
-    """
-
-    id: str
-    name: str
-    image: str
-    manifest: str
-    platform: str
-    command: tuple[str, ...]
-    created: str
-    layers: tuple[str, ...]
-    rm: bool
-    pid: int = 0
-    status: Literal["created", "running", "exited"] = "created"
-    exit_code: int | None = None
-
-
-def new_record(
-    name: str, image: str, manifest: str, platform: str, command: tuple[str, ...], layers: tuple[str, ...], *, rm: bool
-) -> Record:
-    """A record of now, with a random ID (64 hexadecimal digits) and, without a name, its first twelve as the name."""
-    identifier = secrets.token_hex(32)
-    created = datetime.now(UTC).isoformat(timespec="microseconds")
-    return Record(identifier, name or identifier[:12], image, manifest, platform, command, created, layers, rm)
+KILLED = 137
+"""The exit code of a container whose end nobody saw: 128 and SIGKILL."""
 
 
 class Container:
@@ -71,12 +38,19 @@ class Container:
     def __init__(self, directory: Path, record: Record, lock: int) -> None:
         self.directory = directory
         self.record = record
-        self._lock = lock
+        self.lock = lock
 
-    def update(self, **changes: object) -> None:
-        """Change fields of the record, in one step. Raises StorageError."""
-        self.record = replace(self.record, **changes)  # type: ignore[arg-type]
-        _write(self.directory, self.record)
+    def started(self, pid: int) -> None:
+        """Note that the runtime runs. Raises StorageError."""
+        self._update(replace(self.record, status="running", pid=pid, started=now()))
+
+    def ended(self, code: int) -> None:
+        """Note the end. Raises StorageError."""
+        self._update(replace(self.record, status="exited", pid=0, exit_code=code, finished=now()))
+
+    def _update(self, record: Record) -> None:
+        self.record = record
+        _guarded(lambda: write_record(self.directory, record), f"cannot write to {self.directory}")
 
     def remove(self, rights: Rights) -> None:
         """Take all of it away; nothing of it runs any more."""
@@ -84,7 +58,7 @@ class Container:
 
     def close(self) -> None:
         """Let go of it."""
-        os.close(self._lock)
+        os.close(self.lock)
 
 
 class Containers:
@@ -103,10 +77,11 @@ class Containers:
             make_directory(self._root, 0o700)
             with self._locked():
                 self._sweep()
-                taken = next((each for each in self.records() if each.name == record.name), None)
+                taken = next((each for each in self._records() if each.name == record.name), None)
                 if taken is not None:
                     raise UsageError(
-                        f"the container name {record.name!r} is in use by {taken.id[:12]}", "choose another --name"
+                        f"the container name {record.name!r} is in use by {taken.id[:12]}",
+                        f"choose another --name, or remove that one: polyarch rm {taken.id[:12]}",
                     )
                 directory = self._root / record.id
                 directory.mkdir(0o700)
@@ -114,61 +89,148 @@ class Containers:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for name in ("upper", "work", "rootfs", "runtime", "etc"):
                     (directory / name).mkdir(0o700)
-                _write(directory, record)
+                write_record(directory, record)
         except OSError as error:
             raise disk_error(error, f"cannot make a container in {self._root}") from error
         return Container(directory, record, lock)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> list[Record]:
         """All containers, in no order. One whose process died without a word counts as exited."""
-        for directory in self._directories():
-            record = _read(directory)
-            if record is not None:
-                dead = record.status != "exited" and not _is_held(directory)
-                yield replace(record, status="exited", pid=0, exit_code=record.exit_code or 137) if dead else record
-
-    def _directories(self) -> list[Path]:
         if not self._root.is_dir():
             return []
-        return [path for path in self._root.iterdir() if path.is_dir()]
+        with self._guarded_lock(fcntl.LOCK_SH):
+            return list(self._records())
+
+    def _records(self) -> Iterator[Record]:
+        for directory in self._directories():
+            record = read_record(directory)
+            if record is not None:
+                with _held(directory) as ours:
+                    yield _seen(record, held=not ours)
+
+    def find(self, word: str) -> Record:
+        """The container with that name, or the only one whose ID starts so.
+
+        Raises NotFoundError; UsageError where several IDs start so.
+        """
+        records = self.records()
+        named = [each for each in records if word in (each.name, each.id)]
+        found = named or [each for each in records if word and each.id.startswith(word)]
+        if not found:
+            raise NotFoundError(f"there is no container {printable(word, 100)!r}", "see: polyarch ps -a")
+        if len(found) > 1:
+            raise UsageError(f"the IDs of {len(found)} containers start with {word}", "write more of it")
+        return found[0]
+
+    def directory(self, record: Record) -> Path:
+        """Where the container is kept."""
+        return self._root / record.id
+
+    def remove(self, record: Record) -> None:
+        """Take a container away that does not run. Raises UsageError if it does, StorageError."""
+        directory = self.directory(record)
+        with self._guarded_lock(), _held(directory) as ours:
+            if not ours:
+                raise UsageError(
+                    f"the container {record.name} runs", f"stop it: polyarch stop {record.name}; or: polyarch rm -f"
+                )
+            _remove(directory, self._rights)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: containers that were to go, half-made ones, control groups."""
+        if self._root.is_dir():
+            with self._guarded_lock():
+                self._sweep()
+
+    def wait(self, record: Record) -> None:
+        """Return once nobody runs the container any more: its end is noted, or it is gone."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.directory(record) / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            finally:
+                os.close(descriptor)
+
+    def _directories(self) -> list[Path]:
+        try:
+            return [path for path in self._root.iterdir() if path.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise disk_error(error, f"cannot read {self._root}") from error
 
     def _sweep(self) -> None:
-        """Remove what a process that was killed left: containers that were to go, and half-made ones."""
         for directory in self._directories():
-            if _is_held(directory):
-                continue
-            record = _read(directory)
-            if record is None or record.rm:
-                _remove(directory, self._rights)
-            else:
-                remove_cgroup(record.id)
+            with _held(directory) as ours:
+                if not ours:
+                    continue
+                record = read_record(directory)
+                if record is None and (directory / RECORD).exists():
+                    continue  # of a newer version, or damaged: somebody may want to look at it
+                if record is None or record.rm:
+                    _remove(directory, self._rights)
+                else:
+                    remove_cgroup(record.id)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _guarded_lock(self, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
+        try:
+            with self._locked(operation):
+                yield
+        except OSError as error:
+            raise disk_error(error, f"cannot lock {self._root}") from error
+
+    @contextlib.contextmanager
+    def _locked(self, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
+        """Whoever tries a container's own lock holds this one, so that no try is taken for a container that runs."""
         descriptor = _open_lock(self._root)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, operation)
             yield
         finally:
             os.close(descriptor)
+
+
+def _seen(record: Record, *, held: bool) -> Record:
+    """The record of a container, with what its lock tells."""
+    if record.status == "exited" or held:
+        return record
+    return replace(record, status="exited", pid=0, exit_code=KILLED if record.exit_code is None else record.exit_code)
+
+
+def tidy(directory: str, *, remove: bool) -> None:
+    """For the process that watched a detached container: take away its control group, or all of it."""
+    place = Path(directory)
+    if remove:
+        _remove(place, rights_at(place.parent.parent))
+    else:
+        remove_cgroup(place.name)
 
 
 def _open_lock(directory: Path) -> int:
     return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _is_held(directory: Path) -> bool:
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[bool]:
+    """Hold the lock of a container's directory if it is free, or missing; whether this process holds it."""
     try:
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        yield True
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        yield _taken(descriptor)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: `records` runs in several processes
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove(directory: Path, rights: Rights) -> None:
@@ -176,23 +238,8 @@ def _remove(directory: Path, rights: Rights) -> None:
     _guarded(lambda: rights.call(lambda: remove_tree(directory)), f"cannot remove {directory}")
 
 
-def _write(directory: Path, record: Record) -> None:
-    data = json.dumps(asdict(record), ensure_ascii=True, indent=1).encode()
-    path = directory / "container.json"
-    _guarded(lambda: write_in_one_step(path, data, directory / ".container.json", sync=False), f"cannot write {path}")
-
-
 def _guarded(act: Callable[[], None], what: str) -> None:
     try:
         act()
     except OSError as error:
         raise disk_error(error, what) from error
-
-
-def _read(directory: Path) -> Record | None:
-    """The record in a directory; None where there is none, or none that can be read."""
-    try:
-        document = json.loads(read_bounded(directory / "container.json", _MAX_RECORD))
-        return Record(**{**document, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
-    except (OSError, StorageError, ValueError, TypeError, KeyError):
-        return None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from polyarch.errors import UsageError, printable
+from polyarch.container.id_maps import IdMaps
+from polyarch.errors import HostError, UsageError, printable
 from polyarch.unpack.beneath import Root
 
 MAX_FILE = 4 << 20
@@ -51,6 +52,20 @@ def resolve_user(text: str, rootfs: Root) -> User:
     Raises UsageError: no such user or group, a number out of bounds.
     """
     return find_user(text, _read(rootfs, b"/etc/passwd"), _read(rootfs, b"/etc/group"))
+
+
+def user_inside(text: str, rootfs: Root, maps: IdMaps | None) -> User:
+    """The same for a container in a user namespace with `maps`. Raises HostError for one that it does not know."""
+    user = resolve_user(text, rootfs)
+    if maps is None or maps.knows(user.uid, (user.gid, *user.groups)):
+        return user
+    if maps.knows(user.uid, (user.gid,)):
+        return replace(user, groups=())
+    raise HostError(
+        f"user {user.uid}:{user.gid} of the image does not exist for this user's containers",
+        "give this user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+        "NAME, and apt install uidmap",
+    )
 
 
 def _read(rootfs: Root, path: bytes) -> str:

@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import pytest
 
-from polyarch.container.snapshots import Rights, Snapshots, may_use_trusted
+from polyarch.container.rights import Rights, may_use_trusted
+from polyarch.container.snapshots import Snapshots
 from polyarch.errors import IntegrityError
 from polyarch.events import Event, LayerUnpacked, ignore
 from polyarch.oci.config import chain_ids

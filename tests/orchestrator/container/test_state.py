@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.container.snapshots import Rights
-from polyarch.container.state import Container, Containers, Record, new_record
+from polyarch.container.record import Record, new_id, now
+from polyarch.container.rights import Rights
+from polyarch.container.state import Container, Containers
 from polyarch.errors import UsageError
 
 RIGHTS = Rights("trusted", None)
@@ -20,7 +21,18 @@ def containers(tmp_path: Path) -> Containers:
 
 
 def record(name: str = "", *, rm: bool = False) -> Record:
-    return new_record(name, "docker.io/library/x:1", "sha256:1", "linux/arm64", ("sh", "-c"), ("aa", "bb"), rm=rm)
+    identifier = new_id()
+    return Record(
+        id=identifier,
+        name=name or identifier[:12],
+        image="docker.io/library/x:1",
+        manifest="sha256:1",
+        platform="linux/arm64",
+        command=("sh", "-c"),
+        created=now(),
+        layers=("aa", "bb"),
+        rm=rm,
+    )
 
 
 def abandon(container: Container) -> None:
@@ -34,7 +46,7 @@ def test_a_container_and_its_record(containers: Containers, tmp_path: Path) -> N
     assert {path.name for path in directory.iterdir()} >= {"upper", "work", "rootfs", "runtime", "etc", "lock"}
     assert directory.stat().st_mode & 0o777 == 0o700
     assert list(containers.records()) == [container.record]
-    container.update(status="running", pid=77)
+    container.started(77)
     assert [(each.status, each.pid) for each in containers.records()] == [("running", 77)]
     document = json.loads((directory / "container.json").read_text())
     assert document["name"] == "web"
@@ -44,12 +56,6 @@ def test_a_container_and_its_record(containers: Containers, tmp_path: Path) -> N
     container.close()
     assert list(containers.records()) == []
     assert not directory.exists()
-
-
-def test_without_a_name_the_id_is_one(containers: Containers) -> None:
-    made = record()
-    assert made.name == made.id[:12]
-    assert len(made.id) == 64
 
 
 def test_a_name_is_given_once(containers: Containers) -> None:
@@ -62,7 +68,7 @@ def test_a_name_is_given_once(containers: Containers) -> None:
 
 def test_a_container_whose_process_died_has_exited(containers: Containers) -> None:
     container = containers.create(record())
-    container.update(status="running", pid=77)
+    container.started(77)
     abandon(container)
     assert [(each.status, each.pid, each.exit_code) for each in containers.records()] == [("exited", 0, 137)]
 

@@ -22,9 +22,11 @@ _PULL = ["missing", "always", "never"]
     "run",
     cls=Command,
     help="Start an image's program, emulated where needed; what is missing is pulled first.\n"
-    "Options stand before REF; what stands behind it is the program's. The exit code is the program's own.",
+    "Options stand before REF; what stands behind it is the program's. The exit code is the program's own; with -d the "
+    "container's ID is printed once the program runs.",
     examples=(
         "polyarch run --rm -it alpine sh",
+        "polyarch run -d --name web -v ./site:/srv nginx",
         "polyarch run --rm --platform linux/arm64 -v ./data:/data -e LEVEL=3 alpine uname -m",
     ),
     exits=(125, 126, 127, 130),
@@ -33,6 +35,7 @@ _PULL = ["missing", "always", "never"]
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("-d", "--detach", is_flag=True, help="return once the program runs; its output is kept for `logs`")
 @click.option("-i", "--interactive", is_flag=True, help="pass stdin on")
 @click.option("-t", "--tty", is_flag=True, help="give the program a terminal")
 @click.option("--rm", is_flag=True, help="remove the container when it ends")
@@ -57,6 +60,7 @@ def command(
     invocation: Invocation,
     reference: str,
     arguments: tuple[str, ...],
+    detach: bool,
     interactive: bool,
     tty: bool,
     rm: bool,
@@ -93,10 +97,11 @@ def command(
             network=network,
             tty=tty,
             interactive=interactive,
+            detach=detach,
             rm=rm,
             name=name,
         )
-        return session.run(
+        ran = session.run(
             reference,
             request,
             platform=platform,
@@ -104,3 +109,7 @@ def command(
             pull=pull,
             allow_mislabelled=allow_mislabelled,
         )
+    if ran.exit_code is None:
+        invocation.show(json=[{"id": ran.id}], quiet=[ran.id], lines=[ran.id])
+        return 0
+    return ran.exit_code

@@ -1,0 +1,76 @@
+"""What is known of a container, as it stands in its directory."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from polyarch.errors import StorageError
+from polyarch.files import read_bounded, write_in_one_step
+
+RECORD = "container.json"
+_MAX_RECORD = 1 << 20
+
+Status: TypeAlias = Literal["created", "running", "exited"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a container.
+
+    `image` is the reference, `manifest` its digest, `command` what was started, `layers` the names of its snapshots,
+    topmost first; `created`, `started` and `finished` are times in UTC (ISO 8601; "" for not yet). `pid` is the host's
+    process ID of the runtime, which is process 1 of the outermost PID namespace (0 where none runs). `stop_signal` is
+    the name of the signal that asks the program to end. `detached`: its output is kept in a log. `rm`: the container
+    goes when it ends. `exit_code` is 128 and the number where a signal ended it.
+    """
+
+    id: str
+    name: str
+    image: str
+    manifest: str
+    platform: str
+    command: tuple[str, ...]
+    created: str
+    layers: tuple[str, ...]
+    rm: bool
+    detached: bool = False
+    stop_signal: str = "SIGTERM"
+    pid: int = 0
+    status: Status = "created"
+    started: str = ""
+    finished: str = ""
+    exit_code: int | None = None
+
+
+_KEYS = frozenset(field.name for field in fields(Record))
+
+
+def new_id() -> str:
+    """64 random hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def now() -> str:
+    """The time as records have it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def write_record(directory: Path, record: Record) -> None:
+    """Put the record into a container's directory, in one step. Raises OSError."""
+    data = json.dumps(asdict(record), ensure_ascii=True, indent=1).encode()
+    write_in_one_step(directory / RECORD, data, directory / f".{RECORD}", sync=False)
+
+
+def read_record(directory: Path) -> Record | None:
+    """The record in a directory; None where there is none, or none that can be read."""
+    try:
+        document = json.loads(read_bounded(directory / RECORD, _MAX_RECORD))
+        known = {key: value for key, value in document.items() if key in _KEYS}
+        return Record(**{**known, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
+    except (OSError, StorageError, ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,63 @@
+"""Who unpacks, mounts and removes: real root as it is, everybody else in a user namespace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyarch.container.id_maps import IdMaps, as_root, same_ids_in_parts
+from polyarch.container.launch import call_inside
+from polyarch.files import disk_error, make_directory
+from polyarch.unpack.stack import Flavour
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who unpacks and mounts.
+
+    Real root uses overlayfs' attributes `trusted.*` and needs no user namespace (`maps` is None); everybody else uses
+    `user.*` and does all in a user namespace with `maps`. With one ID alone (`owners` False) all files are this user's.
+    """
+
+    flavour: Flavour
+    maps: IdMaps | None
+
+    @property
+    def owners(self) -> bool:
+        """Whether files can belong to whom their layers say."""
+        return self.maps is None or not self.maps.one_id
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call `function` with the right to everything that containers leave."""
+        if self.maps is None:
+            function()
+        else:
+            call_inside(self.maps, function)
+
+
+def rights_at(root: Path) -> Rights:
+    """This user's rights below `root`, which is made. Raises StorageError."""
+    try:
+        make_directory(root, 0o700)
+    except OSError as error:
+        raise disk_error(error, f"cannot make {root}") from error
+    if os.geteuid() != 0:
+        return Rights("user", as_root())
+    return Rights("trusted", None) if may_use_trusted(root) else Rights("user", same_ids_in_parts())
+
+
+def may_use_trusted(directory: Path) -> bool:
+    """Whether this process may set trusted.* attributes there: real root may, root of a user namespace may not."""
+    name = f"trusted.polyarch.{secrets.token_hex(4)}"
+    try:
+        os.setxattr(directory, name, b"")
+        os.removexattr(directory, name)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP):
+            return False
+        raise disk_error(error, f"cannot use {directory}") from error
+    return True
