@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from polyarch_platforms.architecture import load
-from polyarch_platforms.tiny import expected_output, tiny_program
+from polyarch_platforms.tiny import expected_output, reporting_program, tiny_program
 from support.command import Polyarch, Result
 from support.users import OrdinaryUser
 
@@ -34,9 +34,9 @@ def user(request: pytest.FixtureRequest) -> OrdinaryUser | None:
 def folder(
     user: OrdinaryUser | None, foreign_busybox: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder of the user's with busybox for arm64, armhf and s390x, each also as the root of a small system."""
+    """A folder of the user's with busybox for arm64, armhf, armel and s390x, each also as the root of a small system."""
     place = (user.home if user else tmp_path_factory.mktemp("emulate")) / "foreign"
-    for name in ("arm64", "armhf", "s390x"):
+    for name in ("arm64", "armhf", "armel", "s390x"):
         programs = place / name / "bin"
         programs.mkdir(parents=True)
         shutil.copy(foreign_busybox(name), programs / "busybox")
@@ -115,6 +115,62 @@ def test_this_machines_own_architecture_is_not_registered(emulate: Callable[...,
     assert "qemu-aarch64" in names or os.uname().machine == "aarch64"
     own = {"x86_64": ("qemu-x86_64", "qemu-i386"), "aarch64": ("qemu-aarch64",)}
     assert not set(own[os.uname().machine]) & set(names)
+
+
+@pytest.mark.parametrize(
+    ("platform", "debian", "machine"),
+    [
+        ("linux/arm/v5", "armel", "armv5tel"),
+        ("linux/arm/v6", "armel", "armv6l"),
+        ("linux/arm/v7", "armhf", "armv7l"),
+        ("linux/arm/v6,linux/arm64", "armel", "armv7l"),  # QEMU_CPU is for one platform: nobody else knows arm1176
+    ],
+)
+def test_old_arm_programs_see_an_old_cpu(
+    platform: str, debian: str, machine: str, emulate: Callable[..., Result], folder: Path
+) -> None:
+    found = emulate(folder / debian / "bin" / "busybox", "uname", "-m", platform=platform)
+    assert found.ok().stdout == f"{machine}\n"
+
+
+def test_the_users_own_cpu_stays(polyarch: Polyarch, user: OrdinaryUser | None, folder: Path) -> None:
+    words = ("emulate", "--platform", "linux/arm/v5", "--", folder / "armel" / "bin" / "busybox", "uname", "-m")
+    assert polyarch(*words, env={"QEMU_CPU": "arm1176"}, user=user).ok().stdout == "armv6l\n"
+
+
+def test_debians_wrappers_get_the_arguments_that_they_expect(
+    polyarch: Polyarch, user: OrdinaryUser | None, folder: Path, tmp_path: Path
+) -> None:
+    """Started as `*-binfmt-P`, QEMU takes a further argument for argv[0], so flag P has to be set."""
+    wrappers = Path("/usr/libexec/qemu-binfmt")
+    if not (wrappers / "aarch64-binfmt-P").exists():
+        pytest.skip("this QEMU has no wrappers")
+    settings = (user.home if user else tmp_path) / "wrappers.toml"
+    settings.write_text(f'qemu_directories = ["{wrappers}"]\n')
+    settings.chmod(0o644)
+    script = f"grep interpreter {BINFMT}/qemu-aarch64; exec {folder}/arm64/bin/busybox sh -c 'echo $0 $1' zero one"
+    result = polyarch("--config", settings, "emulate", "--", "sh", "-c", script, user=user)
+    assert result.ok().stdout == f"interpreter {wrappers}/aarch64-binfmt-P\nzero one\n"
+    named = "import os, sys; os.execv(sys.argv[1], ['echo', 'hi', 'there'])"
+    python = ("/usr/bin/python3", "-c", named, folder / "arm64" / "bin" / "busybox")
+    result = polyarch("--config", settings, "emulate", "--", *python, user=user)
+    assert result.ok().stdout == "hi there\n", "busybox goes by its argv[0]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's setuid program")
+@pytest.mark.parametrize(("option", "code"), [((), 0), (("--credential",), 77)])
+def test_setuid_programs_get_their_rights_only_when_asked(
+    option: tuple[str, ...], code: int, polyarch: Polyarch, tmp_path: Path
+) -> None:
+    own = next(known for known in load().values() if os.uname().machine in known.uname)
+    for known in load().values():
+        if not shutil.which(f"qemu-{known.qemu}-static") or known.name in (own.name, *own.may_run):
+            continue
+        program = tmp_path / known.name
+        program.write_bytes(reporting_program(known))
+        os.chown(program, 77, 77)
+        program.chmod(0o4755)
+        assert polyarch("emulate", *option, "--", program).code == code, known.name
 
 
 def test_input_output_and_environment_are_inherited(polyarch: Polyarch, user: OrdinaryUser | None) -> None:
