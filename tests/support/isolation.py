@@ -31,6 +31,19 @@ def isolated(action: Callable[[], T]) -> T:
     return _in_child(lambda: _in_namespaces(action))
 
 
+def own_mounts(action: Callable[[], T]) -> T:
+    """Runs the action in a child with a mount namespace of its own, as root without a user namespace."""
+
+    def mounting() -> tuple[str, T]:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(_CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+        libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)
+        return "returned", action()
+
+    value: T = _in_child(mounting)
+    return value
+
+
 def without_privilege(action: Callable[[], T]) -> T:
     """Runs the action as the user `nobody`, if we are root."""
 

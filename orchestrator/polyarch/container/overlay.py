@@ -11,7 +11,7 @@ from pathlib import Path
 
 from polyarch.container import syscalls
 from polyarch.errors import HostError, printable
-from polyarch.unpack.overlay import Flavour
+from polyarch.unpack.stack import Flavour
 
 _UNSUPPORTED = (errno.ENODEV, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP)
 

@@ -14,7 +14,8 @@ from polyarch.files import disk_error
 from polyarch.oci.digest import Digest, short
 from polyarch.unpack.beneath import Root
 from polyarch.unpack.layer import LayerWriter
-from polyarch.unpack.overlay import Flavour, OverlayTree
+from polyarch.unpack.overlay import OverlayTree
+from polyarch.unpack.stack import Flavour
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tree import Tree, remove
 

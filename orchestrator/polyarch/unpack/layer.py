@@ -13,13 +13,11 @@ from polyarch.errors import HostError, IntegrityError, PolyarchError
 from polyarch.files import disk_error
 from polyarch.unpack.attributes import clear_attributes, set_attributes
 from polyarch.unpack.beneath import Directory
+from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
 from polyarch.unpack.tree import Tree
 
-# image-spec 1.1.1, layer.md, "Whiteouts".
-WHITEOUT = b".wh."
-OPAQUE = b".wh..wh..opq"
 # AUFS kept its own files under such names (moby pkg/archive/whiteouts.go, WhiteoutMetaPrefix); they are no content.
 _AUFS = b".wh..wh."
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
-from polyarch.unpack.layer import OPAQUE, WHITEOUT
+from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Kind, Outline, TarReader
 

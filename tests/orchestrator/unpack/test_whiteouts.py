@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polyarch.unpack.image import remove_tree, unpack_image, unpack_layer
+from polyarch.unpack.stack import Flavour
 from support.layers import Item, diff_id, file, folder, hard_link, layer, listing, opener, symlink
 from support.overlay_mount import overlay
+from support.overlay_trees import inside
 
 FACTS = ("mode", "mtime", "owner")
 T = 1_700_000_000_000_000_000
@@ -23,13 +25,13 @@ def flat(layers: Sequence[bytes], target: Path) -> Path:
     return target
 
 
-def chain(layers: Sequence[bytes], folder: Path) -> list[Path]:
+def chain(layers: Sequence[bytes], folder: Path, flavour: Flavour = "trusted") -> list[Path]:
     """Each layer in the overlay form; the topmost first."""
     folder.mkdir()
     directories: list[Path] = []
     for number, data in enumerate(layers):
         directory = folder / str(number)
-        unpack_layer(opener(data), diff_id(data), directory, directories, flavour="trusted", owners=True, sync=False)
+        unpack_layer(opener(data), diff_id(data), directory, directories, flavour=flavour, owners=True, sync=False)
         directories.insert(0, directory)
     return directories
 
@@ -166,6 +168,33 @@ def test_overlay(case: str, tmp_path: Path) -> None:
         assert listing(mounted) == expected
 
 
+def seen_by_fuse(layers: Sequence[bytes], place: Path) -> dict[str, str]:
+    return inside(chain(layers, place / "chain", "fuse"), place, "fuse", listing)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("case", CASES)
+def test_files_as_marks(case: str, tmp_path: Path) -> None:
+    second, expected = CASES[case]
+    assert seen_by_fuse([layer(*BASE), layer(*second)], tmp_path) == expected
+
+
+@pytest.mark.system
+def test_files_as_marks_over_three_layers(tmp_path: Path) -> None:
+    long = "n" * 252  # so long that nothing could be called as its whiteout
+    layers = [
+        layer(*BASE, folder("long"), file(f"long/{long}", "1")),
+        layer(whiteout("d"), whiteout("e"), file("e/f", "f")),
+        layer(file("d/new", "new"), file(f"long/{long}", "2"), whiteout("e/f")),
+    ]
+    seen = seen_by_fuse(layers, tmp_path)
+    assert seen == listing(flat(layers, tmp_path / "flat"))
+    assert seen["d/new"] == "b'new'"
+    assert not {"d/a", "e/f"} & set(seen)
+    nodes = [path for path in (tmp_path / "chain").rglob("*") if path.is_char_device()]
+    assert nodes == []
+
+
 @pytest.mark.parametrize("case", [case for case, (_, expected) in CASES.items() if expected.get("d") in ("dir", None)])
 def test_a_third_layer_sees_what_the_two_make_together(case: str, tmp_path: Path) -> None:
     layers = [layer(*BASE), layer(*CASES[case][0]), layer(file("d/sub/third", "3"), file("e2", "4"))]
@@ -220,6 +249,17 @@ def random_layers(draw: st.DrawFn) -> list[list[Change]]:
                 files.add(name)
         layers.append(changes)
     return layers
+
+
+@pytest.mark.system
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=30)
+@given(random_layers())
+def test_files_as_marks_whatever_the_layers(tmp_path: Path, changes: list[list[Change]]) -> None:
+    layers = [layer(*(MAKERS[what](name) for what, name in each)) for each in changes]
+    place = tmp_path / os.urandom(8).hex()
+    place.mkdir()
+    assert seen_by_fuse(layers, place) == listing(flat(layers, place / "flat"))
+    remove_tree(place)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)

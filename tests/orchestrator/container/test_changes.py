@@ -1,0 +1,376 @@
+"""What a container changed: by a table of single changes, and by random ones held against a look at everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polyarch.container.changes import Change, changes, container_changes, mount_targets
+from polyarch.container.rights import Rights
+from polyarch.errors import StorageError
+from polyarch.unpack.image import remove_tree, unpack_layer
+from polyarch.unpack.stack import Flavour
+from support.layers import diff_id, file, folder, layer, opener, symlink
+from support.overlay_trees import FLAVOURS, compared, inside, tree
+
+pytestmark = pytest.mark.system
+
+BASE = layer(
+    folder("etc"),
+    file("etc/passwd", "root"),
+    file("etc/group", "groups"),
+    file("etc/hidden", "hidden by the layer above"),
+    folder("usr"),
+    folder("usr/lib"),
+    file("usr/lib/a", "a"),
+    file("usr/lib/b", "b"),
+    folder("usr/lib/deep"),
+    file("usr/lib/deep/x", "x"),
+    symlink("link", "etc/passwd"),
+    file(b"caf\xe9", "no UTF-8"),
+    folder("run"),
+    folder("var"),
+    symlink("var/run", "/run"),
+)
+ABOVE = layer(folder("etc"), file("etc/.wh.hidden"), file("etc/upper", "of the upper layer"), folder("opt"))
+
+
+@pytest.fixture(params=FLAVOURS)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    chosen: Flavour = request.param
+    return chosen
+
+
+def image(folder: Path, flavour: Flavour) -> list[Path]:
+    """The two layers, unpacked, the topmost first."""
+    lowers: list[Path] = []
+    for number, data in enumerate((BASE, ABOVE)):
+        directory = folder / f"layer-{number}"
+        unpack_layer(opener(data), diff_id(data), directory, lowers, flavour=flavour, owners=True, sync=False)
+        lowers.insert(0, directory)
+    return lowers
+
+
+def shown(found: list[Change]) -> list[str]:
+    return [f"{each.kind} {each.path}" for each in found]
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def same_again(path: Path) -> None:
+    """Copied up, and nothing changed."""
+    os.close(os.open(path, os.O_RDWR))
+
+
+def same_size_and_time(path: Path) -> None:
+    status = path.stat()
+    path.write_text("TOOR")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    make(path)
+
+
+def made_again(path: Path) -> None:
+    status = path.stat()
+    shutil.rmtree(path)
+    path.mkdir()
+    path.chmod(stat.S_IMODE(status.st_mode))
+    (path / "b").write_text("b again")
+    (path / "new").write_text("new")
+
+
+CASES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "nothing": (lambda top: None, []),
+    "a new file": (lambda top: write(top / "new", "n"), ["A /new"]),
+    "a new file in a directory": (lambda top: write(top / "etc/new", "n"), ["C /etc", "A /etc/new"]),
+    "a new directory": (
+        lambda top: ((top / "srv/x").mkdir(parents=True), write(top / "srv/x/f", "f")),
+        ["A /srv", "A /srv/x", "A /srv/x/f"],
+    ),
+    "other content": (lambda top: write(top / "etc/passwd", "longer"), ["C /etc", "C /etc/passwd"]),
+    "other content of the same size and time": (
+        lambda top: same_size_and_time(top / "etc/passwd"),
+        ["C /etc", "C /etc/passwd"],
+    ),
+    "copied up, but the same": (lambda top: same_again(top / "usr/lib/a"), []),
+    "the mode of a file": (lambda top: (top / "etc/passwd").chmod(0o600), ["C /etc", "C /etc/passwd"]),
+    "the mode of a directory": (lambda top: (top / "usr/lib").chmod(0o700), ["C /usr", "C /usr/lib"]),
+    "the time of a file": (lambda top: os.utime(top / "etc/passwd", (1, 1)), ["C /etc", "C /etc/passwd"]),
+    "the time of a directory": (lambda top: os.utime(top / "usr/lib", (1, 1)), ["C /usr", "C /usr/lib"]),
+    "a file deleted": (lambda top: (top / "etc/passwd").unlink(), ["C /etc", "D /etc/passwd"]),
+    "a file of the upper layer deleted": (lambda top: (top / "etc/upper").unlink(), ["C /etc", "D /etc/upper"]),
+    "a directory deleted": (lambda top: shutil.rmtree(top / "usr/lib"), ["C /usr", "D /usr/lib"]),
+    "a new file deleted again": (lambda top: (write(top / "opt/n", "n"), (top / "opt/n").unlink()), ["C /opt"]),
+    "what a layer had hidden is new": (
+        lambda top: write(top / "etc/hidden", "back"),
+        ["C /etc", "A /etc/hidden"],
+    ),
+    "a directory in the place of a hidden file": (
+        lambda top: (top / "etc/hidden").mkdir(),
+        ["C /etc", "A /etc/hidden"],
+    ),
+    "a file in the place of a directory": (
+        lambda top: replaced(top / "usr/lib", lambda path: write(path, "file")),
+        ["C /usr", "C /usr/lib"],
+    ),
+    "a directory in the place of a file": (
+        lambda top: replaced(top / "etc/passwd", lambda path: (path.mkdir(), write(path / "in", "i"))),
+        ["C /etc", "C /etc/passwd", "A /etc/passwd/in"],
+    ),
+    "a symlink in the place of a directory": (
+        lambda top: replaced(top / "usr/lib", lambda path: path.symlink_to("/opt")),
+        ["C /usr", "C /usr/lib"],
+    ),
+    "a directory made again": (
+        lambda top: made_again(top / "usr/lib"),
+        ["C /usr", "C /usr/lib", "D /usr/lib/a", "C /usr/lib/b", "D /usr/lib/deep", "A /usr/lib/new"],
+    ),
+    "a directory made again, and one in it": (
+        lambda top: (shutil.rmtree(top / "usr"), (top / "usr/lib/deep").mkdir(parents=True)),
+        ["C /usr", "C /usr/lib", "D /usr/lib/a", "D /usr/lib/b", "C /usr/lib/deep", "D /usr/lib/deep/x"],
+    ),
+    "a file renamed": (
+        lambda top: (top / "etc/passwd").rename(top / "etc/shadow"),
+        ["C /etc", "D /etc/passwd", "A /etc/shadow"],
+    ),
+    "a file renamed over another": (
+        lambda top: (top / "etc/passwd").rename(top / "etc/group"),
+        ["C /etc", "C /etc/group", "D /etc/passwd"],
+    ),
+    "a directory renamed": (
+        lambda top: shutil.move(top / "usr/lib/deep", top / "usr/lib/moved"),
+        ["C /usr", "C /usr/lib", "D /usr/lib/deep", "A /usr/lib/moved", "A /usr/lib/moved/x"],
+    ),
+    "a hard link": (
+        lambda top: (write(top / "opt/n", "n"), (top / "etc/alias").hardlink_to(top / "opt/n")),
+        ["C /etc", "A /etc/alias", "C /opt", "A /opt/n"],
+    ),
+    "a symlink": (lambda top: (top / "opt/l").symlink_to("/etc"), ["C /opt", "A /opt/l"]),
+    "a symlink to something else": (
+        lambda top: replaced(top / "link", lambda path: path.symlink_to("opt")),
+        ["C /link"],
+    ),
+    "a FIFO": (lambda top: os.mkfifo(top / "opt/pipe"), ["C /opt", "A /opt/pipe"]),
+    "an attribute of a file": (
+        lambda top: os.setxattr(top / "usr/lib/a", "user.note", b"1"),
+        ["C /usr", "C /usr/lib", "C /usr/lib/a"],
+    ),
+    "an attribute of a directory": (
+        lambda top: os.setxattr(top / "usr/lib", "user.note", b"1"),
+        ["C /usr", "C /usr/lib"],
+    ),
+    "a name that is no UTF-8": (lambda top: (top / os.fsdecode(b"caf\xe9")).unlink(), ["D /caf\udce9"]),
+    "names sorted as docker does": (
+        lambda top: [write(top / f"opt/{name}", name) for name in ("b", "a-b", "B")],
+        ["C /opt", "A /opt/B", "A /opt/a-b", "A /opt/b"],
+    ),
+}
+ROOTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "the owner of a file": (lambda top: os.chown(top / "etc/passwd", 5, 6), ["C /etc", "C /etc/passwd"]),
+    "the owner of a directory": (lambda top: os.chown(top / "usr/lib", 5, 6), ["C /usr", "C /usr/lib"]),
+    "a device": (
+        lambda top: os.mknod(top / "opt/null", stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+        ["C /opt", "A /opt/null"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_change(case: str, flavour: Flavour, tmp_path: Path) -> None:
+    if flavour == "fuse" and case == "copied up, but the same":
+        pytest.skip("fuse-overlayfs gives the directory of what it copies up a new time")
+    check(*CASES[case], flavour, tmp_path)
+
+
+@pytest.mark.parametrize("case", ROOTS)
+def test_what_only_root_can_change(case: str, tmp_path: Path) -> None:
+    check(*ROOTS[case], "trusted", tmp_path)
+
+
+def check(act: Callable[[Path], object], expected: list[str], flavour: Flavour, place: Path) -> None:
+    lowers = image(place, flavour)
+
+    def action(top: Path) -> list[str]:
+        before = tree(top)
+        act(top)
+        return compared(before, tree(top))
+
+    seen = inside(lowers, place, flavour, action)
+    assert shown(changes(place / "upper", lowers, flavour)) == expected
+    assert seen == expected
+
+
+NAMES = (
+    "etc",
+    "etc/passwd",
+    "etc/upper",
+    "usr",
+    "usr/lib",
+    "usr/lib/a",
+    "usr/lib/deep",
+    "usr/lib/deep/x",
+    "new",
+    "opt/n",
+)
+ACTIONS: dict[str, Callable[[Path, Path], object]] = {
+    "write": lambda one, other: one.write_text(str(other)),
+    "touch": lambda one, other: os.utime(one, (1, 1)),
+    "chmod": lambda one, other: one.chmod(one.stat().st_mode ^ 0o22),
+    "unlink": lambda one, other: one.unlink(),
+    "remove": lambda one, other: shutil.rmtree(one),
+    "mkdir": lambda one, other: one.mkdir(),
+    "move": lambda one, other: shutil.move(one, other),
+    "rename": lambda one, other: one.rename(other),
+    "link": lambda one, other: other.hardlink_to(one),
+    "symlink": lambda one, other: one.symlink_to(other.name),
+    "attribute": lambda one, other: os.setxattr(one, "user.note", os.fsencode(other.name)),
+    "read and write": lambda one, other: same_again(one),
+}
+Step = tuple[str, str, str]
+
+
+def done(steps: list[Step], top: Path) -> None:
+    for what, one, other in steps:
+        try:
+            ACTIONS[what](top / one, top / other)
+        except (OSError, shutil.Error):
+            continue  # what cannot be done is part of it
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(ACTIONS)), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_random_changes_are_what_a_look_at_everything_finds(
+    flavour: Flavour, tmp_path: Path, steps: list[Step]
+) -> None:
+    place = tmp_path / os.urandom(6).hex()
+    place.mkdir()
+    lowers = image(place, flavour)
+
+    def action(top: Path) -> list[str]:
+        before = tree(top)
+        done(steps, top)
+        return compared(before, tree(top))
+
+    seen = inside(lowers, place, flavour, action)
+    assert shown(changes(place / "upper", lowers, flavour)) == seen
+    remove_tree(place)
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A read-write layer, and the layers below."""
+    (tmp_path / "upper").mkdir()
+    lowers = image(tmp_path, "user")
+    return tmp_path / "upper", lowers
+
+
+def made(upper: Path, lowers: list[Path], *paths: str) -> None:
+    """What overlayfs makes of directories (a slash at the end) and empty files on the way to a mount."""
+    for path in paths:
+        target = upper / path
+        (target if path.endswith("/") else target.parent).mkdir(parents=True, exist_ok=True)
+        if not path.endswith("/"):
+            target.touch()
+    for folder_name in {path.partition("/")[0] for path in paths}:
+        for lower in lowers:
+            if (lower / folder_name).is_dir():
+                (upper / folder_name).chmod((lower / folder_name).stat().st_mode & 0o7777)
+                break
+
+
+def test_what_the_runtime_made_to_mount_on_is_no_change(unpacked: tuple[Path, list[Path]]) -> None:
+    upper, lowers = unpacked
+    made(upper, lowers, "proc/", "sys/", "dev/", "etc/hosts", "data/sub/deep/", "run/docker.sock")
+    targets = ["/proc", "/sys", "/dev", "/dev/pts", "/etc/hosts", "/data/sub/deep", "/var/run/docker.sock"]
+    assert shown(changes(upper, lowers, "user", targets)) == []
+    without = shown(changes(upper, lowers, "user", targets[:-2]))
+    assert without == ["A /data", "A /data/sub", "A /data/sub/deep", "C /run", "A /run/docker.sock"]
+
+
+def test_what_is_more_than_a_place_to_mount_on_is_a_change(unpacked: tuple[Path, list[Path]]) -> None:
+    upper, lowers = unpacked
+    made(upper, lowers, "etc/hosts", "data/sub/", "data/mine", "srv/")
+    (upper / "etc/hosts").write_text("not empty")
+    targets = ["/etc/hosts", "/data/sub", "/srv/gone"]
+    expected = ["A /data", "A /data/mine", "C /etc", "A /etc/hosts"]
+    assert shown(changes(upper, lowers, "user", targets)) == expected
+
+
+def test_a_whiteout_of_what_nobody_has_is_nothing(unpacked: tuple[Path, list[Path]]) -> None:
+    upper, lowers = unpacked
+    os.mknod(upper / "nobody-has-this", stat.S_IFCHR, 0)
+    assert changes(upper, lowers, "user") == []
+
+
+def test_only_the_read_write_layer_is_walked(
+    unpacked: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upper, lowers = unpacked
+    for number in range(200):
+        (lowers[0] / "usr" / "lib" / f"big-{number}").mkdir(parents=True)
+    made(upper, lowers, "etc/new")
+    opened: list[int] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda fd: opened.append(fd) or real(fd))
+    assert shown(changes(upper, lowers, "user")) == ["C /etc", "A /etc/new"]
+    assert len(opened) == 2  # upper and upper/etc
+
+
+def container(place: Path, upper: Path, spec: str | None) -> Path:
+    directory = place / ("0" * 64)
+    directory.mkdir()
+    upper.rename(directory / "upper")
+    if spec is not None:
+        (directory / "config.json").write_text(spec)
+    return directory
+
+
+def test_a_containers_own_directory(unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    upper, lowers = unpacked
+    made(upper, lowers, "proc/", "etc/new")
+    directory = container(tmp_path, upper, json.dumps({"mounts": [{"destination": "/proc"}]}))
+    found = container_changes(directory, lowers, Rights("user", None))
+    assert shown(list(found)) == ["C /etc", "A /etc/new"]
+
+
+def test_a_container_that_was_never_started(unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    directory = container(tmp_path, unpacked[0], None)
+    assert mount_targets(directory / "config.json") == ()
+    assert container_changes(directory, unpacked[1], Rights("user", None)) == ()
+
+
+@pytest.mark.parametrize("spec", ["", "[]", "{}", '{"mounts": [1]}', "\xff"])
+def test_a_damaged_spec(spec: str, unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    directory = container(tmp_path, unpacked[0], spec)
+    with pytest.raises(StorageError, match="damaged"):
+        container_changes(directory, unpacked[1], Rights("user", None))
+
+
+def test_layers_that_are_gone(unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    directory = container(tmp_path, unpacked[0], None)
+    remove_tree(unpacked[1][0])
+    with pytest.raises(StorageError, match="cannot read the layers of the container 000000000000"):
+        container_changes(directory, unpacked[1], Rights("user", None))
+
+
+def test_a_name_for_people() -> None:
+    assert Change("A", os.fsdecode(b"/caf\xe9")).shown == "/caf\\xe9"
