@@ -157,6 +157,26 @@ def test_debians_wrappers_get_the_arguments_that_they_expect(
     assert result.ok().stdout == "hi there\n", "busybox goes by its argv[0]"
 
 
+@pytest.mark.parametrize("name", ["far" * 50, "with:colon"])
+@pytest.mark.parametrize("wrapper", [False, True])
+def test_paths_that_the_table_cannot_hold(
+    name: str, wrapper: bool, polyarch: Polyarch, user: OrdinaryUser | None, folder: Path, tmp_path: Path
+) -> None:
+    if not (static := shutil.which("qemu-aarch64-static")):
+        pytest.skip("qemu-user-static is not installed")
+    place = (user.home if user else tmp_path) / name
+    place.mkdir(exist_ok=True)
+    for link in place.iterdir():
+        link.unlink()
+    (place / ("aarch64-binfmt-P" if wrapper else "qemu-aarch64-static")).symlink_to(static)
+    settings = place.with_name("far.toml")
+    settings.write_text(f'qemu_directories = ["{place}"]\n')
+    for path in (place, settings):
+        path.chmod(0o755)
+    words = ("emulate", "--", folder / "arm64" / "bin" / "busybox", "sh", "-c", "echo $0 $1", "zero", "one")
+    assert polyarch("--config", settings, *words, user=user).ok().stdout == "zero one\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's setuid program")
 @pytest.mark.parametrize(("option", "code"), [((), 0), (("--credential",), 77)])
 def test_setuid_programs_get_their_rights_only_when_asked(

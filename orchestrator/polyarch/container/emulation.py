@@ -13,7 +13,7 @@ import errno
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -24,6 +24,7 @@ from polyarch.container.refusals import PRIVATE_BINFMT, no_private_binfmt
 from polyarch.contract.others import EmulatorSource, FetchesEmulators
 from polyarch.errors import HostError, printable
 from polyarch_platforms import architecture, binfmt, qemu, qemu_cpu
+from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import BinfmtError, PlatformsError
 from polyarch_platforms.platform import Platform
@@ -175,12 +176,23 @@ def register_privately(emulators: Emulators, *, credential: bool = False) -> Non
         for name, binary in emulators.items():
             known = architecture.get(name)
             if known is not None:
-                flags = ("OC" if credential else "") + binary.flags
-                binfmt.register(binfmt.register_line(known, str(binary.path), flags))
-    except BinfmtError as error:
+                binfmt.register(_line(known, binary, "OC" if credential else ""))
+    except (BinfmtError, OSError) as error:
         raise HostError(f"the private binfmt_misc cannot be filled: {error}") from error
     except PlatformsError as error:
         raise HostError(str(error), error.hint) from error
+
+
+def _line(known: Architecture, binary: QemuBinary, more_flags: str) -> bytes:
+    """What registers a static emulator: by its path or, where the kernel's form cannot hold that (127 bytes, no ':'),
+    as a file that is open here, for the kernel opens it at once (flag F). Raises BinfmtError, OSError.
+    """
+    try:
+        return binfmt.register_line(known, str(binary.path), more_flags + binary.flags)
+    except BinfmtError:
+        real = replace(binary, path=binary.path.resolve())  # a wrapper goes by its own name, which is lost here
+        opened = os.open(real.path, os.O_RDONLY | os.O_CLOEXEC)
+        return binfmt.register_line(known, f"/proc/self/fd/{opened}", more_flags + real.flags)
 
 
 def explicit_words(emulator: str, argv: Sequence[str], program: str) -> tuple[str, ...]:
