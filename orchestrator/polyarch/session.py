@@ -18,7 +18,7 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
-from polyarch.errors import HostError, NotFoundError, UsageError, platforms_errors
+from polyarch.errors import NotFoundError, UsageError, platforms_errors
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
