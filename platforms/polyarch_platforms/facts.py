@@ -13,7 +13,7 @@ from polyarch_platforms.errors import FactsError, quoted
 VERSION = 1
 MAX_TEXT = 256 * 1024
 _MAX_LINE = 16 * 1024
-_FIRST, _LAST = "polyarch-probe", "end"
+_FIRST, _LAST = re.compile(r"polyarch-probe ([0-9]{1,9})"), "end"
 
 # System V gABI, "ELF Identification" and "ELF Header".
 _EI_CLASS, _EI_DATA, _E_MACHINE = 4, 5, 18
@@ -160,7 +160,7 @@ class _Answer:
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_TEXT:
-            raise FactsError(f"a probe's answer has at most {MAX_TEXT} characters, this one has {len(text)}", _HINT)
+            raise FactsError(f"a probe's answer has at most {MAX_TEXT} characters, this text has more", _HINT)
         self._facts: dict[str, list[str]] = {}
         lines = iter(text.splitlines())
         _skip_to_start(lines)
@@ -183,12 +183,12 @@ class _Answer:
 
 def _skip_to_start(lines: Iterator[str]) -> None:
     for line in lines:
-        name, _, version = line.strip().partition(" ")
-        if name != _FIRST:
+        first = _FIRST.fullmatch(line.strip())
+        if first is None:
             continue
-        if version != str(VERSION):
+        if first[1] != str(VERSION):
             raise FactsError(
-                f"the probe's answer is of version {quoted(version)}, this polyarch reads {VERSION}", _HINT
+                f"the probe's answer is of version {quoted(first[1])}, this polyarch reads {VERSION}", _HINT
             )
         return
     raise FactsError("this is no answer of polyarch's probe", _HINT)

@@ -104,7 +104,8 @@ def test_the_auxiliary_vector_is_read_in_the_userlands_size_and_byte_order(
 def test_a_login_may_surround_the_answer_and_a_terminal_end_its_lines(path: Path) -> None:
     text = path.read_text()
     plain = parse_facts(text)
-    assert parse_facts("Welcome to Raspbian!\n\nLast login: …\n" + text + "logout\n") == plain
+    greeting = "Welcome to Raspbian!\n\npolyarch-probe is asked at night\nLast login: …\n"
+    assert parse_facts(greeting + text + "logout\n") == plain
     assert parse_facts(text.replace("\n", "\r\n")) == plain
 
 
@@ -122,7 +123,8 @@ def test_an_answer_cut_anywhere_is_told(path: Path) -> None:
         ("", "no answer"),
         ("sh: 1: Syntax error\n", "no answer"),
         ("polyarch-probe 2\nend\n", "version '2'"),
-        ("polyarch-probe \x1b[31m\nend\n", "version"),
+        ("polyarch-probe 12\nend\n", "version '12'"),
+        ("polyarch-probe \x1b[31m\nend\n", "no answer"),
         ("polyarch-probe 1\n", "cut short"),
         ("polyarch-probe 1\nuname Linux 6.1 x86_64\n", "cut short"),
         ("polyarch-probe 1\nend\n", "'uname' is missing"),

@@ -5,8 +5,8 @@ LC_ALL=C
 PATH=${PATH:-/bin}:/usr/bin:/bin:/usr/sbin:/sbin
 export LC_ALL PATH
 unset IFS
-# Nothing is said on stderr, not even where a bare root has no /dev/null.
-if [ -w /dev/null ]; then exec 2>/dev/null; else exec 2>&-; fi
+# Nothing is said on stderr, not even where a bare root has no /dev/null. Closed it must not be: toybox opens files there.
+if [ -w /dev/null ]; then exec 2>/dev/null; else exec 2</; fi
 
 # has TOOL, run TOOL ARG…: by its path. A busybox that runs its own applets by argv[0] cannot under a QEMU that drops it.
 where() { for dir in /usr/bin /bin /usr/sbin /sbin; do [ ! -x "$dir/$1" ] || return 0; done; return 1; }
@@ -25,7 +25,9 @@ first() { if read -r line || [ -n "$line" ]; then echo "$line"; fi; }
 echo "polyarch-probe 1"
 
 set -- $(run uname -s -r -m)
-os=$1 release=$2 machine=$3
+# No uname, but a shell: Linux >= 6.1 has all three there.
+[ $# = 3 ] || set -- $(for name in ostype osrelease arch; do first </proc/sys/kernel/$name; done)
+release=$2 machine=$3
 words uname "$@"
 
 # The userland: the header of the program that reads (od itself), and its auxiliary vector.
@@ -44,10 +46,10 @@ run sed -n \
     -e '/^isa/b cpu' -e '/^uarch/b cpu' -e '/^cpu[ 	]*:/b cpu' -e '/^cpu model/b cpu' \
     -e '/^features/b cpu' -e '/^processor 0:/b cpu' \
     -e '/\/ld-musl-/s/.*/libc musl/p' -e '/\/libc[.-][^/]*$/s/.*/libc glibc/p' \
+    -e '/^[0-9]* [0-9]* [0-9]*:[0-9]* /{h;s/.*/mountinfo yes/p;g;}' \
     -e '/^[0-9]* [0-9]* [0-9]*:[0-9]* [^ ]* \/ /s/.*/root-mount yes/p' \
     -e b -e ': cpu' -e 's/^/cpu /p' \
     /proc/cpuinfo /proc/self/maps /proc/self/mountinfo | run sort -u
-[ -r /proc/self/mountinfo ] && echo "mountinfo yes"
 
 # The board.
 tree=/proc/device-tree

@@ -17,7 +17,7 @@ from polyarch.cli.output import columns, terminal_width, write
 from polyarch.errors import UsageError, platforms_errors
 
 if TYPE_CHECKING:
-    from polyarch_platforms.device import Device
+    from polyarch_platforms.device import CpuInfo, Device
 
 _LONGEST_ANSWER = 4 << 20
 
@@ -67,7 +67,9 @@ def _read(name: str) -> str:
     except OSError as error:
         hint = "the probe writes it: polyarch device --print-probe"
         raise UsageError(f"facts file {name}: {error.strerror}", hint) from error
-    return raw.decode("utf-8", "replace")
+    # Windows' PowerShell writes what a program says as UTF-16.
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    return raw.decode(encoding, "replace")
 
 
 def _show(invocation: Invocation, device: Device) -> None:
@@ -97,8 +99,10 @@ def _rows(device: Device) -> Iterator[tuple[str, str]]:
         yield "kernel", device.kernel
     yield "userland", f"{device.userland_bits} bits" if device.userland_bits else "unknown"
     yield "page size", f"{device.page_size} bytes" if device.page_size else "unknown"
-    cpu = " ".join(dict.fromkeys(part for part in (device.cpu.vendor, device.cpu.model, device.cpu.level) if part))
-    yield "cpu", cpu or "unknown"
+    if device.userland_bits == 64 and any(one.architecture in ("arm64", "amd64") for one in device.native):
+        runs = {True: "programs run, too", False: "programs do not run", None: "no proof that programs run"}
+        yield "32 bits", runs[device.compat32]
+    yield "cpu", _cpu(device.cpu) or "unknown"
     if device.board:
         board = device.board
         named = [board.model, board.revision and f"revision {board.revision}", board.soc]
@@ -107,6 +111,13 @@ def _rows(device: Device) -> Iterator[tuple[str, str]]:
         yield "libc", device.libc
     if device.inside:
         yield "inside", ", ".join(device.inside)
+
+
+def _cpu(cpu: CpuInfo) -> str:
+    """`ARM Cortex-A76, level v8.2`. x86 models name their maker themselves."""
+    maker = "" if cpu.vendor in ("GenuineIntel", "AuthenticAMD") and cpu.model else cpu.vendor
+    name = " ".join(f"{maker} {cpu.model}".split())
+    return ", ".join(part for part in (name, cpu.level and f"level {cpu.level}") if part)
 
 
 @command.command(
