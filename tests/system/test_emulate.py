@@ -34,7 +34,7 @@ def user(request: pytest.FixtureRequest) -> OrdinaryUser | None:
 def folder(
     user: OrdinaryUser | None, foreign_busybox: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder of the user's with busybox for arm64, armhf, armel and s390x, each also as the root of a small system."""
+    """A folder of the user's with busybox for four architectures, each also as the root of a small system."""
     place = (user.home if user else tmp_path_factory.mktemp("emulate")) / "foreign"
     for name in ("arm64", "armhf", "armel", "s390x"):
         programs = place / name / "bin"
