@@ -216,6 +216,16 @@ def _plan(architecture: Architecture, options: _Options, state: State, root: Pat
         if record.file_before == ours.file_content:
             record = replace(record, file_before=ours.file_before)
             foreign_file = None
+    if (
+        foreign
+        and not foreign.enabled
+        and not options.force
+        and binfmt.matching([replace(foreign, enabled=True)], architecture)
+    ):
+        raise QemuError(
+            f"the binfmt_misc entry {quoted(foreign.name)} is switched off; polyarch did not make it",
+            f"echo 1 > {root / foreign.name}",
+        )
     if (foreign or foreign_file) and not options.force:
         there = foreign_file or f"the binfmt_misc entry {quoted(entry.name)}"
         raise QemuError(f"{there} is in the way: polyarch did not make it", _force(architecture))

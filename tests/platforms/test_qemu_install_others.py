@@ -150,8 +150,9 @@ def test_an_entry_that_was_switched_off_comes_back_switched_off(
         binfmt.mount()
         binfmt.register(binfmt.register_line(ARM64, "/bin/false", ""))
         binfmt.enable("qemu-aarch64", False)
-        with pytest.raises(QemuError, match="entry 'qemu-aarch64' is in the way"):
+        with pytest.raises(QemuError, match="entry 'qemu-aarch64' is switched off; polyarch did not make it") as caught:
             installer.install([ARM64], state_dir=state)
+        assert caught.value.hint == f"echo 1 > {binfmt.TABLE}/qemu-aarch64"
         installer.install([ARM64], force=True, state_dir=state)
         assert qemu.works(ARM64).reason is None
         installer.remove([ARM64], state_dir=state)
@@ -222,3 +223,44 @@ def test_a_table_that_is_switched_off_is_left_so(
         assert not binfmt.table_enabled()
 
     in_own_namespace(action)
+
+
+def test_an_entry_of_our_name_for_other_programs_is_in_the_way(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary, state: Path
+) -> None:
+    def action() -> None:
+        binfmt.mount()
+        binfmt.register(binfmt.register_line(S390X, "/bin/false", "", name="qemu-aarch64"))
+        binfmt.enable("qemu-aarch64", False)
+        with pytest.raises(QemuError, match="entry 'qemu-aarch64' is in the way: polyarch did not make it"):
+            installer.install([ARM64], state_dir=state)
+        (told,) = installer.install([ARM64], force=True, state_dir=state)
+        assert told.status == "replaced"
+        assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "restored"),)
+        assert only_entry().magic == S390X.magic[0][0]
+
+    in_own_namespace(action)
+    assert not state.exists()
+
+
+def test_an_entry_that_only_the_kernel_still_had_cannot_come_back_and_that_is_told(
+    in_own_namespace: InOwnNamespace, emulator: QemuBinary, state: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copy(emulator.path, tmp_path / "theirs"))
+
+    def action() -> None:
+        binfmt.mount()
+        binfmt.register(binfmt.register_line(ARM64, str(copy), "F"))
+        copy.unlink()
+        installer.install([ARM64], force=True, state_dir=state)
+        (told,) = installer.remove([ARM64], state_dir=state)
+        assert told.status == "removed"
+        assert told.note == (
+            f"the entry 'qemu-aarch64' that it replaced cannot be made again: there is no interpreter '{copy}' for the "
+            "entry 'qemu-aarch64'"
+        )
+        assert binfmt.empty()
+        assert installer.remove([ARM64], state_dir=state) == (Removed("arm64", "absent"),)
+
+    in_own_namespace(action)
+    assert not state.exists()
