@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.process import Run, measured
 from benchmarks.registry import Origin, program
 from benchmarks.result import Case, Figure, max_rss, median
+from polyarch_platforms.host import probe_script
 
 COMMAND = str(Path(sys.executable).parent / "polyarch")
 QUICK_FACTOR = 3
@@ -138,4 +139,25 @@ def start(bench: Bench) -> Case:
     return Case("start", contenders, [Figure("polyarch --help ÷ python3 -c pass", median(page) / median(nothing), 4)])
 
 
-CASES = {"pull": pull, "second-pull": second_pull, "resolve": resolve, "start": start}
+def probe(bench: Bench) -> Case:
+    """Asking this machine what it is: the script alone, and the command as a whole."""
+    script = probe_script()
+    contenders = alternating(
+        bench,
+        {
+            "python3 -c pass": lambda folder: (sys.executable, "-c", "pass"),
+            "the probe": lambda folder: ("/bin/sh", "-c", script),
+            "polyarch device": lambda folder: bench.polyarch(folder, "device"),
+        },
+        bench.runs * QUICK_FACTOR,
+    )
+    nothing, asked, told = contenders.values()
+    return Case(
+        "device",
+        contenders,
+        [Figure("the probe", median(asked) * 1000, 50, " ms")],
+        [f"polyarch device ÷ python3 -c pass: {median(told) / median(nothing):.2f}"],
+    )
+
+
+CASES = {"pull": pull, "second-pull": second_pull, "resolve": resolve, "start": start, "probe": probe}

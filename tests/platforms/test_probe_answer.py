@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyarch_platforms.errors import FactsError
@@ -191,3 +191,58 @@ def test_any_mixture_of_facts_is_a_device_or_a_facts_error(lines: list[str]) -> 
         return
     assert device.native
     assert device.to_json().isprintable()
+
+
+# One of each kind of proof, for and against.
+_KINDS = (
+    "pi-5-16k pi-4-b-64bit wsl1-arm64 rock-5b graviton4 apple-m1-vm zen3 skylake-x core2-386-userland qemu-user-arm64"
+)
+_TEXTS = [(Path(__file__).parent / "facts" / f"{name}.txt").read_text() for name in _KINDS.split()]
+# What a level of each kind cannot be without: one feature of many, named here a second time.
+_MARKS = {"amd64/v2": "sse4_2", "amd64/v3": "avx2", "amd64/v4": "avx512f", "arm64/v8.1": "atomics", "arm64/v9": "sve2"}
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> str:
+    """A genuine answer with lines left out, brought in from others, or with characters changed."""
+    lines = draw(st.sampled_from(_TEXTS)).splitlines()
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(lines) - 1))
+        how = draw(st.sampled_from(("drop", "bring", "change", "cut")))
+        if how == "bring":
+            lines.insert(place, draw(st.sampled_from(_LINES)))
+        elif how == "change" and lines[place]:
+            at = draw(st.integers(0, len(lines[place]) - 1))
+            lines[place] = lines[place][:at] + draw(st.characters()) + lines[place][at + 1 :]
+        elif how == "cut":
+            lines[place] = lines[place][: draw(st.integers(0, len(lines[place])))]
+        elif len(lines) > 1:
+            del lines[place]
+    return "\n".join(lines)
+
+
+@given(_mutated())
+@settings(max_examples=400)
+def test_a_mutated_answer_claims_nothing_without_proof(text: str) -> None:
+    try:
+        facts = parse_facts(text)
+        device = detect(facts)
+    except FactsError:
+        return
+    native = {str(one).removeprefix("linux/") for one in device.native}
+    kinds = {one.architecture for one in device.native}
+    assert len(kinds) == 1 or kinds in ({"arm64", "arm"}, {"amd64", "386"})
+    own_32bit = facts.userland is not None and facts.userland.machine in (3, 40)
+    if kinds == {"arm64", "arm"} and not own_32bit:
+        assert facts.linux32 or (facts.linux32 is None and facts.aarch32_el0)
+        assert facts.page_size == 4096
+        assert not facts.emulator
+    if kinds == {"amd64", "386"} and not own_32bit:
+        assert facts.ran_386 or "CONFIG_IA32_EMULATION=y" in facts.kernel_config
+        assert not facts.emulator
+    features = [value.split() for key in ("flags", "Features") for value in facts.cpu(key)]
+    for level, mark in _MARKS.items():
+        if level in native:
+            assert not facts.emulator
+            assert features
+            assert all(mark in line for line in features), level
