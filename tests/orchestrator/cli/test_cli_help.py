@@ -35,7 +35,7 @@ PROMISED = {
     "device": "--print-probe --facts",
     "device ls": "",
     "emulator status": "",
-    "emulator install": "--script --persistent --credential --preserve-argv0 --qemu-path --qemu-suffix --force",
+    "emulator install": "--script --persistent --fix-binary --credential --preserve-argv0 --qemu-path --qemu-suffix --force",
     "emulator remove": "",
     "emulator test": "",
     "emulate": "--platform",
