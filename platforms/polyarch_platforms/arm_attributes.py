@@ -43,18 +43,20 @@ def _file_values(section: bytes, byte_order: Literal["little", "big"]) -> dict[i
     place = 1
     while place < len(section):
         length = _length(section, place, place, byte_order)
-        vendor, start = _text(section[: place + length], place + 4)
+        vendor, named = _text(section[place + 4 : place + length], 0)
+        start = place + 4 + named
         while vendor == b"aeabi" and start < place + length:
             tag, after = _uleb128(section, start)
             size = _length(section, after, start, byte_order)
             if tag == _FILE:
-                _read_values(section[: start + size], after + 4, values)
+                _read_values(section[after + 4 : start + size], values)
             start += size
         place += length
     return values
 
 
-def _read_values(section: bytes, place: int, values: dict[int, int]) -> None:
+def _read_values(section: bytes, values: dict[int, int]) -> None:
+    place = 0
     while place < len(section):
         tag, place = _uleb128(section, place)
         # Numbers below 32 but for two names; above, odd tags are texts. Tag_compatibility is a number and a text.
