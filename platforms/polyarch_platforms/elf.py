@@ -230,6 +230,14 @@ def platform_of(elf: Elf) -> Platform:
     return normalise(Platform("linux", known.name, variant))
 
 
+def known_platform(elf: Elf) -> Platform | None:
+    """The same; None for what polyarch does not know."""
+    try:
+        return platform_of(elf)
+    except ElfError:
+        return None
+
+
 def _architecture(elf: Elf) -> Architecture | None:
     for one in architecture.load().values():
         same_machine = (one.elf_machine, one.elf_class, one.elf_data) == (elf.machine, elf.bits, elf.byte_order)

@@ -18,13 +18,12 @@ from polyarch.container.rights import Rights
 from polyarch.errors import StorageError
 from polyarch.files import disk_error, read_bounded
 from polyarch.unpack.attributes import attributes_of
-from polyarch.unpack.beneath import Directory, Root, components
+from polyarch.unpack.beneath import Directory, Root, components, followed
 from polyarch.unpack.stack import Flavour, Found, Marks, Stack
 
 Kind: TypeAlias = Literal["A", "C", "D"]
 
 _MAX_SPEC = 1 << 20
-_MAX_LINKS = 40  # Linux, namei.h: MAXSYMLINKS
 _CHUNK = 1 << 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -163,25 +162,18 @@ class _Walk:
             self.touched.add(path)
 
     def real(self, target: str) -> bytes:
-        """A path in the container, with symlinks followed as far as there are any."""
-        todo = components(os.fsencode(target))[::-1]
-        done = b""
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part == b"..":
-                done = done.rpartition(b"/")[0]
-                continue
-            path = done + b"/" + part if done else part
+        """A path in the container, with symlinks followed as far as there are any; the root's for a loop of them."""
+
+        def link_at(path: bytes) -> bytes | None:
             found = self._whole.at(path)
-            if found is None or not stat.S_ISLNK(found.status.st_mode) or links == _MAX_LINKS:
-                done = path
-                continue
-            links += 1
-            link = os.readlink(found.name, dir_fd=found.directory.fd)
-            todo += components(link)[::-1]
-            done = b"" if link.startswith(b"/") else done
-        return done
+            if found is None or not stat.S_ISLNK(found.status.st_mode):
+                return None
+            return os.readlink(found.name, dir_fd=found.directory.fd)
+
+        try:
+            return followed(os.fsencode(target), link_at)
+        except OSError:
+            return b""
 
 
 def _differ(here: Directory, name: bytes, status: os.stat_result, found: Found) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -21,6 +22,32 @@ _MAX_KEPT = 64  # directories kept open: a name may have 2,000 components
 def components(path: bytes) -> list[bytes]:
     """A path cut at its slashes, without empty parts and `.`; `..` stays."""
     return [part for part in path.split(b"/") if part not in (b"", b".")]
+
+
+def followed(path: bytes, link_at: Callable[[bytes], bytes | None]) -> bytes:
+    """A path without symlinks, `.` and `..`, from the root and without a slash in front.
+
+    `link_at` tells where the symlink at such a path leads, None of what is none. Raises OSError for a loop.
+    """
+    todo = components(path)[::-1]
+    done = b""
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == b"..":
+            done = done.rpartition(b"/")[0]
+            continue
+        here = done + b"/" + part if done else part
+        target = link_at(here)
+        if target is None:
+            done = here
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path))
+        todo += components(target)[::-1]
+        done = b"" if target.startswith(b"/") else done
+    return done
 
 
 class Directory:
@@ -147,11 +174,16 @@ class Root:
             path = os.readlink(name, dir_fd=here.fd)
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path))
 
-    def read(self, path: bytes, limit: int) -> bytes:
-        """The first `limit` bytes of a regular file."""
+    def open(self, path: bytes) -> BinaryIO:
+        """A regular file, to be read."""
         here, name, status = self.resolve(path)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=here.fd)
-        with os.fdopen(fd, "rb") as file:
+        return os.fdopen(
+            os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=here.fd), "rb"
+        )
+
+    def read(self, path: bytes, limit: int) -> bytes:
+        """The first `limit` bytes of a regular file."""
+        with self.open(path) as file:
             return file.read(limit)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from polyarch.errors import printable
+from polyarch.errors import IntegrityError, printable
 from polyarch.oci.config import ImageConfig
 from polyarch.unpack.layer_index import Content, LayerIndex, Node
 from polyarch.unpack.walks import Walks
 from polyarch_platforms.elf import Elf, read_elf
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.platform import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH where the image sets none, as in docker (moby, oci/defaults.go, DefaultPathEnv)."""
@@ -30,6 +31,20 @@ class EntrypointElf:
 
     path: str
     elf: Elf
+
+
+class Mislabelled(IntegrityError):
+    """The image holds programs of another platform than it promises, or nothing proves what it does not say."""
+
+
+def mislabelled(image: str, fault: str, promised: Platform, actual: Platform | None) -> Mislabelled:
+    """The error for a contradiction (`fault`) between what is promised and what the program is for, None if unknown."""
+    return Mislabelled(
+        f"{image} is mislabelled: {fault}",
+        "take another variant, or tell the publisher; --allow-mislabelled takes it as what it is",
+        promised=str(promised),
+        actual=None if actual is None else str(actual),
+    )
 
 
 def entrypoint_elf(

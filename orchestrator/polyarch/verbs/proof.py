@@ -6,26 +6,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from polyarch.contract.storage import ReadsBlobs
-from polyarch.errors import IntegrityError
+from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.oci.config import ImageConfig
 from polyarch.oci.document import Manifest
 from polyarch.selection.types import Target, Verdict
-from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf
+from polyarch.unpack.entrypoint import EntrypointElf, Mislabelled, entrypoint_elf, mislabelled
 from polyarch_platforms.compatibility import rank
-from polyarch_platforms.elf import contradiction, platform_of
+from polyarch_platforms.elf import contradiction, known_platform, platform_of
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.platform import Platform
-
-
-class Mislabelled(IntegrityError):
-    """The image holds programs of another platform than it promises, or nothing proves what it does not say."""
 
 
 def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig) -> EntrypointElf | None:
     """The program that a stored image starts, None where it starts none or the layers do not hold it."""
     layers = [partial(storage.open_blob, layer.digest) for layer in manifest.layers]
     return entrypoint_elf(layers, config)
+
+
+def as_it_is(storage: ReadsBlobs, image: Image) -> Image:
+    """The image with the platform that its program is for, whatever it is labelled; unchanged if it starts none."""
+    found = entrypoint_of(storage, image.manifest, image.config)
+    if found is None or contradiction(found.elf, image.platform) is None:
+        return image
+    return replace(image, platform=known_platform(found.elf) or image.platform)
 
 
 def prove(
@@ -48,12 +51,7 @@ def prove(
         if accept is not None:
             accept(f"{name} is mislabelled: {fault}; taken as {actual}")
             return actual
-        raise Mislabelled(
-            f"{name} is mislabelled: {fault}",
-            "take another variant, or tell the publisher; --allow-mislabelled takes it as what it is",
-            promised=str(promised),
-            actual=str(actual),
-        )
+        raise mislabelled(name, fault, promised, actual)
     if verdict.unproven and target is not None and (doubt := _doubt(actual, found, target)):
         raise Mislabelled(
             f"{name} states no variant, and {doubt}", "ask for a platform that is certain", promised=str(promised)

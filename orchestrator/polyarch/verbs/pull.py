@@ -20,8 +20,9 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import fetch
+from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.verbs.program import ProgramSearch
-from polyarch.verbs.proof import Mislabelled, prove
+from polyarch.verbs.proof import prove
 from polyarch.verbs.results import LayerResult, PullResult
 from polyarch_platforms.platform import Platform
 

@@ -310,8 +310,9 @@ def test_what_is_more_than_a_place_to_mount_on_is_a_change(unpacked: tuple[Path,
     upper, lowers = unpacked
     made(upper, lowers, "etc/hosts", "data/sub/", "data/mine", "srv/")
     (upper / "etc/hosts").write_text("not empty")
-    targets = ["/etc/hosts", "/data/sub", "/srv/gone"]
-    expected = ["A /data", "A /data/mine", "C /etc", "A /etc/hosts"]
+    (upper / "loop").symlink_to("loop")
+    targets = ["/etc/hosts", "/data/sub", "/srv/gone", "/loop/x"]
+    expected = ["A /data", "A /data/mine", "C /etc", "A /etc/hosts", "A /loop"]
     assert shown(changes(upper, lowers, "user", targets)) == expected
 
 

@@ -17,8 +17,8 @@ from polyarch.oci.digest import digest_of
 from polyarch.reference import parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.types import Candidate, Verdict
+from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.verbs.program import ProgramSearch
-from polyarch.verbs.proof import Mislabelled
 from polyarch.verbs.pull import PullContext, pull_variant
 from polyarch.verbs.results import PullResult
 from polyarch_platforms.architecture import load
