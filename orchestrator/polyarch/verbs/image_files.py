@@ -11,7 +11,7 @@ from pathlib import Path
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.digest import hex_of
-from polyarch.unpack.image import unpack_image
+from polyarch.unpack.image import remove_tree, unpack_image
 
 
 def at_hand(images: Iterable[Image], directory: Path) -> Path | None:
@@ -34,6 +34,8 @@ def unpacked(image: Image, storage: ReadsBlobs, directory: Path) -> Path:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time; the lock goes with its holder, whatever ends it
         if not place.is_dir():
+            for left in directory.glob(f".{place.name[:100]}.*"):  # by one that was killed
+                remove_tree(left)
             layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
             unpack_image(layers, image.config.diff_ids, place, owners=False)
     finally:
