@@ -24,7 +24,7 @@ from polyarch.container.emulation import (
     way_to_run,
 )
 from polyarch.container.failures import CannotExecute, ProgramNotFound
-from polyarch.container.id_maps import as_root, same_ids
+from polyarch.container.id_maps import as_root, same_ids_in_parts
 from polyarch.container.launch import Launch
 from polyarch.contract.others import EmulatorSource
 from polyarch.errors import HostError, UsageError, printable
@@ -36,10 +36,10 @@ from polyarch_platforms.errors import ElfError
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary
 
-# What a command needs in order to change its root, mount, and make user namespaces of its own, as podman does.
+# What a command needs in order to change its root and make user namespaces of its own. Not CAP_SYS_ADMIN: podman would
+# believe itself root (containers/podman, pkg/rootless); who wants to mount is root in a further namespace.
 _KEPT = (
     syscalls.CAP_SYS_CHROOT,
-    syscalls.CAP_SYS_ADMIN,
     syscalls.CAP_SETUID,
     syscalls.CAP_SETGID,
     syscalls.CAP_SETFCAP,
@@ -61,9 +61,9 @@ def emulate(
     """Run a command with foreign programs emulated, and wait for it; its exit code, 128 and the number of a signal.
 
     In a private emulation the command sees its own user and group, and has in its user namespace the rights to change
-    its root, to mount and to make namespaces. `platforms` are those that must be there; all that can be are registered
-    if there are none. `credential`: foreign setuid programs get their rights, and so does their emulator. It changes
-    nothing where no program may get new rights: in containers, which run with no_new_privs.
+    its root and to make namespaces; root also those to mount. `platforms` are those that must be there; all that can be
+    are registered if there are none. `credential`: foreign setuid programs get their rights, and so does their
+    emulator. It changes nothing where no program may get new rights: in containers, which run with no_new_privs.
 
     Where there can be no private table, the host's registrations serve, else proot, else the emulator by name, with a
     warning for `emit` that says what will not work. `environ` are the caller's variables.
@@ -203,7 +203,7 @@ class _Start:
     def in_namespaces(self, mounts: Callable[[], None]) -> int:
         """In a user namespace, as the user that it is, with the rights that chroot and containers need."""
         root = os.geteuid() == 0
-        outer = same_ids() if root else as_root()
+        outer = same_ids_in_parts() if root else as_root()
 
         def command() -> Sequence[str]:
             if not root:
