@@ -69,6 +69,7 @@ def home(
     for name in ("arm64", "armel", "armhf"):
         (place / name).mkdir()
         shutil.copy(foreign_busybox(name), place / name / "busybox")
+    (place / "bin" / "ash").symlink_to(place / "arm64" / "busybox")
     script = place / "script"
     script.write_text(f'#!{place}/arm64/busybox sh\necho "$0" "$@"; echo "$PPID" >/dev/null; exit 9\n')
     script.chmod(0o755)
@@ -123,7 +124,11 @@ def test_a_script_is_started_by_its_interpreters_emulator(by_name: Runner, home:
     assert (done.returncode, done.stdout) == (9, f"{home}/script a b c\n"), done.stderr
 
 
-def test_it_sees_its_own_name_and_cpu(by_name: Runner, home: Path) -> None:
+def test_it_sees_its_own_name(by_name: Runner) -> None:
+    assert by_name.emulate("ash", "-c", "echo $0").stdout == "ash\n"
+
+
+def test_it_sees_its_cpu(by_name: Runner, home: Path) -> None:
     link = home / "armel" / "uname"
     if not link.exists():
         link.symlink_to("busybox")
