@@ -19,6 +19,7 @@ from support.docker_registry import DockerRegistry
 from support.faulty_registry import FaultyRegistry
 from support.layout_files import Layout
 from support.registry_auth import TokenServer, basic_settings
+from support.throwaway import CannotCopy, ThrowawayMachine
 from support.users import OrdinaryUser
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -142,6 +143,19 @@ def small_tmpfs(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def throwaway_machine(tmp_path: Path) -> Iterator[ThrowawayMachine]:
+    """A copy of this machine to break and to mend; see `support.throwaway`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can copy the machine")
+    try:
+        machine = ThrowawayMachine(tmp_path / "machine")
+    except CannotCopy as error:
+        pytest.skip(f"no copy of this machine can be made: {error}")
+    yield machine
+    machine.stop()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
-from polyarch.errors import NotFoundError, UsageError, platforms_errors
+from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
@@ -279,13 +279,16 @@ class Session(Composition):
     def remove(self, reference: str, *, platform: str | None = None) -> tuple[str, ...]:
         """Take a name, or one platform of it, away; returns the blobs that went. Raises NotFoundError."""
         storage = self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images")
-        found = self._found(reference)
-        if not found:
+        try:
+            names = dict.fromkeys(image.reference for image in self._found(reference))
+        except StorageError:
+            names = dict.fromkeys([self.reference(reference)])  # what is damaged goes by its name
+        if not names:
             raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
         with platforms_errors():
             wanted: Platform | None = parse(platform) if platform else None
         removed: list[str] = []
-        for name in dict.fromkeys(image.reference for image in found):
+        for name in names:
             removed += storage.remove(name, wanted)
         return tuple(removed)
 
@@ -350,8 +353,7 @@ class Session(Composition):
         serve_forever(storage, host, port, on_ready)
 
     def doctor(self) -> tuple[Check, ...]:
-        """What works here and what does not."""
+        """What works here and what does not; asks the registries in use whether they answer, for three seconds."""
         from polyarch.verbs.doctor import checks
 
-        problems = [f"{each.entry_point} ({each.distribution}): {each.reason}" for each in self.plugins.problems]
-        return checks(self.settings, self.device, self.emulator_sources, problems)
+        return checks(self.settings, self.plugins, self.emulator_sources, lambda: self.device, self.storage)

@@ -281,7 +281,7 @@ def test_doctor(polyarch: Polyarch) -> None:
     documents = polyarch("doctor", "--format", "json").json_lines
     for line in documents:
         if "error" not in line:
-            assert set(line) == {"name", "verdict", "fact", "mend", "essential"}
+            assert set(line) == {"name", "verdict", "fact", "mend", "as_root", "essential"}
     assert polyarch("doctor").stdout.splitlines()[0].split() == ["CHECK", "VERDICT", "FACT"]
 
 

@@ -104,8 +104,9 @@ def test_tables_fit(polyarch: Polyarch, faulty_registry: FaultyRegistry, width: 
     for words in (["resolve", name], ["device", "ls"], ["device"], ["plugin", "ls"], ["doctor"]):
         code, text = on_a_terminal(polyarch, *words, width=width)
         assert code in (0, 8)
-        assert max(map(len, text.splitlines())) <= width, words
-        assert "\x1b" not in text
+        shown = COLOUR.sub("", text) if words == ["doctor"] else text  # its verdicts have colours
+        assert max(map(len, shown.splitlines())) <= width, words
+        assert "\x1b" not in shown
 
 
 def test_login_asks(polyarch: Polyarch, authed_registry: DockerRegistry) -> None:

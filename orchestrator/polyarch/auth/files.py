@@ -73,6 +73,8 @@ def read_document(path: Path) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
+            return None  # a folder that is closed to this user, as root's podman makes /run/containers, has none for it
         raise UsageError(f"auth file {path}: {error.strerror}") from error
     if len(raw) > MAX_SIZE:
         raise UsageError(f"auth file {path}: larger than {MAX_SIZE} bytes")

@@ -14,11 +14,12 @@ from polyarch.registry.blobs import open_blob
 from polyarch.registry.documents import get_document, head_document
 from polyarch.registry.http_client import HttpClient
 from polyarch.registry.login import check_login
+from polyarch.registry.ping import ping
 from polyarch.registry.tags import list_tags
 
 
 class DistributionRegistry:
-    """The contract's `Registry`, `ListsTags` and this package's `ChecksLogin`. For any number of threads.
+    """The contract's `Registry`, `ListsTags`, this package's `ChecksLogin`, `AnswersPing`. For any number of threads.
 
     `locate` says on which host and in which repository there a reference is kept.
     """
@@ -46,6 +47,10 @@ class DistributionRegistry:
     def check_login(self, reference: Reference, credentials: Credentials) -> None:
         """Try credentials; they are used from now on. Raises UnauthorizedError."""
         check_login(self._http, self._locate(reference), reference, credentials)
+
+    def ping(self, reference: Reference) -> None:
+        """Ask whether it is there, without credentials. Raises UnreachableError."""
+        ping(self._http, self._locate(reference))
 
     def close(self) -> None:
         """The connections are those of the services, which close them."""

@@ -22,6 +22,7 @@ from polyarch.auth.files import (
 )
 from polyarch.errors import UsageError
 from polyarch.settings import Settings, load_settings
+from support.isolation import without_privilege
 
 
 def entry(username: str, secret: str) -> dict[str, str]:
@@ -195,6 +196,20 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_document(tmp_path)
     with pytest.raises(UsageError, match="larger than 1048576 bytes"):
         read_document(write(tmp_path / "large", " " * ((1 << 20) + 1)))
+
+
+def test_a_folder_that_is_closed_to_this_user_holds_nothing(tmp_path: Path) -> None:
+    closed, path = tmp_path / "closed", write(tmp_path / "closed/auth.json", "{}")
+    write(tmp_path / "open.json", "{}").chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    closed.chmod(0)
+    try:
+        assert without_privilege(lambda: read_document(path)) is None
+        with pytest.raises(AssertionError, match=r"open\.json: Permission denied"):
+            without_privilege(lambda: read_document(tmp_path / "open.json"))
+    finally:
+        closed.chmod(0o700)
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Whether a registry answers at all."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from polyarch.contract.registry import Endpoint
+from polyarch.errors import UnreachableError
+from polyarch.reference import Reference
+from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.statuses import MAX_REFUSAL
+
+# 401 asks for a login, 403 and 429 are refusals of somebody who is there.
+_ANSWERS = frozenset({200, 401, 403, 429})
+
+
+@runtime_checkable
+class AnswersPing(Protocol):
+    """A registry that can be asked whether it is there."""
+
+    def ping(self, reference: Reference) -> None:
+        """Ask the registry of a reference without credentials. Raises UnreachableError."""
+
+
+def ping(http: HttpClient, endpoint: Endpoint) -> None:
+    """Ask for `/v2/` (distribution-spec, "Determining Support"), without credentials. Raises UnreachableError."""
+    answer = http.fetch(Call("GET", endpoint.host, "/v2/"), MAX_REFUSAL)
+    if answer.status not in _ANSWERS:
+        raise UnreachableError(f"{endpoint.host} answered {answer.status}", "is it a registry?")

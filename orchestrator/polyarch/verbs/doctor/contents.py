@@ -1,0 +1,84 @@
+"""What is in the root folder: images that can be read, what nobody needs any more, and who is at work there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from polyarch.contract.storage import Image, ListsImages, Storage
+from polyarch.errors import PolyarchError
+from polyarch.verbs.doctor.check import Check, Mend, refused
+
+# Not the storage's: containers and unpacked layers, which may be millions of files.
+_NOT_COUNTED = frozenset({"containers", "snapshots"})
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The check of the images, and the bytes in the storage's folder that no image needs, as far as can be told."""
+
+    check: Check
+    prunable: int = 0
+
+
+def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
+    """Read every image's documents; a storage that cannot be read fails the main job."""
+    name = "images"
+    try:
+        storage = open_storage()
+        if not isinstance(storage, ListsImages):
+            return Contents(Check(name, "ok", "a storage that cannot tell what it has"))
+        images = list(storage.images())
+    except PolyarchError as error:
+        check = refused(name, error, essential=True)
+        if check.mend is not None:  # the blobs of a damaged image stay, and would be taken for whole
+            check = replace(check, mend=Mend(f"{check.mend.command} && polyarch image prune"))
+        return Contents(check)
+    prunable = max(0, _used(root) - needed(images))
+    workers = sorted(set(holders(root)))
+    names = len({str(image.reference) for image in images})
+    fact = f"{names} name{'' if names == 1 else 's'}, all can be read" if names else "none yet"
+    if workers:
+        fact += f"; in use by {', '.join(workers)}"
+    return Contents(Check(name, "ok", fact), prunable)
+
+
+def needed(images: Iterable[Image]) -> int:
+    """Bytes of the blobs and documents of these images, each counted once."""
+    sizes: dict[str, int] = {}
+    for image in images:
+        sizes.update((blob.digest, blob.size) for blob in image.manifest.blobs)
+        sizes.update((document.digest, len(document.raw)) for document in (image.root, image.manifest))
+    return sum(sizes.values())
+
+
+def _used(root: Path) -> int:
+    total = 0
+    for folder, folders, files in os.walk(root):
+        if folder == str(root):
+            folders[:] = [name for name in folders if name not in _NOT_COUNTED]
+        for name in files:
+            try:
+                total += Path(folder, name).lstat().st_size
+            except OSError:
+                continue  # gone in this moment
+    return total
+
+
+def holders(root: Path, processes: Path = Path("/proc")) -> Iterator[str]:
+    """Other processes that hold a lock below the folder, as far as this user may see: by /proc/locks (proc(5))."""
+    try:
+        lines = (processes / "locks").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return
+    pids = {fields[4] for fields in map(str.split, lines) if len(fields) > 5 and fields[1] == "FLOCK"}
+    for pid in pids - {str(os.getpid())}:
+        try:
+            opened = [each.readlink() for each in (processes / pid / "fd").iterdir()]
+            name = (processes / pid / "comm").read_text("utf-8", "replace").strip()
+        except OSError:
+            continue
+        if any(path.is_relative_to(root) for path in opened):
+            yield f"process {pid} ({name})"

@@ -1,0 +1,135 @@
+"""Registries: whether they answer, and whether the files with credentials for them serve.
+
+doctor asks the network without being told to, because "is it me or the registry?" is why people call it. So it is
+short: all at once, three seconds, one request each without any credentials; and silence is a warning only, since who
+works offline or with a registry of their own lacks nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from polyarch.auth.files import AuthFile, auth_paths, parse_auth_file, read_document
+from polyarch.contract.registry import RegistryServices
+from polyarch.errors import PolyarchError, UsageError, foreign, printable
+from polyarch.events import ignore
+from polyarch.plugin_host import PluginHost
+from polyarch.reference import DEFAULT_REGISTRY, Reference, parse_registry
+from polyarch.registry.client import DistributionRegistry
+from polyarch.registry.faults import ConnectionFault
+from polyarch.registry.http_client import HttpClient
+from polyarch.registry.ping import AnswersPing
+from polyarch.settings import Settings
+from polyarch.verbs.doctor.check import Check, Mend, apt_install, words
+
+SECONDS = 3.0
+
+_MOST = 8
+# Debian's packages of helpers, by the helper's name.
+_HELPER_PACKAGES = {
+    "pass": "golang-docker-credential-helpers",
+    "secretservice": "golang-docker-credential-helpers",
+}
+
+
+def credentials(settings: Settings) -> tuple[list[Check], list[str]]:
+    """What is wrong with the files that credentials are kept in; and the registries that they name."""
+    checks: list[Check] = []
+    names: list[str] = []
+    for path in auth_paths(settings):
+        try:
+            document = read_document(path)
+            if document is None:
+                continue
+            file = parse_auth_file(path, document)
+        except UsageError as error:
+            checks.append(broken_file(path, error))
+            continue
+        troubles = list(judge_file(file, path.stat().st_mode, lambda name: shutil.which(name) is not None))
+        known = (*file.entries, *file.helpers)
+        names += [name.partition("/")[0] for name in known]
+        what = f"{path}: {len(known)} logins" + (f", kept by docker-credential-{file.store}" if file.store else "")
+        checks += troubles or [Check("credentials", "ok", what)]
+    return checks or [Check("credentials", "ok", "no auth file; public images need none")], names
+
+
+def broken_file(path: Path, error: UsageError) -> Check:
+    """The check of an auth file that cannot be read: nothing can be pulled then."""
+    mend = Mend(words("mv", path, f"{path}.broken"))
+    if os.path.lexists(path) and not os.access(path, os.R_OK):
+        mend = Mend(words("chown", os.geteuid(), path), as_root=True)
+    return Check("credentials", "failed", error.message, mend, essential=True)
+
+
+def judge_file(file: AuthFile, mode: int, has: Callable[[str], bool]) -> Iterator[Check]:
+    """What is wrong with an auth file of this mode; `has` says whether there is a program of a name.
+
+    Without the helper of all registries (`credsStore`) nothing can be pulled, without another one nothing from there.
+    """
+    name = "credentials"
+    if file.entries and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mend = Mend(words("chmod", "600", file.path))
+        yield Check(name, "warning", f"{file.path} holds passwords, and others may read it", mend)
+    helpers = {file.store: "all registries"} if file.store else {}
+    for registry, helper in file.helpers.items():
+        helpers.setdefault(helper, registry)
+    for helper, of in helpers.items():
+        program = f"docker-credential-{helper}"
+        if has(program):
+            continue
+        package = _HELPER_PACKAGES.get(helper)
+        mend = apt_install(package) if package else Mend(words("mv", file.path, f"{file.path}.without-{helper}"))
+        fact = f"{file.path} leaves {of} to {program}, which is not on PATH"
+        yield Check(name, "failed", fact, mend, essential=helper == file.store)
+
+
+def registries(settings: Settings, plugins: PluginHost, names: Iterable[str]) -> Iterator[Check]:
+    """Ask the default registry and those of `names`, all at once, and wait three seconds for them altogether."""
+    asked = list(dict.fromkeys((DEFAULT_REGISTRY, *names)))
+    quick = replace(
+        settings,
+        retries=0,
+        connect_timeout=min(settings.connect_timeout, SECONDS),
+        read_timeout=min(settings.read_timeout, SECONDS),
+    )
+    client = HttpClient(quick, ignore, lambda account: None)
+    services = RegistryServices(client, lambda locate: DistributionRegistry(client, locate))
+    said: dict[str, Check] = {}
+    # Threads that nobody has to wait for: looking up a name cannot be broken off.
+    threads = [
+        threading.Thread(target=_ask, args=(name, plugins, services, said), daemon=True) for name in asked[:_MOST]
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + SECONDS
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    client.close()
+    for name in asked[:_MOST]:
+        late = Check("registry", "warning", f"{name} did not answer within {SECONDS:.0f} seconds")
+        yield said.get(name, late)
+
+
+def _ask(name: str, plugins: PluginHost, services: RegistryServices, said: dict[str, Check]) -> None:
+    try:
+        reference = Reference(parse_registry(name), "polyarch/doctor")
+        registry = plugins.registry_for(reference).factory(services)
+        if not isinstance(registry, AnswersPing):
+            said[name] = Check("registry", "ok", f"{name}: its plugin cannot tell whether it answers")
+            return
+        registry.ping(reference)
+        said[name] = Check("registry", "ok", f"{name} answers")
+    except PolyarchError as error:
+        # Of most hints one is no wiser here: who asks a doctor knows how a registry is spelt.
+        mendable = isinstance(error, ConnectionFault) and error.kind in ("certificate", "tls", "proxy")
+        hint = f" ({error.hint})" if mendable and error.hint else ""
+        said[name] = Check("registry", "warning", f"{name}: {error.message.removeprefix(f'{name}: ')}{hint}")
+    except Exception as error:  # a stranger's plugin
+        said[name] = Check("registry", "warning", f"{name}: {printable(foreign(error))}")
