@@ -144,6 +144,15 @@ def test_namespaces_forbidden(
     patient.runs(registry, "linux/arm64")
 
 
+def test_inside_a_container_without_rights(throwaway_machine: ThrowawayMachine) -> None:
+    throwaway_machine.run("mount -t tmpfs -o ro none /proc/fs")  # docker covers parts of /proc like this
+    code, found = Patient(throwaway_machine, user=True).doctor()
+    [check] = found["namespaces"]
+    assert (code, check["verdict"], check["mend"]) == (8, "failed", None)
+    assert "--security-opt systempaths=unconfined" in check["fact"]
+    assert found["overlay"][0]["verdict"] == "skipped"
+
+
 @USERS
 def test_a_full_disk(throwaway_machine: ThrowawayMachine, registry: DockerRegistry, user: bool) -> None:
     place = throwaway_machine.disk / "small"

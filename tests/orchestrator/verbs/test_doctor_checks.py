@@ -19,7 +19,7 @@ from polyarch.container.runtime import Runtime
 from polyarch.errors import HostError
 from polyarch.plugin_host import Problem
 from polyarch.verbs.doctor import machine
-from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused
+from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused, set_sysctl
 from polyarch.verbs.doctor.contents import holders
 from polyarch.verbs.doctor.emulation import Interpreter, judge_emulators, judge_entries, private_emulation
 from polyarch.verbs.doctor.namespaces import Subordinates, exhausted, free_range, judge_subordinates, version_of
@@ -62,6 +62,15 @@ def test_lists_of_packages_come_first_where_there_are_none(tmp_path: Path) -> No
     assert apt_install("crun", tmp_path) == Mend("apt update && apt install crun", True)
     (tmp_path / "deb.example_main_binary-armhf_Packages.lz4").touch()
     assert apt_install("crun", tmp_path) == Mend("apt install crun", True)
+
+
+def test_sysctls_are_set_without_the_program_too(tmp_path: Path) -> None:
+    by_hand = Mend("echo 15000 > /proc/sys/user/max_pid_namespaces", True)
+    assert set_sysctl("user.max_pid_namespaces=15000", str(tmp_path)) == by_hand
+    (tmp_path / "sysctl").touch(0o755)
+    assert (
+        set_sysctl("user.max_pid_namespaces=15000", str(tmp_path)).command == "sysctl -w user.max_pid_namespaces=15000"
+    )
 
 
 def test_a_hint_that_is_no_command_stays_in_the_fact() -> None:
@@ -132,7 +141,7 @@ def test_limits(limits: dict[str, int | None], says: str | None) -> None:
     assert (check is None) == (says is None)
     if check is not None and check.mend is not None:
         assert str(says) in check.fact
-        assert check.mend == Mend("sysctl -w user.max_mnt_namespaces=15000", True)
+        assert check.mend == set_sysctl("user.max_mnt_namespaces=15000")
 
 
 @pytest.mark.parametrize(

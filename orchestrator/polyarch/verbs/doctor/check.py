@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -11,6 +13,7 @@ from polyarch.errors import PolyarchError
 
 Verdict: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 
+_SYSCTL = "sysctl -w "
 _LISTS = Path("/var/lib/apt/lists")
 
 
@@ -56,6 +59,14 @@ def apt_install(package: str, lists: Path = _LISTS) -> Mend:
     return Mend(f"{'' if fetched else 'apt update && '}apt install {package}", as_root=True)
 
 
+def set_sysctl(assignment: str, folders: str = f"{os.defpath}:/usr/sbin:/sbin") -> Mend:
+    """The command that sets `user.max_pid_namespaces=15000`; minimal systems have no program sysctl in `folders`."""
+    if shutil.which("sysctl", path=folders):
+        return Mend(f"sysctl -w {assignment}", as_root=True)
+    name, _, value = assignment.partition("=")
+    return Mend(f"echo {value} > /proc/sys/{name.replace('.', '/')}", as_root=True)
+
+
 def refused(name: str, error: PolyarchError, verdict: Verdict = "failed", *, essential: bool = False) -> Check:
     """What an error says, with its hint as the command, if it is one, else behind the fact."""
     mend = mend_of(error.hint)
@@ -70,6 +81,8 @@ def mend_of(hint: str | None) -> Mend | None:
     command = hint.removeprefix("as root: ").partition(", ")[0]
     if hint.startswith("apt install "):
         return apt_install(command.removeprefix("apt install "))
+    if command.startswith(_SYSCTL):
+        return set_sysctl(command.removeprefix(_SYSCTL))
     if hint.startswith("as root: "):
         return Mend(command, as_root=True)
     return Mend(command) if hint.startswith("polyarch ") else None

@@ -14,7 +14,7 @@ from polyarch.container.cgroups import cgroup_of
 from polyarch.container.id_maps import IdMaps, Range, as_root, same_ids
 from polyarch.container.refusals import no_user_namespace
 from polyarch.errors import HostError
-from polyarch.verbs.doctor.check import Check, Mend, apt_install, refused, words
+from polyarch.verbs.doctor.check import Check, Mend, apt_install, refused, set_sysctl, words
 from polyarch.verbs.doctor.trial import inside, mount_proc
 
 ENOUGH = 65536
@@ -49,7 +49,7 @@ def exhausted(name: str, limits: Mapping[str, int | None], essential: bool) -> C
     """The check if one of the kernel's limits (namespaces(7), /proc/sys/user) lets nobody make any."""
     for limit, value in limits.items():
         if value == 0:
-            mend = Mend(f"sysctl -w user.{limit}=15000", as_root=True)
+            mend = set_sysctl(f"user.{limit}=15000")
             return Check(
                 name, "failed" if essential else "warning", f"forbidden: user.{limit} is 0", mend, essential=essential
             )
