@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from polyarch_platforms import architecture, binfmt, qemu, qemu_script
 from polyarch_platforms.errors import BinfmtError
 from polyarch_platforms.qemu import QemuBinary
 from support.debian_files import NotToBeHad, from_package, from_source_package
-from support.isolation import CannotIsolate, isolated
+from support.isolation import CannotIsolate, isolated, mount_tmpfs
+
+BINFMT_D = Path("/etc/binfmt.d")
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +85,30 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> P
         return None
     path: Path = request.getfixturevalue("qemu_binfmt_conf")
     return path
+
+
+@pytest.fixture
+def systemd_runs() -> Callable[[], None]:
+    """For a namespace: what a machine has that systemd booted (sd_booted(3)), and an empty /etc/binfmt.d."""
+    if not BINFMT_D.is_dir():
+        pytest.skip(f"this machine has no {BINFMT_D}, which systemd's package brings")
+
+    def prepare() -> None:
+        mount_tmpfs(Path("/run"))
+        Path("/run/systemd/system").mkdir(parents=True)
+        mount_tmpfs(BINFMT_D)
+
+    return prepare
+
+
+@pytest.fixture
+def debian(update_binfmts: Path) -> Callable[[], None]:
+    """For a namespace: update-binfmts on PATH, with a table of its own that is empty."""
+
+    def prepare() -> None:
+        os.environ["PATH"] = f"{update_binfmts}:{os.environ['PATH']}"
+        mount_tmpfs(Path("/var/lib"))
+        Path("/var/lib/binfmts").mkdir()
+        mount_tmpfs(Path("/run"))  # no systemd here
+
+    return prepare

@@ -85,11 +85,11 @@ class Row:
     prepare     makes the state; is given the emulator and a folder
     status      JSON of `status`, as far as it is told here
     line        words of its line for people, in their order
-    test        exit code, verdict of `program`, words of the error and its hint
-    install     exit code, status, words of the error and its hint
-    forced      status of `install --force`
+    test        exit code, verdict of `program`, beginning of the error, words of its hint
+    install     exit code, status, beginning of the error, words of its hint
+    forced      status of `install --force`; "" where that fails like `install`
     removed     what `remove` then says in JSON
-    after       what differs from the first table then: {} is nothing
+    lost        entries that are not there again then; all others are, as they were
     """
 
     prepare: Callable[[QemuBinary, Path], None]
@@ -172,7 +172,7 @@ ROWS = {
         debian,
         {"registered": True, "enabled": True, "works": True, "source": "kernel", "note": None}
         | {"in_containers": True, "at_boot": str(DEBIANS_FILE), "mend": None},
-        ("arm64", "yes", "yes", "/usr/libexec/qemu-binfmt/aarch64-binfmt-P"),
+        ("arm64", "yes", "yes", "/usr/libexec/qemu-binfmt/aarch64-binfmt-P", f"at each boot by {DEBIANS_FILE}"),
         install=(0, "present", "", ""),
     ),
     "its interpreter is gone": Row(

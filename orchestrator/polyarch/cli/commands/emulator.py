@@ -53,7 +53,8 @@ def _lines(found: Sequence[EmulatorStatus], width: int | None) -> Iterator[str]:
     for each in found:
         registered = "yes" if each.enabled else "switched off" if each.registered else "no"
         mend = f"to mend it, {each.mend}" if each.mend else None
-        about = "; ".join(part for part in (_emulator(each), each.note, mend) if part)
+        boot = f"at each boot by {each.at_boot}" if each.at_boot else None
+        about = "; ".join(part for part in (_emulator(each), boot, each.note, mend) if part)
         rows.append((each.arch, registered, "yes" if each.works else "no", each.flags or "-", about or "-"))
     yield from columns(rows, width)
 
@@ -157,7 +158,10 @@ def install(
 def _installed(each: Installed) -> str:
     status = "somebody else's entry serves, left as it is" if each.status == "present" else each.status
     flags = f" with flags {each.flags}" if each.flags else ""
-    boot = f"registered at each boot by {each.at_boot}" if each.at_boot else "until the next reboot"
+    if each.at_boot:
+        boot = f"registered at each boot by {each.at_boot}"
+    else:
+        boot = "not known to survive a reboot" if each.status == "present" else "until the next reboot"
     return f"{each.arch}: {status}: {each.interpreter}{flags}, {boot}"
 
 
