@@ -6,12 +6,11 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.elf import read_elf
@@ -24,7 +23,6 @@ Version = tuple[int, ...]
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/usr/libexec/qemu-binfmt")
 _SECONDS = 20
 _MAX_OUTPUT = 4096
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 _VERSION = re.compile(r"\bversion (\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -166,10 +164,8 @@ class Ended:
     trouble: str | None
 
 
-def run(
-    argv: Sequence[str], *, executable: str | None = None, folder: str | None = None, env: Mapping[str, str] = _NOTHING
-) -> Ended:
-    """Starts a program (argv[0], unless `executable` names another) in `folder`, with `env` added, and waits for it."""
+def run(argv: Sequence[str], *, executable: str | None = None, folder: str | None = None) -> Ended:
+    """Starts a program (argv[0], unless `executable` names another) in `folder`, and waits for it."""
     import subprocess
 
     try:
@@ -177,7 +173,6 @@ def run(
             argv,
             executable=executable,
             cwd=folder,
-            env={**os.environ, **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
@@ -234,7 +229,7 @@ def build_in_use(architecture: Architecture) -> str:
     disk by now. QEMU's emulators take options from the environment, too (linux-user/main.c, arg_table).
     """
     with _tiny(architecture) as (_, program):
-        return _first_line(run([program], env={"QEMU_VERSION": "1"}).output)
+        return _first_line(run(["env", "QEMU_VERSION=1", program]).output)
 
 
 @contextmanager
