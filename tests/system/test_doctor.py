@@ -220,6 +220,15 @@ def test_a_file_system_that_holds_no_overlay(throwaway_machine: ThrowawayMachine
     patient.runs(registry)
 
 
+def test_doctor_says_of_a_file_system_what_run_finds(
+    throwaway_machine: ThrowawayMachine, registry: DockerRegistry
+) -> None:
+    patient = Patient(throwaway_machine, root=Path("/srv/polyarch"))  # an overlay, but fuse-overlayfs is there
+    code, found = patient.doctor()
+    done = patient.polyarch("run", "--rm", registry.ref("busybox:1.36"), "true")
+    assert (code == 0) == (done.returncode == 0), (found["overlay"], done.stderr)
+
+
 def test_helpers_that_lost_their_rights(throwaway_machine: ThrowawayMachine) -> None:
     throwaway_machine.run("chmod u-s /usr/bin/newuidmap")
     patient = Patient(throwaway_machine, user=True)
@@ -286,31 +295,44 @@ def test_a_table_that_is_switched_off(throwaway_machine: ThrowawayMachine) -> No
     assert patient.bad() == []
 
 
-def test_auth_files(throwaway_machine: ThrowawayMachine, token_registry: DockerRegistry) -> None:
-    machine = throwaway_machine
-    patient = Patient(machine, user=True)
+LOGIN = '{"auths": {"registry.example": {"auth": "YWxpOnNlY3JldA=="}}}'
+
+
+def auth_file(machine: ThrowawayMachine, content: str) -> Path:
+    """Writes docker's file of alice's, which others may read."""
     file = machine.home / ".docker/config.json"
-    login = '{"auths": {"registry.example": {"auth": "YWxpOnNlY3JldA=="}}}'
-    machine.run(f"mkdir -p {file.parent} && echo '{login}' > {file} && chmod 644 {file}", user=True)
+    machine.run(f"mkdir -p {file.parent} && echo '{content}' > {file} && chmod 644 {file}", user=True)
+    return file
+
+
+def test_rights_of_auth_files(throwaway_machine: ThrowawayMachine) -> None:
+    patient = Patient(throwaway_machine, user=True)
+    file = auth_file(throwaway_machine, LOGIN)
     patient.follow(patient.check("credentials", "warning"))
-    assert machine.run(["stat", "-c", "%a", file]).strip() == "600"
-    machine.run(f"chown root {file}")
+    assert throwaway_machine.run(["stat", "-c", "%a", file]).strip() == "600"
+    throwaway_machine.run(f"chown root {file}")
     patient.follow(patient.check("credentials", "failed"))
     assert patient.bad() == []
-    for content in ("{", '{"credsStore": "nowhere"}'):
-        machine.run(f"echo '{content}' > {file}", user=True)
-        assert patient.polyarch("pull", token_registry.ref("busybox:1.36")).returncode in (2, 8)
-        assert patient.doctor()[0] == 8
-        patient.follow(patient.check("credentials", "failed"))
-        assert patient.doctor()[0] == 0
-        patient.runs(token_registry)
+
+
+@costly
+@pytest.mark.parametrize("content", ["{", '{"credsStore": "nowhere"}'])
+def test_auth_files_that_forbid_pulls(
+    throwaway_machine: ThrowawayMachine, token_registry: DockerRegistry, content: str
+) -> None:
+    patient = Patient(throwaway_machine, user=True)
+    auth_file(throwaway_machine, content)
+    assert patient.polyarch("pull", token_registry.ref("busybox:1.36")).returncode in (2, 8)
+    assert patient.doctor()[0] == 8
+    patient.follow(patient.check("credentials", "failed"))
+    assert patient.doctor()[0] == 0
+    patient.runs(token_registry)
 
 
 @costly
 def test_a_helper_that_debian_has(throwaway_machine: ThrowawayMachine) -> None:
     patient = Patient(throwaway_machine, user=True)
-    file = throwaway_machine.home / ".docker/config.json"
-    throwaway_machine.run(f'mkdir -p {file.parent} && echo \'{{"credsStore": "pass"}}\' > {file}', user=True)
+    auth_file(throwaway_machine, '{"credsStore": "pass"}')
     patient.follow(patient.check("credentials", "failed"))
     assert patient.bad() == []
 
