@@ -36,7 +36,7 @@ FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGT
 """Signals that are passed on to the program."""
 HEARD = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
 """Signals that are blocked from before the start, so that none is lost."""
-_SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by the terminal to all of its processes
+SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by the terminal to all of its processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Launch:
             heard = signal.sigwaitinfo(HEARD)
             if heard.si_signo == signal.SIGWINCH:
                 self.resized()
-            elif heard.si_signo in FORWARDED and (self.own_group or heard.si_code != _SI_KERNEL):
+            elif heard.si_signo in FORWARDED and (self.own_group or heard.si_code != SI_KERNEL):
                 os.kill(child, heard.si_signo)
         return os.waitpid(child, 0)[1]
 

@@ -10,26 +10,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polyarch.container import syscalls
+from polyarch.container.reaper import leave_reaper
 from polyarch.errors import HostError, printable
 from polyarch.unpack.stack import Flavour
 
+_FUSE = "/dev/fuse"
+_FIT = "ext4, xfs, btrfs or tmpfs"
+_PARAMETERS = Path("/sys/module/overlay/parameters")
 _UNSUPPORTED = (errno.ENODEV, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def mount_overlay(lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour) -> None:
     """Mount `lowers` (topmost first) below `upper` at `target`, in the mount namespace of this process.
 
-    With the flavour `user` fuse-overlayfs stands in where the kernel cannot (before 5.11).
-    Raises HostError, with what mends it.
+    With the flavour `user` fuse-overlayfs stands in where the kernel cannot (before 5.11, or not on this file system);
+    layers of the flavour `fuse` only it understands. Raises HostError, with what mends it.
     """
+    program = shutil.which("fuse-overlayfs") if flavour != "trusted" else None
+    if flavour == "fuse":
+        if program is None:
+            raise unfit(upper.parent, flavour)
+        by_fuse(program, lowers, upper, work, target)
+        return
     try:
         _by_kernel(lowers, upper, work, target, flavour)
     except OSError as error:
-        program = shutil.which("fuse-overlayfs")
-        if flavour == "user" and error.errno in _UNSUPPORTED and program:
-            by_fuse(program, lowers, upper, work, target)
-        else:
+        if program is None or error.errno not in _UNSUPPORTED:
             raise _refused(error, flavour, upper) from error
+        by_fuse(program, lowers, upper, work, target)
 
 
 def _by_kernel(lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour) -> None:
@@ -42,35 +50,58 @@ def _by_kernel(lowers: Sequence[Path], upper: Path, work: Path, target: Path, fl
         os.chdir("/proc/self/fd")
         *below, above, beside = map(str, opened)
         options = f"lowerdir={':'.join(below)},upperdir={above},workdir={beside}"
-        syscalls.mount("overlay", target, "overlay", 0, options + (",userxattr" if flavour == "user" else ""))
+        syscalls.mount("overlay", target, "overlay", 0, options + (",userxattr" if flavour == "user" else _plain()))
     finally:
         os.fchdir(place)
         for number in (place, *opened):
             os.close(number)
 
 
+def _plain() -> str:
+    """Options against what a kernel may do by default (overlayfs.rst: redirect_dir, metacopy, index), and which
+    userxattr switches off: then the upper layer alone would not tell what was changed. Older kernels do not know them.
+    """
+    return "".join(f",{name}=off" for name in ("redirect_dir", "metacopy", "index") if (_PARAMETERS / name).exists())
+
+
 def by_fuse(program: str, lowers: Sequence[Path], upper: Path, work: Path, target: Path) -> None:
-    """The same by fuse-overlayfs, whose process ends with this process's PID namespace. Raises HostError."""
+    """The same by fuse-overlayfs, whose process ends with this process's PID namespace.
+
+    Returns in a child where this is the first process of it (`leave_reaper`). Raises HostError.
+    """
+    try:
+        os.close(os.open(_FUSE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise HostError(f"fuse-overlayfs needs {_FUSE}, which is not there", "as root: modprobe fuse") from None
+    except OSError as error:
+        hint = f"as root: chmod 666 {_FUSE}"
+        raise HostError(f"fuse-overlayfs may not open {_FUSE}: {error.strerror}", hint) from error
     for path in (*lowers, upper, work):
         if set(str(path)) & set(":,\\"):
             raise HostError(f"fuse-overlayfs cannot use {path}: ':', ',' and '\\' separate its options", "use --root")
+    leave_reaper()
     options = f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={work}"
     done = subprocess.run(
         [program, "-o", options, str(target)], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if done.returncode != 0:
         said = printable(done.stderr.strip() or f"it ended with {done.returncode}", 300)
-        raise HostError(f"fuse-overlayfs failed: {said}", "as root: chmod 666 /dev/fuse, if it may not be opened")
+        raise HostError(f"fuse-overlayfs failed: {said}", f"choose a place on {_FIT} with --root")
+
+
+def unfit(place: Path, flavour: Flavour) -> HostError:
+    """The error for a file system that cannot hold a read-write layer, and what mends it for mounts of the flavour."""
+    return HostError(
+        f"overlayfs does not take {place}: its file system cannot hold the upper layer",
+        f"choose a place on {_FIT} with --root" if flavour == "trusted" else "apt install fuse-overlayfs",
+    )
 
 
 def _refused(error: OSError, flavour: Flavour, upper: Path) -> HostError:
     if error.errno == errno.ENODEV:
         return HostError("the kernel has no overlayfs", "as root: modprobe overlay")
     if error.errno == errno.EINVAL:
-        return HostError(
-            f"overlayfs does not take {upper.parent}: its file system cannot hold the upper layer",
-            "choose a place on ext4, xfs, btrfs or tmpfs with --root",
-        )
+        return unfit(upper.parent, flavour)
     if flavour == "user" and error.errno == errno.EPERM:
         return HostError("this kernel lets no user mount an overlay (5.11 and newer do)", "apt install fuse-overlayfs")
     return HostError(f"the layers cannot be mounted: {error.strerror}")

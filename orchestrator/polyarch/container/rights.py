@@ -12,7 +12,7 @@ from pathlib import Path
 from polyarch.container.id_maps import IdMaps, as_root, same_ids_in_parts
 from polyarch.container.launch import call_inside
 from polyarch.files import disk_error, make_directory
-from polyarch.unpack.stack import Flavour
+from polyarch.unpack.stack import Flavour, takes_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Rights:
     """Who unpacks and mounts.
 
     Real root uses overlayfs' attributes `trusted.*` and needs no user namespace (`maps` is None); everybody else uses
-    `user.*` and does all in a user namespace with `maps`. With one ID alone (`owners` False) all files are this user's.
+    `user.*`, or what fuse-overlayfs understands where the file system does not take these marks, and does all in a user
+    namespace with `maps`. With one ID alone (`owners` False) all files are this user's.
     """
 
     flavour: Flavour
@@ -45,9 +46,13 @@ def rights_at(root: Path) -> Rights:
         make_directory(root, 0o700)
     except OSError as error:
         raise disk_error(error, f"cannot make {root}") from error
-    if os.geteuid() != 0:
-        return Rights("user", as_root())
-    return Rights("trusted", None) if may_use_trusted(root) else Rights("user", same_ids_in_parts())
+    if os.geteuid() == 0 and may_use_trusted(root):
+        return Rights("trusted", None)
+    try:
+        flavour: Flavour = "user" if takes_marks(root, "user") else "fuse"
+    except OSError as error:
+        raise disk_error(error, f"cannot use {root}") from error
+    return Rights(flavour, same_ids_in_parts() if os.geteuid() == 0 else as_root())
 
 
 def may_use_trusted(directory: Path) -> bool:

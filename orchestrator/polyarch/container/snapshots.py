@@ -15,12 +15,14 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from polyarch.container.overlay import unfit
 from polyarch.container.rights import Rights
 from polyarch.events import Emit, LayerUnpacked
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
 from polyarch.unpack.image import OpenLayer, remove_tree, unpack_layer
+from polyarch.unpack.stack import takes_marks
 
 
 class Snapshots:
@@ -43,6 +45,8 @@ class Snapshots:
         if missing:
             for directory in (self._directory, self._locks):
                 _make(directory)
+            if self._rights.flavour == "trusted":
+                _check_marks(self._directory)
             self._rights.call(lambda: self._unpack_all(missing, layers, diff_ids, paths))
             for number in missing:
                 emit(LayerUnpacked(diff_ids[number]))
@@ -87,3 +91,13 @@ def _make(directory: Path) -> None:
         make_directory(directory, 0o700)
     except OSError as error:
         raise disk_error(error, f"cannot make {directory}") from error
+
+
+def _check_marks(directory: Path) -> None:
+    """Raises HostError where overlayfs will take no layer, before one is unpacked in vain."""
+    try:
+        if takes_marks(directory, "trusted"):
+            return
+    except OSError as error:
+        raise disk_error(error, f"cannot use {directory}") from error
+    raise unfit(directory, "trusted")

@@ -86,13 +86,13 @@ class Marks:
             os.setxattr(here.fd, self._attributes[0], b"y")
 
 
-def takes_marks(directory: Path) -> bool:
-    """Whether the file system takes the marks of the flavour `user`: overlayfs itself, for one, makes no whiteouts.
+def takes_marks(directory: Path, flavour: Literal["trusted", "user"]) -> bool:
+    """Whether the file system takes the marks of the flavour: overlayfs itself, for one, makes no whiteouts.
 
     Nobody needs a privilege for one (since Linux 5.8). Raises OSError for what has nothing to do with that.
     """
     probe = directory / f".polyarch-{secrets.token_hex(6)}"
-    attribute = "user.polyarch"
+    attribute = f"{flavour}.{probe.name}"
     try:
         os.mknod(probe, stat.S_IFCHR, os.makedev(0, 0))
         probe.unlink()
