@@ -183,7 +183,7 @@ def test_a_disk_full_of_broken_transfers(throwaway_machine: ThrowawayMachine, re
     patient.runs(registry, "linux/arm64")
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("there", [False, pytest.param(True, marks=COSTLY)])
 def test_a_root_folder_that_is_read_only(
     throwaway_machine: ThrowawayMachine, registry: DockerRegistry, there: bool
 ) -> None:
@@ -208,6 +208,7 @@ def test_a_root_folder_of_somebody_else(throwaway_machine: ThrowawayMachine, reg
     patient.runs(registry)
 
 
+@costly
 def test_a_file_system_that_holds_no_overlay(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
     another_disk(throwaway_machine)
     patient = Patient(throwaway_machine, root=Path("/srv/polyarch"))  # an overlay itself
