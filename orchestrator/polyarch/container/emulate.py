@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from polyarch.container import syscalls
+from polyarch.container.cgroups import hide_second_version
 from polyarch.container.emulation import (
     Emulators,
     exit_code,
@@ -78,8 +79,12 @@ def emulate(
     if refusal is None:
         emulators = _for_a_table(wanted, native, sources, everything=not platforms)
         variables = _variables(wanted, next(iter(emulators.values()), None), environ)
-        start = _Start(argv, argv[0], variables)
-        return start.in_namespaces(lambda: register_privately(emulators, credential=credential))
+
+        def mounts() -> None:
+            hide_second_version()  # from podman's crun as from this program's own
+            register_privately(emulators, credential=credential)
+
+        return _Start(argv, argv[0], variables).in_namespaces(mounts)
     if credential:
         hint = "as root: polyarch emulator install --credential"
         raise HostError(f"{refusal.message}: setuid programs cannot be given rights", hint)
