@@ -87,7 +87,7 @@ def _private_apt(root: Path, architectures: list[str]) -> Path:
     for folder in ("state/lists/partial", "cache/archives/partial", "sources"):
         (root / folder).mkdir(parents=True)
     (root / "state" / "status").touch()
-    (root / "sources" / "debian.sources").write_text("\n".join(_debian_sources()))
+    (root / "sources" / "debian.sources").write_text("\n".join(debian_sources()))
     listed = "".join(f' "{name}";' for name in dict.fromkeys([native, *architectures]))
     settings = f"""\
 #clear APT::Architectures;
@@ -109,7 +109,7 @@ Acquire::Retries "3";
     return configuration
 
 
-def _debian_sources() -> list[str]:
+def debian_sources() -> list[str]:
     """The machine's sources of Debian's main suite, one deb822 paragraph each.
 
     Only the main suite is taken: the security and update suites of a foreign architecture may lag behind on a mirror.

@@ -1,0 +1,60 @@
+"""Foreign root file systems for the tests of this folder, made once for all of pytest's workers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support import foreign_root
+from support.foreign_root import NoForeignRoot
+
+
+@pytest.fixture(scope="session")
+def debian_root(test_cache: Path) -> Callable[[str], Path]:
+    """Debian's name of an architecture -> a root file system with Python, apt and crun inside. Read it only."""
+
+    def root(architecture: str) -> Path:
+        with _skipped():
+            return foreign_root.debian_root(architecture, test_cache)
+
+    return root
+
+
+@pytest.fixture(scope="session")
+def debian_layout(test_cache: Path) -> Callable[[str], Path]:
+    """Debian's name of an architecture -> the same root as the image `debian` in an OCI image layout."""
+
+    def layout(architecture: str) -> Path:
+        with _skipped():
+            return foreign_root.debian_layout(architecture, test_cache)
+
+    return layout
+
+
+@pytest.fixture(scope="session")
+def polyarch_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout's polyarch and what it needs, as pure Python packages in one folder."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = shared / "polyarch-packages"
+    with (shared / "polyarch-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = tmp_path_factory.mktemp("packages") / "made"
+            with _skipped():
+                foreign_root.polyarch_packages(made)
+            made.rename(folder)
+    return folder
+
+
+@contextmanager
+def _skipped() -> Iterator[None]:
+    try:
+        yield
+    except NoForeignRoot as error:
+        pytest.skip(f"no foreign root file system can be made: {error}")
