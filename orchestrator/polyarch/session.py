@@ -10,7 +10,7 @@ Every method raises subclasses of PolyarchError, and nothing else but defects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from polyarch_platforms.platform import Platform, parse
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.container.run import Ran
+    from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
     from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
@@ -156,7 +157,18 @@ class Session(Composition):
         image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
         storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
         with platforms_errors():
+            if allow_mislabelled and isinstance(storage, ReadsBlobs):
+                from polyarch.verbs.proof import as_it_is
+
+                image = as_it_is(storage, image)
             return run_container(request, image, storage, self.device, self.emulator_sources, self.settings, self._emit)
+
+    @cached_property
+    def containers(self) -> ContainerVerbs:
+        """The containers, and what can be done with them."""
+        from polyarch.verbs.containers import ContainerVerbs
+
+        return ContainerVerbs(self.settings)
 
     def _image_to_run(
         self,

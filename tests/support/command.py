@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,9 @@ class Polyarch:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         user: OrdinaryUser | None = None,
+        prefix: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
-        """Starts the command in a session (and process group) of its own; give it to `finish`.
+        """Starts the command, behind the words of `prefix`, in a session of its own; give it to `finish`.
 
         Its environment is a standard PATH, HOME, LANG, POLYARCH_ROOT and `env`. As `user` it has that user's home.
         """
@@ -75,7 +76,7 @@ class Polyarch:
         place = root or (home / "polyarch-root" if user else self.root)
         environment = {"PATH": _PATH, "HOME": str(home), "LANG": "C.UTF-8", "POLYARCH_ROOT": str(place), **(env or {})}
         return subprocess.Popen(
-            [*command, *map(str, arguments)],
+            [*prefix, *command, *map(str, arguments)],
             cwd=cwd or home,
             env=environment,
             stdin=subprocess.PIPE,

@@ -83,7 +83,7 @@ PLATFORMS = {
     "linux/amd64": "x86_64",
     "linux/arm64": "aarch64",
     "linux/arm/v7": "armv7l",
-    "linux/arm/v5": "armv7l",  # QEMU's own CPU; the program is v5's
+    "linux/arm/v5": "armv5tel",  # QEMU's CPU is one of v5, too
     "linux/s390x": "s390x",
     "linux/ppc64le": "ppc64le",
 }

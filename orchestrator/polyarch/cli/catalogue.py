@@ -19,6 +19,17 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Containers",
+        (
+            ("ps", "list containers"),
+            ("exec", "start one more program in a container that runs"),
+            ("logs", "what a container has written"),
+            ("diff", "what a container has changed of its image's files"),
+            ("stop", "ask containers to end"),
+            ("rm", "take containers away"),
+        ),
+    ),
+    (
         "Registries",
         (
             ("tags", "list the tags of a repository"),

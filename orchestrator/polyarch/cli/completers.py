@@ -20,6 +20,16 @@ def stored_images(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return sorted({name for name in names if name.startswith(incomplete)})
 
 
+def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the containers."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        invocation = ctx.find_object(Invocation) or Invocation()
+        with invocation.session() as session:
+            names = [record.name for record in session.containers.all()]
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The devices known by name, and files."""
     found: list[str] = []

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from click.exceptions import Exit
@@ -31,9 +31,22 @@ def write(text: str, stream: TextIO | None = None) -> None:
     Raises Exit, which ends the command quietly, if nobody reads on; StorageError if the disk is full.
     """
     out = stream or sys.stdout
-    try:
+    with _told(out):
         out.write(text)
         out.flush()
+
+
+def write_bytes(data: bytes, stream: TextIO) -> None:
+    """Write another program's output as it came, at once; raises as `write`."""
+    with _told(stream):
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
+@contextlib.contextmanager
+def _told(out: TextIO) -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         _give_up(out)
         raise Exit(READER_GONE) from None

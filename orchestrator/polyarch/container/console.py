@@ -21,23 +21,33 @@ _CHUNK = 1 << 16
 _OUR_INPUT, _OUR_OUTPUT = 0, 1
 
 
+CONSOLE = "console"
+"""The socket in a container's directory that its terminal comes through."""
+
+
+def listen(directory: Path) -> socket.socket:
+    """That socket, waiting for the runtime."""
+    listener = socket.socket(socket.AF_UNIX)
+    # A socket's path has 107 bytes at most, so it is bound by a shorter one to the same place.
+    place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{place}/{CONSOLE}")
+    finally:
+        os.close(place)
+    listener.listen(1)
+    return listener
+
+
 class Console:
     """Waits at a socket in `directory` for the container's terminal. `interactive`: what is typed goes to it."""
 
     def __init__(self, directory: Path, *, interactive: bool) -> None:
-        self.path = directory / "console"
+        self.path = directory / CONSOLE
         self._interactive = interactive
         self._terminal: int | None = None
         self._settings: list[object] | None = None
         self._stop, self._stopping = os.pipe()
-        self._listener = socket.socket(socket.AF_UNIX)
-        # A socket's path has 107 bytes at most, so it is bound by a shorter one to the same place.
-        place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._listener.bind(f"/proc/self/fd/{place}/console")
-        finally:
-            os.close(place)
-        self._listener.listen(1)
+        self._listener = listen(directory)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from polyarch.container import monitor
+from polyarch.container.console import CONSOLE, listen
 from polyarch.container.launch import packed, unpacked
 from polyarch.container.runtime import complaint
 from polyarch.container.state import Container
@@ -25,26 +26,36 @@ STARTING = "starting"
 """A FIFO in the container's directory: the runtime takes it away once the program runs (`started_hook`)."""
 
 _MAX_MESSAGE = 1 << 16
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+TERMINAL = (24, 80)
+"""Rows and columns of a terminal that nobody looks at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
     """A detached container's input and output: what it has as 0, 1 and 2, and the other ends.
 
-    `outside` are the files that its output comes out of, with the name of the stream; `held` stay open unused.
+    `outside` are the files that its output comes out of, with the name of the stream; "console" is the socket that its
+    terminal comes through, at the path `console`. `held` stay open unused.
     """
 
     inside: tuple[int, int, int]
     outside: Mapping[int, str]
     held: tuple[int, ...] = ()
+    console: Path | None = None
 
 
-def open_streams(*, tty: bool, interactive: bool) -> Streams:
+def open_streams(directory: Path, *, tty: bool, interactive: bool, hands_console_over: bool) -> Streams:
     """A terminal, or two pipes; with `interactive` the input does not end."""
+    if tty and hands_console_over:
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        return Streams((nowhere,) * 3, {listen(directory).detach(): "console"}, console=directory / CONSOLE)
     if tty:
         master, slave = os.openpty()
-        termios.tcsetwinsize(slave, (24, 80))
-        return Streams((slave, slave, slave), {master: "stdout"})
+        termios.tcsetwinsize(slave, TERMINAL)
+        return Streams((slave,) * 3, {master: "stdout"})
     (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
     into, into_end = os.pipe() if interactive else (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), None)
     held = () if into_end is None else (into_end,)
@@ -143,6 +154,5 @@ def _become_monitor(container: Container, pid: int, streams: Streams, channel: s
     for number in set(streams.inside):
         os.close(number)
     pairs = ",".join(f"{number}:{name}" for number, name in streams.outside.items())
-    words = [sys.executable, "-I", "-S", str(monitor.__file__), str(container.directory), str(pid), pairs]
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "POLYARCH_IMPORTS": os.pathsep.join(sys.path)}
-    os.execve(sys.executable, words, environment)
+    words = [str(monitor.__file__), str(container.directory), str(pid), pairs, os.pathsep.join(sys.path)]
+    os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {"PATH": _PATH})

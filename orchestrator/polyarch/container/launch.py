@@ -22,6 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from polyarch.container import syscalls
@@ -43,6 +44,7 @@ SI_KERNEL = 0x80  # Linux, siginfo.h: sent by the kernel; for these signals, by 
 class Launch:
     """What to start, and in what.
 
+    `joined`: the process whose namespaces are entered; then none is made, and `mounts` is not called.
     `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace;
     with None there is no mount namespace, which needs no right if there is none of the others either.
     `command` does the last things and gives the words to execute. `own_group`: what is typed (Ctrl-C) does not reach
@@ -52,6 +54,7 @@ class Launch:
 
     command: Callable[[], Sequence[str]]
     mounts: Callable[[], None] | None = lambda: None
+    joined: int | None = None
     outer: IdMaps | None = None
     inner: IdMaps | None = None
     pid_namespace: bool = True
@@ -137,11 +140,14 @@ class _Child:
 
     def first(self) -> NoReturn:
         try:
-            if self._launch.outer is not None:
+            if self._launch.joined is not None:
+                _join(self._launch.joined)
+            elif self._launch.outer is not None:
                 self._unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
                 self._ask("map", self._launch.outer)
             if self._launch.pid_namespace:
-                self._unshare(syscalls.CLONE_NEWPID)
+                if self._launch.joined is None:
+                    self._unshare(syscalls.CLONE_NEWPID)
                 last = os.fork()
                 if last:
                     self._ask("child", last, answer=False)
@@ -208,6 +214,25 @@ class _Child:
             self._channel.send(pickle.dumps(("failed", packed(error))))
         finally:
             os._exit(1)
+
+
+def _join(pid: int) -> None:
+    """Go into a process's namespaces; only children of this process are in its PID namespace.
+
+    Raises HostError where it has ended, or is not this user's.
+    """
+    own, its = Path("/proc/self/ns"), Path(f"/proc/{pid}/ns")
+    try:
+        # All are opened before the first is entered: afterwards /proc is another one.
+        others = [name for name in ("pid", "user", "mnt") if not (its / name).samefile(own / name)]
+        files = {name: os.open(its / name, os.O_RDONLY | os.O_CLOEXEC) for name in others}
+        # Who made the PID namespace has the right to it: root before it enters the user namespace, others in there.
+        if os.geteuid() != 0:
+            files["pid"] = files.pop("pid")
+        for file in files.values():
+            syscalls.enter(file)
+    except OSError as error:
+        raise HostError(f"the namespaces of process {pid} cannot be entered: {error.strerror}") from error
 
 
 def _written(maps: IdMaps, pid: int, channel: socket.socket) -> int:

@@ -5,9 +5,10 @@ that a small interpreter is all that stays in memory for each container: it impo
 
 ::
 
-    monitor.py DIRECTORY PID STREAMS
+    monitor.py DIRECTORY PID STREAMS IMPORTS
 
-`DIRECTORY` is the container's, `PID` the child to wait for, `STREAMS` the open files to read (`5:stdout,7:stderr`).
+`DIRECTORY` is the container's, `PID` the child to wait for, `STREAMS` the open files to read (`5:stdout,7:stderr`), or
+the socket that the container's terminal comes through (`5:console`), `IMPORTS` where polyarch is imported from.
 Further open files are held until the end: the container's lock, the channel to whoever waits for the start.
 
 The log has the form of Kubernetes' container runtimes (CRI logging): `TIME STREAM F|P TEXT`, the time in UTC (RFC 3339
@@ -91,14 +92,37 @@ def wait(pid: int, streams: dict[int, str], log: Log) -> int:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             for file, name in streams.items():
-                while _copy(file, name, log):
+                place, stream = (_terminal(file), "stdout") if name == "console" else (file, name)
+                while place is not None and _copy(place, stream, log):
                     pass
             return status
         for file, _ in poll.poll():
             if file == woken:
                 os.read(woken, _CHUNK)
+            elif streams[file] == "console":
+                terminal = _terminal(file)
+                if terminal is not None:
+                    poll.unregister(file)
+                    poll.register(terminal, select.POLLIN)
+                    streams = {terminal: "stdout"}
             elif not _copy(file, streams[file], log):
                 poll.unregister(file)
+
+
+def _terminal(listener: int) -> int | None:
+    """The container's terminal, which the runtime hands over (OCI runtime command line); None if it has not yet."""
+    import socket
+
+    with socket.socket(fileno=os.dup(listener)) as waiting:
+        try:
+            connection, _ = waiting.accept()
+        except BlockingIOError:
+            return None
+        with connection:
+            connection.setblocking(True)
+            _, (terminal,), _, _ = socket.recv_fds(connection, 4096, 1)
+    os.set_blocking(terminal, False)
+    return terminal
 
 
 def _pass_on(pid: int, number: int) -> None:
@@ -132,7 +156,7 @@ def note_end(directory: str, code: int) -> bool:
     return bool(record["rm"])
 
 
-def main(directory: str, pid: str, streams: str) -> None:
+def main(directory: str, pid: str, streams: str, imports: str) -> None:
     """See the top of this file."""
     os.chdir("/")
     pairs = [pair.split(":") for pair in streams.split(",")]
@@ -144,7 +168,7 @@ def main(directory: str, pid: str, streams: str) -> None:
     # A container that never started is left to whoever waits for it.
     going = going and not os.path.exists(os.path.join(directory, "starting"))
     if going or code < 0:
-        sys.path[:] = os.environ["POLYARCH_IMPORTS"].split(os.pathsep)
+        sys.path[:] = imports.split(os.pathsep)
         from polyarch.container.state import tidy
 
         tidy(directory, remove=going)

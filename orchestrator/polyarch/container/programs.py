@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from polyarch.container.emulation import script_words
+from polyarch.container.emulation import explicit_words, script_words
 from polyarch.container.failures import CannotExecute, ProgramNotFound
+from polyarch.container.spec import EMULATOR
 from polyarch.errors import printable
 from polyarch.unpack.beneath import Directory, Root, components, followed
 from polyarch.unpack.entrypoint import mislabelled
@@ -77,6 +78,18 @@ def check_program(
         return check.program(tuple(argv), promise)
     except _OnVolume:
         return None
+
+
+def explicit_args(argv: Sequence[str], program: Program | None) -> tuple[str, ...]:
+    """The words that start a program in a container by its emulator, which lies at `EMULATOR` there.
+
+    `program` is what `check_program` found; where that could not look, argv[0] has to be a path. Raises CannotExecute.
+    """
+    if program is not None:
+        return explicit_words(EMULATOR, program.argv, program.path)
+    if "/" not in argv[0]:
+        raise CannotExecute(f"{printable(argv[0], 200)!r} cannot be emulated from a volume", "name it by its path")
+    return explicit_words(EMULATOR, argv, argv[0])
 
 
 class _OnVolume(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,9 @@ class Record:
 
     `image` is the reference, `manifest` its digest, `command` what was started, `layers` the names of its snapshots,
     topmost first; `created`, `started` and `finished` are times in UTC (ISO 8601; "" for not yet). `pid` is the host's
-    process ID of the runtime, which is process 1 of the outermost PID namespace (0 where none runs). `stop_signal` is
-    the name of the signal that asks the program to end. `detached`: its output is kept in a log. `rm`: the container
-    goes when it ends. `exit_code` is 128 and the number where a signal ended it.
+    process ID of the runtime, which is process 1 of the outermost PID namespace (0 where none runs). `runtime` is the
+    name of the OCI runtime, `stop_signal` the number of the signal that asks the program to end. `detached`: its output
+    is kept in a log. `rm`: the container goes when it ends. `exit_code` is 128 and the number where a signal ended it.
     """
 
     id: str
@@ -39,7 +40,8 @@ class Record:
     layers: tuple[str, ...]
     rm: bool
     detached: bool = False
-    stop_signal: str = "SIGTERM"
+    runtime: Literal["crun", "runc"] = "crun"
+    stop_signal: int = signal.SIGTERM.value
     pid: int = 0
     status: Status = "created"
     started: str = ""

@@ -51,11 +51,39 @@ class RunRequest:
             )
         if self.hostname and not _HOSTNAME.fullmatch(self.hostname):
             raise UsageError(f"{printable(self.hostname)!r} cannot be a host name")
-        if self.workdir and not self.workdir.startswith("/"):
-            raise UsageError(f"the working directory {printable(self.workdir)!r} is no absolute path")
-        for text in (*self.argv, *self.env, self.workdir, self.user, self.entrypoint or ""):
-            if "\0" in text:
-                raise UsageError(f"a zero byte in {printable(text)!r}")
+        check_workdir(self.workdir)
+        check_zero_bytes(*self.argv, *self.env, self.workdir, self.user, self.entrypoint or "")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """The words of `exec`, as docker means them; the fields are those of RunRequest."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    env_files: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    workdir: str = ""
+    user: str = ""
+    tty: bool = False
+    interactive: bool = False
+
+    def __post_init__(self) -> None:
+        check_workdir(self.workdir)
+        check_zero_bytes(*self.argv, *self.env, self.workdir, self.user)
+
+
+def check_workdir(text: str) -> None:
+    """UsageError unless it is absolute, or ""."""
+    if text and not text.startswith("/"):
+        raise UsageError(f"the working directory {printable(text)!r} is no absolute path")
+
+
+def check_zero_bytes(*texts: str) -> None:
+    """UsageError if a text has one: the kernel would end it there."""
+    for text in texts:
+        if "\0" in text:
+            raise UsageError(f"a zero byte in {printable(text)!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +117,7 @@ def parse_volume(text: str) -> Volume:
     return Volume(path, target, "ro" in options)
 
 
-def parse_environment(request: RunRequest) -> dict[str, str]:
+def parse_environment(request: RunRequest | ExecRequest) -> dict[str, str]:
     """The variables that the user sets: those of the files, then the others; later ones win.
 
     Raises UsageError: a file that cannot be read or has a broken line, a variable without a name.

@@ -22,7 +22,7 @@ from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
 from polyarch.errors import UsageError
-from polyarch.events import Emit
+from polyarch.events import Emit, Warned
 from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
 from polyarch.oci.digest import Digest
@@ -64,6 +64,8 @@ def run_container(
     check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
     runtime = find_runtime(settings.runtime)
     arrangement = arrange(image.platform, device, sources)
+    if arrangement.warning:
+        emit(Warned(arrangement.warning))
     rights = rights_at(settings.root)
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
     snapshots = Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
@@ -80,7 +82,8 @@ def run_container(
         layers=tuple(path.name for path in layers),
         rm=request.rm,
         detached=request.detach,
-        stop_signal=_signal_name(image.config.stop_signal),
+        runtime=runtime.name,
+        stop_signal=_signal_number(image.config.stop_signal),
     )
     container = Containers(settings.root / "containers", rights).create(record)
     try:
@@ -107,13 +110,12 @@ def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
         raise disk_error(error, f"cannot read the layer {path}") from error
 
 
-def _signal_name(text: str) -> str:
-    """The signal of an image's config (config.md, "StopSignal": SIGNAME or SIGNAME+NUM, docker also numbers)."""
-    base, plus, more = text.strip().upper().partition("+")
+def _signal_number(text: str) -> int:
+    """The signal of an image's config (config.md, "StopSignal": SIGNAME or SIGRTMIN+NUM; docker takes numbers, too)."""
+    base, _, more = text.strip().upper().partition("+")
+    name = base if base.startswith("SIG") else f"SIG{base}"
     try:
-        if base.isdigit():
-            return signal.Signals(int(base)).name
-        name = base if base.startswith("SIG") else f"SIG{base}"
-        return signal.Signals(signal.Signals[name] + (int(more) if plus else 0)).name
+        number = int(base) if base.isdigit() else signal.Signals[name].value + int(more or 0)
     except (KeyError, ValueError):
-        return "SIGTERM"
+        return signal.SIGTERM.value
+    return number if 0 < number <= signal.SIGRTMAX else signal.SIGTERM.value

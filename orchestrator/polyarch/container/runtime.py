@@ -26,7 +26,7 @@ _OF_PROGRAM = re.compile(r"exec|executable|starting container process", re.IGNOR
 class Runtime:
     """crun or runc, by its full path."""
 
-    name: str
+    name: Literal["crun", "runc"]
     path: str
 
     @property
@@ -41,15 +41,27 @@ class Runtime:
 
         `console` is the socket for the container's terminal.
         """
+        return [*self._common(log, state, cgroups), "run", "--bundle", str(bundle), *_socket(console), identifier]
+
+    def exec(
+        self, process: Path, identifier: str, log: Path, state: Path, console: Path | None, *, cgroups: bool
+    ) -> list[str]:
+        """The words that start one more process, as the file `process` says, in a container that runs."""
+        words = ["exec", "--process", str(process), *_socket(console), identifier]
+        return [*self._common(log, state, cgroups), *words]
+
+    def _common(self, log: Path, state: Path, cgroups: bool) -> list[str]:
         manager = [] if cgroups or self.name != "crun" else ["--cgroup-manager=disabled"]
-        common = ["--root", str(state), "--log", str(log), "--log-format", "json"]
-        socket = ["--console-socket", str(console)] if console else []
-        return [self.path, *common, *manager, "run", "--bundle", str(bundle), *socket, identifier]
+        return [self.path, "--root", str(state), "--log", str(log), "--log-format", "json", *manager]
+
+
+def _socket(console: Path | None) -> list[str]:
+    return ["--console-socket", str(console)] if console else []
 
 
 def find_runtime(wanted: Literal["auto", "crun", "runc"] = "auto") -> Runtime:
     """The runtime of the settings, crun before runc. Raises HostError if there is none."""
-    names = ("crun", "runc") if wanted == "auto" else (wanted,)
+    names: tuple[Literal["crun", "runc"], ...] = ("crun", "runc") if wanted == "auto" else (wanted,)
     for name in names:
         path = shutil.which(name) or shutil.which(name, path=_FOLDERS)
         if path:

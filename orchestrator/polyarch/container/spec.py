@@ -28,6 +28,8 @@ MASKED_PATHS = (
     *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware"),
     "/sys/devices/virtual/powercap",
 )
+EMULATOR = "/dev/.polyarch/qemu"
+"""Where a container sees the emulator that each program is started with; nothing in /dev is kept."""
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 # Character devices that every container may use; the runtime makes their nodes (moby, oci/devices_linux.go).
@@ -44,7 +46,7 @@ class Host:
     `user_namespace`: it runs in one, and `same_ids` says that root there is the host's root. `cgroup` is its path in
     the cgroup file systems, "" for none. `files` are those of the host's network: path inside -> file. `open_files` is
     the hard limit of open files, `terminal` the size of the user's terminal in rows and columns, where there is one.
-    `started` is a hook to run once the program does.
+    `started` is a hook to run once the program does, `emulator` a program to be seen at `EMULATOR`.
     """
 
     hostname: str
@@ -55,6 +57,7 @@ class Host:
     open_files: int = 1024
     terminal: tuple[int, int] | None = None
     started: Mapping[str, object] | None = None
+    emulator: Path | None = None
 
 
 def argv_of(request: RunRequest, config: ImageConfig) -> tuple[str, ...]:
@@ -89,6 +92,7 @@ def working_directory(request: RunRequest, config: ImageConfig) -> str:
 
 def runtime_spec(
     request: RunRequest,
+    args: Sequence[str],
     config: ImageConfig,
     user: User,
     environment: Mapping[str, str],
@@ -96,7 +100,7 @@ def runtime_spec(
     rootfs: Path,
     host: Host,
 ) -> dict[str, object]:
-    """config.json for a container whose root file system is mounted at `rootfs`."""
+    """config.json for a container whose root file system is mounted at `rootfs`; `args` are the words to start."""
     capabilities = [name for name in CAPABILITIES if host.cgroup or name != "CAP_MKNOD"]
     own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
     linux: dict[str, object] = {
@@ -116,11 +120,11 @@ def runtime_spec(
             "terminal": request.tty,
             **({"consoleSize": size} if size else {}),
             "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
-            "args": list(argv_of(request, config)),
+            "args": list(args),
             "env": [f"{name}={value}" for name, value in environment.items()],
             "cwd": working_directory(request, config),
             "noNewPrivileges": True,
-            "capabilities": _capabilities(capabilities, user),
+            "capabilities": capabilities_of(capabilities, user),
             "rlimits": [
                 {
                     "type": "RLIMIT_NOFILE",
@@ -129,21 +133,26 @@ def runtime_spec(
                 }
             ],
         },
-        "mounts": [*_system_mounts(host), *_file_mounts(host.files), *map(_volume_mount, volumes)],
+        "mounts": [
+            *_system_mounts(host),
+            *_file_mounts(host.files),
+            *([_mount(EMULATOR, "bind", str(host.emulator), "bind", "ro", "nosuid", "nodev")] if host.emulator else []),
+            *map(_volume_mount, volumes),
+        ],
         "linux": linux,
         **({"hooks": {"poststart": [host.started]}} if host.started else {}),
     }
 
 
-def write_spec(path: Path, spec: dict[str, object]) -> None:
-    """The spec as the file that the runtime reads. Raises StorageError."""
+def write_spec(path: Path, spec: Mapping[str, object]) -> None:
+    """The spec, or the process of one, as the file that the runtime reads. Raises StorageError."""
     try:
         path.write_text(json.dumps(spec), encoding="ascii")
     except OSError as error:
         raise disk_error(error, f"cannot write {path}") from error
 
 
-def _capabilities(names: Sequence[str], user: User) -> dict[str, list[str]]:
+def capabilities_of(names: Sequence[str], user: User) -> dict[str, list[str]]:
     """As docker: root has them, others could get them only by setuid programs or file capabilities."""
     held = list(names) if user.uid == 0 else []
     return {"bounding": list(names), "effective": held, "permitted": held, "inheritable": [], "ambient": []}

@@ -15,13 +15,14 @@ from pathlib import Path
 from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
 from polyarch.container.console import Console, terminal_size
-from polyarch.container.detach import Streams, open_streams, started_hook
+from polyarch.container.detach import TERMINAL, Streams, open_streams, started_hook
 from polyarch.container.emulation import Arrangement, exit_code, register_privately
 from polyarch.container.etc_files import write_etc_files
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
+from polyarch.container.logs import OUTPUT
 from polyarch.container.overlay import mount_overlay
-from polyarch.container.programs import check_program
+from polyarch.container.programs import Promise, check_program, explicit_args
 from polyarch.container.request import RunRequest, Volume
 from polyarch.container.rights import Rights
 from polyarch.container.runtime import Runtime, complaint
@@ -84,9 +85,15 @@ class Start:
 
     def apart(self) -> tuple[int, Streams]:
         """Start it with streams of its own, and signals blocked; the runtime's process ID."""
-        streams = open_streams(tty=self.request.tty, interactive=self.request.interactive)
+        (self.container.directory / OUTPUT).touch(0o600)
+        streams = open_streams(
+            self.container.directory,
+            tty=self.request.tty,
+            interactive=self.request.interactive,
+            hands_console_over=self.runtime.hands_console_over,
+        )
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-        pid = self._launch(dict(enumerate(streams.inside)), None).start(before)
+        pid = self._launch(dict(enumerate(streams.inside)), streams.console).start(before)
         self.container.started(pid)
         return pid, streams
 
@@ -137,9 +144,16 @@ class Start:
         hostname = request.hostname or (identifier[:12] if request.network == "none" else socket.gethostname())
         environment = environment_of(config, self.variables, user, hostname, tty=request.tty)
         workdir = working_directory(request, config)
-        if not self.volumes:  # on one of them the program may lie
-            check_program(self.container.record.command, environment["PATH"], workdir, rootfs)
-        namespaced = self.rights.maps is not None or self.arrangement.way == "private"
+        program = check_program(
+            self.container.record.command,
+            environment["PATH"],
+            workdir,
+            rootfs,
+            promise=self._promise(),
+            volumes=[volume.target for volume in self.volumes],
+        )
+        arrangement, private = self.arrangement, self.arrangement.way == "private"
+        namespaced = self.rights.maps is not None or private
         host = Host(
             hostname=hostname,
             files=write_etc_files(directory / "etc", hostname, request.network),
@@ -147,15 +161,27 @@ class Start:
             same_ids=namespaced and os.geteuid() == 0 and self.rights.maps is None,
             cgroup="" if namespaced else cgroup_of(identifier),
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-            terminal=terminal_size(),
+            terminal=TERMINAL if request.detach else terminal_size(),
             started=started_hook(directory) if request.detach else None,
+            emulator=arrangement.explicit.path.resolve() if arrangement.explicit else None,
         )
-        spec = runtime_spec(request, config, user, environment, self.volumes, directory / "rootfs", host)
+        args = self.container.record.command
+        if arrangement.explicit:
+            args = explicit_args(args, program)
+        environment = {**arrangement.variables, **environment}
+        spec = runtime_spec(request, args, config, user, environment, self.volumes, directory / "rootfs", host)
         write_spec(directory / "config.json", spec)
-        if self.arrangement.way == "private":
-            register_privately(self.arrangement.emulators)
+        if private:
+            register_privately(arrangement.emulators)
         for number, file in files.items():
             os.dup2(file, number)
         return self.runtime.run(
             directory, identifier, directory / "log", directory / "runtime", console, cgroups=bool(host.cgroup)
         )
+
+    def _promise(self) -> Promise | None:
+        """What the image's own program has to be; a user's choice of another one is the user's own."""
+        if self.request.entrypoint is not None or (self.request.argv and not self.image.config.entrypoint):
+            return None
+        page_size = os.sysconf("SC_PAGE_SIZE") if self.arrangement.way == "native" else None
+        return Promise(str(self.image.reference), self.image.platform, page_size)

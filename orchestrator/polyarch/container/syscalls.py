@@ -47,6 +47,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
 
 
+def enter(namespace: int) -> None:
+    """Go into the namespace that this open file is (CLONE_NEWPID: this process's children do)."""
+    _checked(_libc.setns(namespace, 0), "setns")
+
+
 def mount(source: str, target: str | os.PathLike[str], kind: str | None, flags: int = 0, data: str = "") -> None:
     """mount(2)."""
     _checked(

@@ -30,7 +30,7 @@ def config(**run: object) -> ImageConfig:
 def spec(request: RunRequest, host: Host | None = None, user: User = ROOT, volumes: tuple[Volume, ...] = ()) -> Any:
     image = config(Cmd=["sh"])
     host = host or Host("box", {"/etc/hosts": Path("/c/etc/hosts")}, cgroup="/polyarch-1", open_files=4096)
-    return runtime_spec(request, image, user, {"A": "1"}, volumes, ROOTFS, host)
+    return runtime_spec(request, argv_of(request, image), image, user, {"A": "1"}, volumes, ROOTFS, host)
 
 
 def mounts(document: Any) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""One more program in a container that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from polyarch.container.console import Console, terminal_size
+from polyarch.container.emulation import exit_code
+from polyarch.container.id_maps import IdMaps
+from polyarch.container.launch import Launch
+from polyarch.container.programs import check_program, explicit_args
+from polyarch.container.record import Record
+from polyarch.container.request import ExecRequest, parse_environment
+from polyarch.container.runtime import Runtime, complaint, find_runtime
+from polyarch.container.spec import EMULATOR, capabilities_of, write_spec
+from polyarch.container.users import user_inside
+from polyarch.errors import HostError, StorageError, UsageError
+from polyarch.files import read_bounded
+from polyarch.unpack.beneath import Root
+
+_MAX_SPEC = 8 << 20
+
+
+def exec_in_container(request: ExecRequest, record: Record, directory: Path, maps: IdMaps | None) -> int:
+    """Start a program in the container, on this process's input and output, and wait for it; its exit code.
+
+    It gets the container's variables, user and working directory where the request has none; `maps` are the IDs of
+    the containers' user namespace. When this process is killed, the program goes on, as with docker.
+
+    Raises UsageError: the container does not run; HostError; ProgramNotFound (exit code 127), CannotExecute (126).
+    """
+    if record.status != "running" or not record.pid:
+        raise UsageError(f"the container {record.name} does not run", "see: polyarch ps -a")
+    if request.tty and not os.isatty(0):
+        raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
+    variables = parse_environment(request)
+    runtime = find_runtime(record.runtime)
+    try:
+        spec = json.loads(read_bounded(directory / "config.json", _MAX_SPEC))
+        place = tempfile.TemporaryDirectory(prefix="exec-", dir=directory, ignore_cleanup_errors=True)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"the container {record.name} cannot be read: {error}") from error
+    with place as name:
+        return _Exec(request, record, directory, Path(name), maps, variables, runtime, spec).to_its_end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Exec:
+    request: ExecRequest
+    record: Record
+    directory: Path
+    place: Path
+    maps: IdMaps | None
+    variables: dict[str, str]
+    runtime: Runtime
+    spec: dict[str, Any]
+
+    def to_its_end(self) -> int:
+        tty = self.request.tty
+        with contextlib.ExitStack() as stack:
+            console = None
+            if tty and self.runtime.hands_console_over:
+                console = Console(self.place, interactive=self.request.interactive)
+                stack.callback(console.close)
+            launch = Launch(
+                partial(self._command, console.path if console is not None else None),
+                joined=self.record.pid,
+                own_group=console is not None or not tty,
+                resized=console.resize if console is not None else lambda: None,
+            )
+            try:
+                code = exit_code(launch.run(lambda pid: console.start() if console is not None else None))
+            except OSError as error:
+                raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
+        failure = complaint(self.place / "log", self.request.argv[0]) if code else None
+        if failure is not None:
+            raise failure
+        return code
+
+    def _command(self, console: Path | None) -> Sequence[str]:
+        """In the container's outer namespaces: the process, written, and the words that start the runtime."""
+        process = self._process()
+        write_spec(self.place / "process.json", process)
+        if console is not None or not (self.request.interactive or self.request.tty):
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        return self.runtime.exec(
+            self.place / "process.json",
+            self.record.id,
+            self.place / "log",
+            self.directory / "runtime",
+            console,
+            cgroups=bool(self.spec["linux"].get("cgroupsPath")),
+        )
+
+    def _process(self) -> dict[str, object]:
+        """The process of the runtime-spec (config.md, "Process"): the container's own, with the user's words."""
+        request, own = self.request, self.spec["process"]
+        rootfs = Root(self.directory / "rootfs")
+        environment = dict(line.partition("=")[::2] for line in own["env"])
+        changed: dict[str, object] = {}
+        if request.user:
+            user = user_inside(request.user, rootfs, self.maps)
+            environment["HOME"] = user.home
+            changed["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
+            changed["capabilities"] = capabilities_of(own["capabilities"]["bounding"], user)
+        if request.tty:
+            environment.setdefault("TERM", "xterm")
+            size = terminal_size()
+            changed["consoleSize"] = dict(zip(("height", "width"), size, strict=True)) if size else None
+        environment |= self.variables
+        workdir = request.workdir or own["cwd"]
+        targets = [mount["destination"] for mount in self.spec["mounts"]]
+        volumes = [mount["destination"] for mount in self.spec["mounts"] if "rbind" in mount["options"]]
+        program = check_program(request.argv, environment["PATH"], workdir, rootfs, volumes=volumes)
+        args = explicit_args(request.argv, program) if EMULATOR in targets else request.argv
+        changed |= {
+            "args": list(args),
+            "env": [f"{name}={value}" for name, value in environment.items()],
+            "cwd": workdir,
+            "terminal": request.tty,
+        }
+        return {key: value for key, value in {**own, **changed}.items() if value is not None}
