@@ -21,7 +21,8 @@ from support.command import Polyarch
 PROMISED = {
     "pull": "--into --platform --all-platforms --device --emulation --max-connections --dry-run --allow-mislabelled",
     "resolve": "--platform --device --emulation",
-    "run": "-d -i -t --rm --name -e --env-file -v -w -u --entrypoint --hostname --read-only --network --platform --pull",
+    "run": "-d -i -t --rm --name -e --env-file -v -w -u --entrypoint --hostname --read-only --network --platform "
+    "--pull --emulation --allow-mislabelled",
     "ps": "-a",
     "exec": "-i -t -e --env-file -w -u",
     "logs": "-f --tail",
@@ -41,7 +42,8 @@ PROMISED = {
     "device": "--print-probe --facts",
     "device ls": "",
     "emulator status": "",
-    "emulator install": "--script --persistent --fix-binary --credential --preserve-argv0 --qemu-path --qemu-suffix --force",
+    "emulator install": "--script --persistent --fix-binary --credential --preserve-argv0 --qemu-path --qemu-suffix "
+    "--force",
     "emulator remove": "",
     "emulator test": "",
     "emulate": "--platform",
