@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from polyarch.container import overlay
+from polyarch.container.changes import changes
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import Launch
 from polyarch.container.overlay import by_fuse, mount_overlay
@@ -126,3 +128,41 @@ def test_fuse_overlayfs_and_its_end(place: Path, tmp_path_factory: pytest.TempPa
 def test_fuse_overlayfs_takes_no_separators(place: Path) -> None:
     with pytest.raises(HostError, match="separate its options"):
         by_fuse("fuse-overlayfs", layers(place, 1), place / "upper", place / "work", place / "target")
+
+
+def test_without_the_device_of_fuse_the_error_names_what_mends_it(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "_FUSE", str(tmp_path / "no-fuse"))
+    with pytest.raises(HostError, match="which is not there") as caught:
+        by_fuse("fuse-overlayfs", layers(place, 1), place / "upper", place / "work", place / "target")
+    assert caught.value.hint == "as root: modprobe fuse"
+
+
+PARAMETER = Path("/sys/module/overlay/parameters/redirect_dir")
+
+
+@pytest.fixture
+def redirecting() -> Iterator[None]:
+    """A kernel that lets a renamed directory refer to the one below, as some distributions have it by default."""
+    if not PARAMETER.exists():
+        pytest.skip("this kernel cannot redirect directories")
+    before = PARAMETER.read_text()
+    PARAMETER.write_text("Y")
+    yield
+    PARAMETER.write_text(before)
+
+
+@pytest.mark.host
+@pytest.mark.usefixtures("redirecting")
+def test_the_upper_layer_alone_tells_of_a_renamed_directory(place: Path) -> None:
+    lowers = layers(place, 2)
+    (lowers[0] / "folder").mkdir()
+    (lowers[0] / "folder" / "inside").touch()
+
+    def prepare() -> None:
+        mount_overlay(lowers, place / "upper", place / "work", place / "target", "trusted")
+
+    assert inside(prepare, f"mv {place}/target/folder {place}/target/renamed") == 0
+    found = [f"{each.kind} {each.path}" for each in changes(place / "upper", lowers, "trusted")]
+    assert found == ["D /folder", "A /renamed", "A /renamed/inside"]
