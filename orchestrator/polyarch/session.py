@@ -161,7 +161,16 @@ class Session(Composition):
                 from polyarch.verbs.proof import as_it_is
 
                 image = as_it_is(storage, image)
-            return run_container(request, image, storage, self.device, self.emulator_sources, self.settings, self._emit)
+            return run_container(
+                request,
+                image,
+                storage,
+                self.device,
+                self.emulator_sources,
+                self.settings,
+                self._emit,
+                as_labelled=not allow_mislabelled,
+            )
 
     @cached_property
     def containers(self) -> ContainerVerbs:

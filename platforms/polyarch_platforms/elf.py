@@ -22,6 +22,7 @@ _DT_NULL, _DT_NEEDED = 0, 1
 _SHT_ARM_ATTRIBUTES = 0x70000003
 _EM_386, _EM_ARM, _EM_X86_64 = 3, 40, 62
 _EF_ARM_ABI_FLOAT_SOFT, _EF_ARM_ABI_FLOAT_HARD = 0x200, 0x400
+_SMALLEST_PAGE = 4096  # of all kernels; what is linked more closely (ld -n) was meant for that
 _LINUX_ABIS = (0, 3)  # EI_OSABI: System V, and GNU/Linux where a static program uses IFUNC
 
 # Linux, fs/binfmt_elf.c, load_elf_phdrs and load_elf_binary: what is larger is not executed.
@@ -272,9 +273,8 @@ def contradiction(elf: Elf, promised: Platform, page_size: int | None = None) ->
     least = promised.variant or known.unlabelled_variant
     if actual.variant and actual.variant not in known.runs(least):
         return f"{promised} is promised, but the program needs {actual}"
-    if page_size is not None and 0 < elf.max_p_align < page_size:
+    if page_size is not None and elf.max_p_align and (align := max(elf.max_p_align, _SMALLEST_PAGE)) < page_size:
         return (
-            f"the program's segments are aligned to {elf.max_p_align // 1024}K, "
-            f"but the kernel's pages are {page_size // 1024}K"
+            f"the program's segments are aligned to {align // 1024}K, but the kernel's pages are {page_size // 1024}K"
         )
     return None

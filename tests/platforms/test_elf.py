@@ -248,6 +248,8 @@ def _amd64(level: int) -> bytes:
         (elf_file(AARCH64, (PT_LOAD, b"code")), "arm64", 4096, None),
         (elf_file(AARCH64, (PT_LOAD, b"code")), "arm64/v8.2", 4096, None),
         (elf_file(AARCH64, (PT_LOAD, b"x"), align=0x1000), "arm64", 16384, "to 4K, but the kernel's pages are 16K"),
+        (elf_file(AARCH64, (PT_LOAD, b"x"), align=16), "arm64", 4096, None),
+        (elf_file(AARCH64, (PT_LOAD, b"x"), align=16), "arm64", 16384, "to 4K, but the kernel's pages are 16K"),
         (elf_file(AARCH64, (PT_LOAD, b"x"), align=0x10000), "arm64", 16384, None),
         (elf_file(AARCH64), "arm64", 16384, None),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from polyarch.container.request import RunRequest
+from polyarch.errors import IntegrityError
+from polyarch.session import Session
+from polyarch.settings import load_settings
 from polyarch.testing.layout_writer import LayoutWriter, folder, link, regular
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry, skopeo_copy
@@ -146,3 +151,19 @@ def test_a_loader_that_is_missing_is_named(polyarch: Polyarch, images: DockerReg
     loader = "/lib64/ld-linux-x86-64.so.2"
     assert error["message"] == f"'sh' cannot be started: its dynamic loader {loader} is not in the image"
     assert list((polyarch.root / "containers").glob("*/")) == []
+
+
+@needs_runtime
+def test_larger_pages_than_the_program_is_made_for(
+    registry: DockerRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.sysconf
+    monkeypatch.setattr(os, "sysconf", lambda name: 16384 if name == "SC_PAGE_SIZE" else real(name))
+    with Session(load_settings(tmp_path / "root", None)) as session:
+        session.pull(registry.ref("busybox:1.36"), platform="linux/amd64")
+        with pytest.raises(IntegrityError, match="aligned to 4K, but the kernel's pages are 16K"):
+            session.run(registry.ref("busybox:1.36"), RunRequest(rm=True), platform="linux/amd64")
+        allowed = session.run(registry.ref("busybox:1.36"), RunRequest(rm=True), allow_mislabelled=True)
+        assert allowed.exit_code == 0
+        other = session.run(registry.ref("busybox:1.36"), RunRequest(argv=("true",), rm=True))
+        assert other.exit_code == 0  # what the user names is the user's own affair

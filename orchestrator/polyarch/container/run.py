@@ -46,12 +46,14 @@ def run_container(
     sources: Sequence[EmulatorSource],
     settings: Settings,
     emit: Emit,
+    *,
+    as_labelled: bool = True,
 ) -> Ran:
     """Start the image's program in a container and wait for its end, or with `detach` until it runs.
 
     Below `settings.root` the layers are unpacked once, the container gets a directory of its own. When it ends, or
     when the process that stays with it is killed, every mount and process of it is gone; with `rm`, or if it did not
-    start, every file.
+    start, every file. With `as_labelled` the image's own program has to be what the image's platform promises.
 
     Raises UsageError: the request does not fit; HostError: no runtime, no emulator, no right to namespaces or mounts;
     IntegrityError, StorageError: unpacking; ProgramNotFound (exit code 127), CannotExecute (126).
@@ -87,7 +89,7 @@ def run_container(
     )
     container = Containers(settings.root / "containers", rights).create(record)
     try:
-        start = Start(request, image, variables, volumes, rights, layers, container, runtime, arrangement)
+        start = Start(request, image, variables, volumes, rights, layers, container, runtime, arrangement, as_labelled)
         if request.detach:
             detach(container, start.apart)
             return Ran(identifier, None)

@@ -47,6 +47,7 @@ class Start:
     container: Container
     runtime: Runtime
     arrangement: Arrangement
+    as_labelled: bool
 
     def to_its_end(self) -> int:
         """Start it on this process's input and output, pass signals on, wait; the exit code."""
@@ -181,7 +182,8 @@ class Start:
 
     def _promise(self) -> Promise | None:
         """What the image's own program has to be; a user's choice of another one is the user's own."""
-        if self.request.entrypoint is not None or (self.request.argv and not self.image.config.entrypoint):
+        chosen = self.request.entrypoint is not None or (self.request.argv and not self.image.config.entrypoint)
+        if chosen or not self.as_labelled:
             return None
         page_size = os.sysconf("SC_PAGE_SIZE") if self.arrangement.way == "native" else None
         return Promise(str(self.image.reference), self.image.platform, page_size)
