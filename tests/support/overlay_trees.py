@@ -14,9 +14,12 @@ from typing import TypeVar
 
 import pytest
 
+from polyarch.container.changes import Change
 from polyarch.container.overlay import by_fuse, mount_overlay
+from polyarch.unpack.image import unpack_layer
 from polyarch.unpack.stack import Flavour
 from support.isolation import CannotIsolate, isolated, own_mounts
+from support.layers import diff_id, file, folder, layer, opener, symlink
 
 T = TypeVar("T")
 FLAVOURS: tuple[Flavour, ...] = ("trusted", "user", "fuse")
@@ -67,9 +70,9 @@ Facts = tuple[object, ...]
 def tree(top: Path) -> dict[bytes, Facts]:
     """Everything below a directory: path from there -> what it is, its time included."""
     found: dict[bytes, Facts] = {}
-    for folder, folders, files in os.walk(os.fsencode(top)):
+    for above, folders, files in os.walk(os.fsencode(top)):
         for name in (*folders, *files):
-            path = os.path.join(folder, name)  # noqa: PTH118  # bytes
+            path = os.path.join(above, name)  # noqa: PTH118  # bytes
             found[path[len(os.fsencode(top)) + 1 :]] = _facts(path)
     return found
 
@@ -116,3 +119,38 @@ def compared(before: dict[bytes, Facts], after: dict[bytes, Facts]) -> list[str]
 def kept(before: dict[bytes, Facts], after: dict[bytes, Facts]) -> set[bytes]:
     """What is a directory in both."""
     return {path for path in after if path in before and before[path][0] == after[path][0] == stat.S_IFDIR}
+
+
+# An image of two layers.
+BASE = layer(
+    folder("etc"),
+    file("etc/passwd", "root"),
+    file("etc/group", "groups"),
+    file("etc/hidden", "hidden by the layer above"),
+    folder("usr"),
+    folder("usr/lib"),
+    file("usr/lib/a", "a"),
+    file("usr/lib/b", "b"),
+    folder("usr/lib/deep"),
+    file("usr/lib/deep/x", "x"),
+    symlink("link", "etc/passwd"),
+    file(b"caf\xe9", "no UTF-8"),
+    folder("run"),
+    folder("var"),
+    symlink("var/run", "/run"),
+)
+ABOVE = layer(folder("etc"), file("etc/.wh.hidden"), file("etc/upper", "of the upper layer"), folder("opt"))
+
+
+def image(place: Path, flavour: Flavour) -> list[Path]:
+    """The two layers, unpacked, the topmost first."""
+    lowers: list[Path] = []
+    for number, data in enumerate((BASE, ABOVE)):
+        directory = place / f"layer-{number}"
+        unpack_layer(opener(data), diff_id(data), directory, lowers, flavour=flavour, owners=True, sync=False)
+        lowers.insert(0, directory)
+    return lowers
+
+
+def shown(found: list[Change]) -> list[str]:
+    return [f"{each.kind} {each.path}" for each in found]
