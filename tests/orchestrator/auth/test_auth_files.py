@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -198,17 +199,15 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_document(write(tmp_path / "large", " " * ((1 << 20) + 1)))
 
 
-def test_a_folder_that_is_closed_to_this_user_holds_nothing(tmp_path: Path) -> None:
-    closed, path = tmp_path / "closed", write(tmp_path / "closed/auth.json", "{}")
-    write(tmp_path / "open.json", "{}").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    closed.chmod(0)
-    try:
+def test_a_folder_that_is_closed_to_this_user_holds_nothing() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # below folders that everybody may enter
+        Path(name).chmod(0o755)
+        closed, path = Path(name, "closed"), write(Path(name, "closed/auth.json"), "{}")
+        write(Path(name, "open.json"), "{}").chmod(0)
+        closed.chmod(0)
         assert without_privilege(lambda: read_document(path)) is None
         with pytest.raises(AssertionError, match=r"open\.json: Permission denied"):
-            without_privilege(lambda: read_document(tmp_path / "open.json"))
-    finally:
+            without_privilege(lambda: read_document(Path(name, "open.json")))
         closed.chmod(0o700)
 
 
