@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polyarch.container.changes import changes
 from polyarch.unpack.image import remove_tree
 from polyarch.unpack.stack import Flavour
-from support.overlay_trees import FLAVOURS, compared, image, inside, shown, tree
+from support.overlay_trees import FLAVOURS, Facts, compared, image, inside, shown, tree
 
 pytestmark = pytest.mark.system
 
@@ -228,11 +228,13 @@ def test_random_changes_are_what_a_look_at_everything_finds(
     place.mkdir()
     lowers = image(place, flavour)
 
-    def action(top: Path) -> list[str]:
+    def action(top: Path) -> dict[bytes, Facts]:
         before = tree(top)
         done(steps, top)
-        return compared(before, tree(top))
+        return before
 
-    seen = inside(lowers, place, flavour, action)
+    before = inside(lowers, place, flavour, action)
+    # As a new mount sees it: fuse-overlayfs 1.10 goes on to show some names that it has not hidden on the disk.
+    seen = compared(before, inside(lowers, place, flavour, tree))
     assert shown(changes(place / "upper", lowers, flavour)) == seen
     remove_tree(place)
