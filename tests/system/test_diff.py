@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,12 +120,12 @@ def test_an_unknown_container(here: Containers) -> None:
 
 
 @pytest.fixture(scope="module")
-def podman(registry: DockerRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[str]]]:
+def podman(registry: DockerRegistry) -> Iterator[Callable[[str], list[str]]]:
     """A script run in a container that podman made -> what `podman diff` says of it, sorted as docker sorts."""
     program = shutil.which("podman")
     if program is None or os.geteuid() != 0:
         pytest.skip("podman is not installed, or this is not root")
-    place = tmp_path_factory.mktemp("podman")
+    place = Path(tempfile.mkdtemp(prefix="podman-", dir="/var/tmp"))  # podman takes 50 characters at most
     shared = [program, "--root", str(place / "root"), "--runroot", str(place / "run")]
 
     def call(*words: str) -> str:
@@ -148,6 +149,7 @@ def podman(registry: DockerRegistry, tmp_path_factory: pytest.TempPathFactory) -
     call("rmi", "--all", "--force")
     if (place / "root" / "overlay").is_mount():  # podman mounts it on itself
         subprocess.run(["umount", str(place / "root" / "overlay")], check=True)
+    shutil.rmtree(place)
 
 
 # Not among them: a folder in the place of a file. podman 4.3 takes it for a deletion, or ends with an error.
