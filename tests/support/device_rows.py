@@ -192,7 +192,6 @@ ROWS = (
     Row("wsl2-i7", "amd64", X3, cpu="13th Gen Intel(R) Core(TM) i7-1360P", level="v3", inside="wsl2"),
     Row("z14", "s390x", "s390x", cpu="machine 3906"),
     Row("z15", "s390x", "s390x", cpu="machine 8561"),
-    Row("z16", "s390x", "s390x", cpu="machine 3931"),
     Row("zen1-podman", "amd64", X3, cpu="AMD EPYC 7301 16-Core Processor", level="v3", inside="podman oci"),
     Row("zen3", "amd64", f"{X3} 386", cpu="AMD Ryzen 9 5950X 16-Core Processor", level="v3", compat32=True),
     Row("zen4", "amd64", X4, cpu="AMD EPYC 9654 96-Core Processor", level="v4"),
