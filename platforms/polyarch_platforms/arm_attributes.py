@@ -6,6 +6,7 @@ form), 2.3 (how a value is written, by its tag) and 2.5 (Tag_CPU_arch, Tag_CPU_a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,40 +32,49 @@ def parse(section: bytes, byte_order: Literal["little", "big"]) -> ArmAttributes
     """The section `.ARM.attributes` -> what it says of the whole file. Raises ValueError where it is broken."""
     if section[:1] != b"A":
         raise ValueError("not version A of the build attributes")
-    values = _file_values(section, byte_order)
-    version = None if values.get(_CPU_ARCH_PROFILE) == _MICROCONTROLLER else _VERSIONS.get(values.get(_CPU_ARCH, -1))
+    numbers, _ = file_values(section, byte_order, b"aeabi", _is_text, also_text=_COMPATIBILITY)
+    version = None if numbers.get(_CPU_ARCH_PROFILE) == _MICROCONTROLLER else _VERSIONS.get(numbers.get(_CPU_ARCH, -1))
     # 0: integer registers, 1: VFP registers; 2 (a private way) and 3 (fits both) prove neither.
-    return ArmAttributes(version, {0: False, 1: True}.get(values.get(_VFP_ARGS, -1)))
+    return ArmAttributes(version, {0: False, 1: True}.get(numbers.get(_VFP_ARGS, -1)))
 
 
-def _file_values(section: bytes, byte_order: Literal["little", "big"]) -> dict[int, int]:
-    """tag -> number, of the attributes that the vendor `aeabi` gives for the whole file."""
-    values: dict[int, int] = {}
+def _is_text(tag: int) -> bool:
+    """Numbers below 32 but for two names; above, odd tags are texts."""
+    return tag in (_CPU_RAW_NAME, _CPU_NAME) or (tag > _COMPATIBILITY and tag % 2 == 1)
+
+
+def file_values(
+    section: bytes,
+    byte_order: Literal["little", "big"],
+    of: bytes,
+    is_text: Callable[[int], bool],
+    also_text: int | None = None,
+) -> tuple[dict[int, int], dict[int, bytes]]:
+    """tag -> number and tag -> text, of the attributes that the vendor `of` gives for the whole file.
+
+    `is_text` tells what form a tag's value has; `also_text` is the tag of a number and a text. ValueError where broken.
+    """
+    numbers: dict[int, int] = {}
+    texts: dict[int, bytes] = {}
     place = 1
     while place < len(section):
         length = _length(section, place, place, byte_order)
         vendor, named = _text(section[place + 4 : place + length], 0)
         start = place + 4 + named
-        while vendor == b"aeabi" and start < place + length:
+        while vendor == of and start < place + length:
             tag, after = _uleb128(section, start)
             size = _length(section, after, start, byte_order)
             if tag == _FILE:
-                _read_values(section[after + 4 : start + size], values)
+                body, at = section[after + 4 : start + size], 0
+                while at < len(body):
+                    one, at = _uleb128(body, at)
+                    if not is_text(one):
+                        numbers[one], at = _uleb128(body, at)
+                    if is_text(one) or one == also_text:
+                        texts[one], at = _text(body, at)
             start += size
         place += length
-    return values
-
-
-def _read_values(section: bytes, values: dict[int, int]) -> None:
-    place = 0
-    while place < len(section):
-        tag, place = _uleb128(section, place)
-        # Numbers below 32 but for two names; above, odd tags are texts. Tag_compatibility is a number and a text.
-        is_text = tag in (_CPU_RAW_NAME, _CPU_NAME) or (tag > _COMPATIBILITY and tag % 2 == 1)
-        if not is_text:
-            values[tag], place = _uleb128(section, place)
-        if is_text or tag == _COMPATIBILITY:
-            _, place = _text(section, place)
+    return numbers, texts
 
 
 def _length(section: bytes, place: int, start: int, byte_order: Literal["little", "big"]) -> int:

@@ -1,7 +1,8 @@
 """What a binary really is: its ELF header, program headers and the notes its linker left.
 
 Sources: System V gABI, "ELF Header", "Program Header", "Sections", "Dynamic Section"; Linux, fs/binfmt_elf.c (what the
-kernel asks of a program); ELF for the Arm Architecture (IHI 0044), "ARM-specific e_flags".
+kernel asks of a program); ELF for the Arm Architecture (IHI 0044), "ARM-specific e_flags"; RISC-V ELF psABI,
+"Program Header Table" (PT_RISCV_ATTRIBUTES).
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from polyarch_platforms import architecture, arm_attributes, gnu_property
+from polyarch_platforms import architecture, arm_attributes, gnu_property, riscv_attributes
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.arm_attributes import ArmAttributes
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.platform import Platform, normalise
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_GNU_PROPERTY = 1, 2, 3, 0x6474E553
+_PT_RISCV_ATTRIBUTES = 0x70000003
 _DT_NULL, _DT_NEEDED = 0, 1
 _SHT_ARM_ATTRIBUTES = 0x70000003
-_EM_386, _EM_ARM, _EM_X86_64 = 3, 40, 62
+_EM_386, _EM_ARM, _EM_X86_64, _EM_RISCV = 3, 40, 62, 243
 _EF_ARM_ABI_FLOAT_SOFT, _EF_ARM_ABI_FLOAT_HARD = 0x200, 0x400
 _SMALLEST_PAGE = 4096  # of all kernels; what is linked more closely (ld -n) was meant for that
 _LINUX_ABIS = (0, 3)  # EI_OSABI: System V, and GNU/Linux where a static program uses IFUNC
@@ -44,6 +46,7 @@ class Elf:
     hard_float      ARM: floats are passed in VFP registers
     arm_cpu_arch    ARM: Tag_CPU_arch in words (`v5te`, `v6`, `v7`)
     x86_isa_level   x86: the x86-64 level needed (1 to 4), GNU_PROPERTY_X86_ISA_1_NEEDED
+    riscv_extensions  RISC-V: what it was built for, Tag_RISCV_arch in words (`zba`); () where it is not told
     """
 
     bits: Literal[32, 64]
@@ -58,6 +61,7 @@ class Elf:
     hard_float: bool | None
     arm_cpu_arch: str | None
     x86_isa_level: int | None
+    riscv_extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ def read_elf(stream: BinaryIO | bytes, size: int | None = None) -> Elf:
         hard_float=_hard_float(flags, attributes) if machine == _EM_ARM else None,
         arm_cpu_arch=attributes.cpu_arch,
         x86_isa_level=_x86_level(file, segments, bits) if machine in (_EM_386, _EM_X86_64) else None,
+        riscv_extensions=_riscv_extensions(file, segments) if machine == _EM_RISCV else (),
     )
 
 
@@ -201,6 +206,16 @@ def _x86_level(file: _File, segments: tuple[_Segment, ...], bits: Literal[32, 64
     return None
 
 
+def _riscv_extensions(file: _File, segments: tuple[_Segment, ...]) -> tuple[str, ...]:
+    for one in segments:
+        if one.kind == _PT_RISCV_ATTRIBUTES and one.size <= riscv_attributes.MAX_SEGMENT:
+            try:
+                return riscv_attributes.extensions(file.read(one.offset, one.size))
+            except (ElfError, ValueError):
+                break  # a broken note is no note
+    return ()
+
+
 def _hard_float(flags: int, attributes: ArmAttributes) -> bool | None:
     if flags & _EF_ARM_ABI_FLOAT_HARD:
         return True
@@ -213,7 +228,8 @@ def platform_of(elf: Elf) -> Platform:
     """The platform that the program itself proves, in normal form.
 
     The variant is what its notes prove: for arm the architecture it was built for, for amd64 the level it needs (from
-    v2); "" where they say nothing. Raises ElfError for machines and systems that polyarch does not know.
+    v2), for riscv64 the profile (from rva22u64); "" where they say nothing. Raises ElfError for machines and systems
+    that polyarch does not know.
     """
     known = _architecture(elf)
     if known is None:
@@ -228,6 +244,8 @@ def platform_of(elf: Elf) -> Platform:
         variant = _arm_variant(elf.arm_cpu_arch)
     elif known.name == "amd64" and elf.x86_isa_level:
         variant = f"v{elf.x86_isa_level}"
+    elif known.name == "riscv64" and (profile := known.level(elf.riscv_extensions)) != known.unlabelled_variant:
+        variant = profile
     return normalise(Platform("linux", known.name, variant))
 
 
