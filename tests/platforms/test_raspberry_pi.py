@@ -1,4 +1,4 @@
-"""Raspberry Pi's revision codes: the tables "… in use" and "Old-style revision codes" of its documentation."""
+"""Raspberry Pi's revision codes: the whole of the tables "… in use" and "Old-style revision codes" of its documentation."""
 
 from __future__ import annotations
 
@@ -36,30 +36,54 @@ a020d4 3 Model B Plus|1.4|1024|BCM2837
 a02100 Compute Module 3 Plus|1.0|1024|BCM2837
 a03111 4 Model B|1.1|1024|BCM2711
 b03111 4 Model B|1.1|2048|BCM2711
+c03111 4 Model B|1.1|4096|BCM2711
+b03112 4 Model B|1.2|2048|BCM2711
 c03112 4 Model B|1.2|4096|BCM2711
+b03114 4 Model B|1.4|2048|BCM2711
+c03114 4 Model B|1.4|4096|BCM2711
 d03114 4 Model B|1.4|8192|BCM2711
 b03115 4 Model B|1.5|2048|BCM2711
+c03115 4 Model B|1.5|4096|BCM2711
+d03115 4 Model B|1.5|8192|BCM2711
 902120 Zero 2 W|1.0|512|BCM2837
 c03130 400|1.0|4096|BCM2711
 a03140 Compute Module 4|1.0|1024|BCM2711
+b03140 Compute Module 4|1.0|2048|BCM2711
+c03140 Compute Module 4|1.0|4096|BCM2711
 d03140 Compute Module 4|1.0|8192|BCM2711
 b04170 5 Model B|1.0|2048|BCM2712
+c04170 5 Model B|1.0|4096|BCM2712
 d04170 5 Model B|1.0|8192|BCM2712
 a04171 5 Model B|1.1|1024|BCM2712
+b04171 5 Model B|1.1|2048|BCM2712
+c04171 5 Model B|1.1|4096|BCM2712
+d04171 5 Model B|1.1|8192|BCM2712
 e04171 5 Model B|1.1|16384|BCM2712
 b04180 Compute Module 5|1.0|2048|BCM2712
+c04180 Compute Module 5|1.0|4096|BCM2712
+d04180 Compute Module 5|1.0|8192|BCM2712
+e04180 Compute Module 5|1.0|16384|BCM2712
 d04190 500|1.0|8192|BCM2712
+e04190 500|1.0|16384|BCM2712
 b041a0 Compute Module 5 Lite|1.0|2048|BCM2712
+c041a0 Compute Module 5 Lite|1.0|4096|BCM2712
+d041a0 Compute Module 5 Lite|1.0|8192|BCM2712
+e041a0 Compute Module 5 Lite|1.0|16384|BCM2712
 0002 Model B|1.0|256|BCM2835
 0003 Model B|1.0|256|BCM2835
+0004 Model B|2.0|256|BCM2835
+0005 Model B|2.0|256|BCM2835
 0006 Model B|2.0|256|BCM2835
 0007 Model A|2.0|256|BCM2835
+0008 Model A|2.0|256|BCM2835
 0009 Model A|2.0|256|BCM2835
 000d Model B|2.0|512|BCM2835
+000e Model B|2.0|512|BCM2835
 000f Model B|2.0|512|BCM2835
 0010 Model B Plus|1.2|512|BCM2835
 0011 Compute Module|1.0|512|BCM2835
 0012 Model A Plus|1.1|256|BCM2835
+0013 Model B Plus|1.2|512|BCM2835
 0014 Compute Module|1.0|512|BCM2835
 0015 Model A Plus|1.1|0|BCM2835
 """
@@ -117,6 +141,9 @@ def test_no_text_breaks_it(code: str) -> None:
             RaspberryPi("Raspberry Pi 3 Model B", "1.2", "BCM2837"),
         ),
         ("Raspberry Pi Zero W", ("raspberrypi,model-zero-w",), RaspberryPi("Raspberry Pi Zero W", "", "BCM2835")),
+        # The documentation's word for the CM4S, and the one in Raspberry Pi's kernel (bcm2711-rpi-cm4s.dts).
+        ("", ("raspberrypi,4s-compute-module",), RaspberryPi("", "", "BCM2711")),
+        ("", ("raspberrypi,4-compute-module-s",), RaspberryPi("", "", "BCM2711")),
         # The chip in the tree counts more than what the model usually has.
         (
             "Raspberry Pi 2 Model B Rev 1.2",
