@@ -72,7 +72,7 @@ def debootstrap_foreign(architecture: str, target: Path) -> None:
     fields = dict(re.findall(r"^([A-Za-z-]+): *(\S+)", _sources()[0], re.MULTILINE))
     key = fields.get("Signed-By", "")
     keyring = [f"--keyring={key}"] if key.startswith("/") else []
-    options = ["--foreign", f"--arch={architecture}", "--variant=minbase", "--include=python3-minimal", *keyring]
+    options = ["--foreign", f"--arch={architecture}", "--variant=minbase", "--include=python3", *keyring]
     _run("debootstrap", *options, fields["Suites"], str(target), fields["URIs"])
 
 
