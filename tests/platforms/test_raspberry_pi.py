@@ -1,4 +1,4 @@
-"""Raspberry Pi's revision codes: the whole of the tables "… in use" and "Old-style revision codes" of its documentation."""
+"""Raspberry Pi's revision codes: the whole tables "… in use" and "Old-style revision codes" of its documentation."""
 
 from __future__ import annotations
 
