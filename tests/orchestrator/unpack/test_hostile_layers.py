@@ -372,3 +372,11 @@ remove_tree(top)
 assert not top.exists() and os.path.exists("/etc/passwd")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_remove_tree_takes_what_a_killed_one_left(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f".wh..wh.gone-{number}" / "a" / "b" / "c").mkdir(parents=True)
+    for left in list(tmp_path.iterdir()):
+        remove_tree(left)
+    assert list(tmp_path.iterdir()) == []
