@@ -67,10 +67,18 @@ class Composition(ABC):
     @cached_property
     def device(self) -> Device:
         """This machine, with the emulators that it has."""
-        from polyarch.verbs.devices import this_device
+        from polyarch.verbs.devices import with_emulators
 
         with platforms_errors():
-            return this_device(self.emulator_sources)
+            return with_emulators(self.machine, self.emulator_sources)
+
+    @cached_property
+    def machine(self) -> Device:
+        """This machine by itself: what it executes natively, and what its kernel has registered."""
+        from polyarch_platforms.host import detect, local_facts
+
+        with platforms_errors():
+            return detect(local_facts())
 
     @cached_property
     def emulator_sources(self) -> list[EmulatorSource]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TypeVar
 
 import pluggy
@@ -201,4 +202,9 @@ class PluginHost:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    return _named(point.dist) if point.dist else "unknown distribution"
+
+
+@cache  # each question parses all of the distribution's metadata again
+def _named(distribution: Distribution) -> str:
+    return f"{distribution.name} {distribution.version}"

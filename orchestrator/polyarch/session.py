@@ -23,7 +23,7 @@ from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution, resolve
-from polyarch.selection.types import EmulationPolicy, Target
+from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.verbs.stored import best_of, by_id, one_of, still_best
 from polyarch_platforms.platform import Platform, parse
 
@@ -165,7 +165,7 @@ class Session(Composition):
                 request,
                 image,
                 storage,
-                self.device,
+                self.machine,
                 self.emulator_sources,
                 self.settings,
                 self._emit,
@@ -187,15 +187,24 @@ class Session(Composition):
         pull: str,
         allow_mislabelled: bool,
     ) -> Image:
-        target, _ = self._target(platform, None)
         policy = self._policy(emulation)
-        if pull != "always":
-            at_hand = self._found(reference)
+        at_hand = () if pull == "always" else self._found(reference)
+
+        def fitting(target: Target, policy: EmulationPolicy) -> Image | None:
             image = best_of(at_hand, target, policy)
-            if image is not None and (pull == "never" or still_best(image, target, policy)):
+            return image if image is not None and (pull == "never" or still_best(image, target, policy)) else None
+
+        if at_hand and platform is None:
+            # What is native comes before all that is emulated: then no emulator is looked for, and none tried.
+            image = fitting(target_of(self.machine, here=True), "never")
+            if image is not None:
                 return image
-            if pull == "never":
-                return one_of(at_hand, reference, target, asked=platform is not None)
+        target, _ = self._target(platform, None)
+        image = fitting(target, policy)
+        if image is not None:
+            return image
+        if pull == "never":
+            return one_of(at_hand, reference, target, asked=platform is not None)
         results = self.pull(reference, platform=platform, emulation=emulation, allow_mislabelled=allow_mislabelled)
         digest = results[0].candidate.manifest.digest
         return next(image for image in self._found(reference) if image.manifest.digest == digest)

@@ -13,15 +13,22 @@ from polyarch.container import syscalls
 from polyarch.container.reaper import leave_reaper
 from polyarch.errors import HostError, printable
 from polyarch.unpack.stack import Flavour
+from polyarch_platforms.qemu import kernel_version
 
 _FUSE = "/dev/fuse"
 _FIT = "ext4, xfs, btrfs or tmpfs"
 _PARAMETERS = Path("/sys/module/overlay/parameters")
+_VOLATILE = (5, 10)  # Linux, fs/overlayfs/super.c: the first that knows the option
 _UNSUPPORTED = (errno.ENODEV, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP)
 
 
-def mount_overlay(lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour) -> None:
+def mount_overlay(
+    lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour, *, volatile: bool = False
+) -> None:
     """Mount `lowers` (topmost first) below `upper` at `target`, in the mount namespace of this process.
+
+    `volatile`: what is written need not outlive a crash of the machine, so that no end waits for the disk: every
+    unmount of an overlay syncs all of the file system that its upper directory is on (overlayfs.rst, "Volatile mount").
 
     With the flavour `user` fuse-overlayfs stands in where the kernel cannot (before 5.11, or not on this file system);
     layers of the flavour `fuse` only it understands. Raises HostError, with what mends it.
@@ -33,14 +40,14 @@ def mount_overlay(lowers: Sequence[Path], upper: Path, work: Path, target: Path,
         by_fuse(program, lowers, upper, work, target)
         return
     try:
-        _by_kernel(lowers, upper, work, target, flavour)
+        _by_kernel(lowers, upper, work, target, flavour, volatile)
     except OSError as error:
         if program is None or error.errno not in _UNSUPPORTED:
             raise _refused(error, flavour, upper) from error
         by_fuse(program, lowers, upper, work, target)
 
 
-def _by_kernel(lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour) -> None:
+def _by_kernel(lowers: Sequence[Path], upper: Path, work: Path, target: Path, flavour: Flavour, volatile: bool) -> None:
     """Each directory is named by the number of an open file: a page of options (mount(2)) holds hundreds of them."""
     place = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     opened: list[int] = []
@@ -50,7 +57,9 @@ def _by_kernel(lowers: Sequence[Path], upper: Path, work: Path, target: Path, fl
         os.chdir("/proc/self/fd")
         *below, above, beside = map(str, opened)
         options = f"lowerdir={':'.join(below)},upperdir={above},workdir={beside}"
-        syscalls.mount("overlay", target, "overlay", 0, options + (",userxattr" if flavour == "user" else _plain()))
+        options += ",userxattr" if flavour == "user" else _plain()
+        options += ",volatile" if volatile and kernel_version() >= _VOLATILE else ""
+        syscalls.mount("overlay", target, "overlay", 0, options)
     finally:
         os.fchdir(place)
         for number in (place, *opened):

@@ -14,6 +14,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch.container.overlay import unfit
 from polyarch.container.rights import Rights
@@ -21,8 +22,11 @@ from polyarch.events import Emit, LayerUnpacked
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
-from polyarch.unpack.image import OpenLayer, remove_tree, unpack_layer
 from polyarch.unpack.stack import takes_marks
+from polyarch.unpack.tree import remove_tree
+
+if TYPE_CHECKING:
+    from polyarch.unpack.image import OpenLayer
 
 
 class Snapshots:
@@ -55,6 +59,8 @@ class Snapshots:
     def _unpack_all(
         self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], paths: Sequence[Path]
     ) -> None:
+        from polyarch.unpack.image import unpack_layer
+
         for number in missing:
             path = paths[number]
             with self._locked(path.name):

@@ -134,7 +134,8 @@ class Start:
             if self.rights.owners:
                 os.chown(upper, status.st_uid, status.st_gid)
             upper.chmod(status.st_mode & 0o7777)
-        mount_overlay(self.layers, upper, directory / "work", directory / "rootfs", self.rights.flavour)
+        places = (upper, directory / "work", directory / "rootfs")
+        mount_overlay(self.layers, *places, self.rights.flavour, volatile=self.request.rm)
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
         """In the last namespaces: the spec, written, and the words that start the runtime with `files` as 0, 1, 2."""

@@ -26,7 +26,7 @@ from polyarch.container.record import RECORD, Record, now, read_record, write_re
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import NotFoundError, UsageError, printable
 from polyarch.files import disk_error, make_directory
-from polyarch.unpack.image import remove_tree
+from polyarch.unpack.tree import remove_tree
 
 KILLED = 137
 """The exit code of a container whose end nobody saw: 128 and SIGKILL."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.oci.config import ImageConfig
-from polyarch.unpack.layer_index import Content, LayerIndex, Node
-from polyarch.unpack.walks import Walks
 from polyarch_platforms.elf import Elf, read_elf
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.platform import Platform
+
+if TYPE_CHECKING:
+    from polyarch.unpack.layer_index import Content, LayerIndex, Node
+    from polyarch.unpack.walks import Walks
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH where the image sets none, as in docker (moby, oci/defaults.go, DefaultPathEnv)."""
@@ -62,6 +64,8 @@ def entrypoint_elf(
     None: the image starts nothing, the program is not in the layers, or it is no ELF file.
     Raises IntegrityError where a layer is no sound archive.
     """
+    from polyarch.unpack.walks import Walks  # with threads and tar; `run` wants the rest of this module only
+
     argv = (*config.entrypoint, *config.cmd)
     if not argv or not argv[0]:
         return None

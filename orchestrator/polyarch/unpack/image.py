@@ -12,12 +12,11 @@ from typing import BinaryIO, TypeAlias
 from polyarch.errors import UsageError
 from polyarch.files import disk_error
 from polyarch.oci.digest import Digest, short
-from polyarch.unpack.beneath import Root
 from polyarch.unpack.layer import LayerWriter
 from polyarch.unpack.overlay import OverlayTree
 from polyarch.unpack.stack import Flavour
 from polyarch.unpack.stream import LayerStream, Limits
-from polyarch.unpack.tree import Tree, remove
+from polyarch.unpack.tree import Tree, remove_tree
 
 OpenLayer: TypeAlias = Callable[[], BinaryIO]
 """Opens a layer as it is kept, compressed or not."""
@@ -96,11 +95,6 @@ def new_directory(directory: Path) -> Iterator[Path]:
     except BaseException:
         remove_tree(new)
         raise
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory and everything in it, whatever its modes and depth; nothing happens where there is none."""
-    remove(Root(path.parent).top, os.fsencode(path.name))
 
 
 def _sync_file_system(fd: int) -> None:

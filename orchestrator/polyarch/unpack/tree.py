@@ -148,6 +148,11 @@ class Tree(Root):
 
 
 def remove(here: Directory, name: bytes) -> None:
+def remove_tree(path: Path) -> None:
+    """Remove a directory and everything in it, whatever its modes and depth; nothing happens where there is none."""
+    remove(Root(path.parent).top, os.fsencode(path.name))
+
+
     """Remove an entry and all that is below it; nothing happens where there is none.
 
     Full directories are first moved up into `here`, so that neither depth nor open files can run out. Modes are no

@@ -12,14 +12,12 @@ from polyarch.contract.others import EmulatorSource, FetchesEmulators
 from polyarch.errors import UsageError
 from polyarch_platforms import architecture
 from polyarch_platforms.device import MAX_TEXT, Device, Emulation, from_json
-from polyarch_platforms.host import detect, local_facts
 from polyarch_platforms.named import named
 from polyarch_platforms.platform import Platform
 
 
-def this_device(sources: Sequence[EmulatorSource]) -> Device:
-    """This machine with every emulator that is registered in its kernel or that `sources` have."""
-    device = detect(local_facts())
+def with_emulators(device: Device, sources: Sequence[EmulatorSource]) -> Device:
+    """`device`, which is this machine, with every emulator that is registered in its kernel or that `sources` have."""
     return replace(device, emulated=emulations(device, sources))
 
 

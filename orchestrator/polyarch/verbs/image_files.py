@@ -11,7 +11,8 @@ from pathlib import Path
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.digest import hex_of
-from polyarch.unpack.image import remove_tree, unpack_image
+from polyarch.unpack.image import unpack_image
+from polyarch.unpack.tree import remove_tree
 
 
 def at_hand(images: Iterable[Image], directory: Path) -> Path | None:

@@ -16,6 +16,7 @@ from polyarch.container.launch import Launch
 from polyarch.container.overlay import by_fuse, mount_overlay
 from polyarch.container.syscalls import mount
 from polyarch.errors import HostError
+from polyarch_platforms.qemu import kernel_version
 
 pytestmark = [
     pytest.mark.system,
@@ -83,6 +84,19 @@ def test_the_working_directory_stays(place: Path, monkeypatch: pytest.MonkeyPatc
         assert Path.cwd() == place
 
     assert inside(prepare, "true") == 0
+
+
+@pytest.mark.parametrize(("flavour", "maps"), [("trusted", None), ("user", same_ids_in_parts())])
+@pytest.mark.parametrize("volatile", [True, False])
+@pytest.mark.skipif(kernel_version() < (5, 10), reason="the kernel is older than volatile mounts")
+def test_what_need_not_outlive_a_crash_is_not_synced(volatile: bool, flavour: str, maps: object, place: Path) -> None:
+    target = place / "target"
+
+    def prepare() -> None:
+        mount_overlay(layers(place, 1), place / "upper", place / "work", target, flavour, volatile=volatile)  # type: ignore[arg-type]
+
+    says = f"grep -q ' {target} overlay .*volatile' /proc/mounts"
+    assert inside(prepare, says if volatile else f"! {says}", outer=maps) == 0
 
 
 def test_a_file_system_that_cannot_hold_the_upper_layer(place: Path) -> None:

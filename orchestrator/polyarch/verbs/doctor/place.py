@@ -15,7 +15,7 @@ from pathlib import Path
 from polyarch.container.overlay import mount_overlay
 from polyarch.container.rights import rights_at
 from polyarch.errors import HostError, PolyarchError
-from polyarch.unpack.image import remove_tree
+from polyarch.unpack.tree import remove_tree
 from polyarch.verbs.doctor.check import Check, Mend, refused, words
 from polyarch.verbs.doctor.trial import inside, mount_proc
 
