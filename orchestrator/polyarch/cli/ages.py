@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-_MINUTE, _HOUR, _DAY, _WEEK, _MONTH, _YEAR = 60, 3600, 86_400, 604_800, 2_592_000, 31_536_000
+_MINUTE, _HOUR = 60, 3600
+# From how many hours on, hours of a unit, its name.
+_UNITS = (
+    (24 * 365 * 2, 24 * 365, "years"),
+    (24 * 30 * 2, 24 * 30, "months"),
+    (24 * 7 * 2, 24 * 7, "weeks"),
+    (48, 24, "days"),
+)
 
 
 def ago(moment: str, now: datetime | None = None) -> str:
@@ -18,15 +25,19 @@ def ago(moment: str, now: datetime | None = None) -> str:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     seconds = int(((now or datetime.now(UTC)) - then).total_seconds())
-    # The steps at which docker takes the next unit.
-    for least, unit, name in (
-        (2 * _YEAR, _YEAR, "years"),
-        (2 * _MONTH, _MONTH, "months"),
-        (2 * _WEEK, _WEEK, "weeks"),
-        (2 * _DAY, _DAY, "days"),
-        (2 * _HOUR, _HOUR, "hours"),
-        (2 * _MINUTE, _MINUTE, "minutes"),
-    ):
-        if seconds >= least:
-            return f"{seconds // unit} {name} ago"
-    return "About a minute ago" if seconds >= _MINUTE else "Less than a minute ago"
+    return f"{_duration(seconds)} ago"
+
+
+def _duration(seconds: int) -> str:
+    """With docker's words, and its steps to the next unit (docker/go-units, HumanDuration)."""
+    if seconds < _MINUTE:
+        return {0: "Less than a second", 1: "1 second"}.get(max(seconds, 0), f"{seconds} seconds")
+    if seconds < _HOUR:
+        return "About a minute" if seconds < 2 * _MINUTE else f"{seconds // _MINUTE} minutes"
+    hours = (seconds + _HOUR // 2) // _HOUR
+    if hours == 1:
+        return "About an hour"
+    for least, unit, name in _UNITS:
+        if hours >= least:
+            return f"{hours // unit} {name}"
+    return f"{hours} hours"

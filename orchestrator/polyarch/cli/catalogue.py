@@ -59,6 +59,19 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 PLACES = {"images": ("image", "ls"), "logout": ("login", "logout")}
 """Commands that live in another command's module: module and name there."""
 
+INSTEAD = {
+    "attach": "logs -f, exec -it",
+    "container": "ps, exec, logs, diff, stop, rm",
+    "create": "run -d",
+    "info": "doctor, device",
+    "inspect": "image inspect, ps --format json",
+    "kill": "stop -t 0",
+    "rmi": "image rm",
+    "start": "run -d",
+    "version": "--version",
+}
+"""Commands of docker that are not here, and what comes next to each."""
+
 # Name of a value -> flags, the word for the value ("" for a switch), help.
 SHARED_OPTIONS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ("root", ("--root",), "DIR", "images and containers [$POLYARCH_ROOT]"),

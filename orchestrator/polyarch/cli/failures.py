@@ -39,7 +39,7 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         return Failure(InterruptedPull.code, InterruptedPull.exit_code, "interrupted")
     if isinstance(error, click.ClickException):
         at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else command
-        message = printable(error.format_message().strip(), 2000).rstrip(".")
+        message = printable(_refused(error).strip(), 2000).rstrip(".")
         if message[1:2].islower():
             message = message[0].lower() + message[1:]
         return Failure(UsageError.code, UsageError.exit_code, message, f"see: {at} --help")
@@ -51,6 +51,14 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         _report(error),
         {"exception": type(error).__name__},
     )
+
+
+def _refused(error: click.ClickException) -> str:
+    """click's words, with what is near as polyarch says it."""
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    near = f" (near: {', '.join(error.possibilities)})" if error.possibilities else ""
+    return f"no such option {error.option_name!r}{near}"
 
 
 def _report(error: BaseException) -> str:

@@ -24,6 +24,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 pass_invocation = click.make_pass_decorator(Invocation)
 
 
+class Count(click.types.IntParamType):
+    """Not below zero."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Fails, which ends the command with a usage error, for anything else."""
+        number: int = super().convert(value, param, ctx)
+        if number < 0:
+            self.fail(f"{number} is below zero", param, ctx)
+        return number
+
+
 class SharedOption(click.Option):
     """An option that every command takes, before its name and behind it; what is written last counts."""
 
@@ -137,12 +150,15 @@ class Group(Command, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` names. Raises click.UsageError, which offers what is near."""
         if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self.list_commands(ctx), n=3, cutoff=0.6)
-            also = f" (near: {', '.join(near)})" if near else ""
-            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{also}", ctx)
+            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{self.instead_of(ctx, args[0])}", ctx)
         return super().resolve_command(ctx, args)
+
+    def instead_of(self, ctx: click.Context, word: str) -> str:
+        """What may have been meant by `word`, in parentheses; "" if nothing is near."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, self.list_commands(ctx), n=3, cutoff=0.6)
+        return f" (near: {', '.join(near)})" if near else ""
 
 
 def _first_sentence(text: str) -> str:

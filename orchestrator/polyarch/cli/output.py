@@ -82,13 +82,16 @@ def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str
     """The lines of a table with columns as wide as their content.
 
     `width` is that of the terminal: where a last cell does not fit, it is wrapped in its column, or set below the
-    others if that is narrow. None leaves every row on one line.
+    others if that is narrow. Where the others alone do not fit, every row goes on below, from the same column on.
+    None leaves every row on one line.
     """
     grid = [[printable(cell, _LONGEST_LINE) for cell in row] for row in rows]
     if not grid:
         return []
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]) - 1)]
     left = sum(widths) + len(_GAP) * len(widths)
+    if width is not None and left - len(_GAP) > width:
+        return _folded(grid, width)
     lines: list[str] = []
     for *cells, last in grid:
         start = "".join(f"{cell:{size}}{_GAP}" for cell, size in zip(cells, widths, strict=True))
@@ -100,6 +103,23 @@ def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str
         else:
             below = _wrapped(last, max(width - len(_BELOW), _NARROWEST))
             lines += [start.rstrip(), *(_BELOW + more for more in below)]
+    return lines
+
+
+def _folded(grid: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Rows on several lines each, all broken before the same columns."""
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    starts, used = [0], widths[0]
+    for column, size in enumerate(widths[1:], 1):
+        used += len(_GAP) + size
+        if used > width:
+            starts.append(column)
+            used = len(_BELOW) + size
+    lines = []
+    for row in grid:
+        cells = [f"{cell:{size}}" for cell, size in zip(row, widths, strict=True)]
+        for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+            lines.append(((_BELOW if start else "") + _GAP.join(cells[start:end])).rstrip())
     return lines
 
 

@@ -47,7 +47,9 @@ def test_errors_of_the_tree(kind: type[errors.PolyarchError]) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (click.UsageError("No such option: --bogus"), "no such option: --bogus"),
+        (click.UsageError("Got an extra argument"), "got an extra argument"),
+        (click.NoSuchOption("--bogus"), "no such option '--bogus'"),
+        (click.NoSuchOption("--al", possibilities=["--all"]), "no such option '--al' (near: --all)"),
         (click.BadParameter("'x' is no number."), "invalid value: 'x' is no number"),
         (click.FileError("f", "gone"), "could not open file 'f': gone"),
     ],

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from polyarch.cli.app import polyarch as group
-from polyarch.cli.catalogue import EXIT_CODES, SHARED_OPTIONS, commands
+from polyarch.cli.catalogue import EXIT_CODES, INSTEAD, SHARED_OPTIONS, commands
 from polyarch.cli.help_page import help_page
 from polyarch.cli.options import Command, Group
 from support.command import Polyarch
@@ -81,6 +81,16 @@ CONTEXTS = dict(_all_contexts())
 def test_every_promised_command_is_there_and_no_other() -> None:
     groups = {path for path, context in CONTEXTS.items() if isinstance(context.command, Group)}
     assert set(CONTEXTS) - (groups - {"device"}) == set(PROMISED)
+
+
+@pytest.mark.parametrize("word", INSTEAD)
+def test_what_stands_in_for_a_command_of_dockers_is_there(word: str, polyarch: Polyarch) -> None:
+    assert word not in commands()
+    for instead in INSTEAD[word].split(", "):
+        polyarch(*instead.split(), "--help").ok()
+    answer = polyarch(word)
+    assert answer.code == 2
+    assert f"has no command '{word}' (instead: {INSTEAD[word]})" in answer.stderr
 
 
 @pytest.mark.parametrize("path", PROMISED)

@@ -49,6 +49,16 @@ def test_a_long_word_starts_on_a_line_of_its_own() -> None:
     assert [line.strip() for line in lines] == ["a   by", path[:46], path[46:]]
 
 
+def test_a_table_wider_than_the_terminal_goes_on_below_from_the_same_column() -> None:
+    rows = [("ID", "IMAGE", "CREATED", "NAMES"), ("4f1c0d3a92be", "registry/busybox", "3 hours ago", "web")]
+    assert columns(rows, 40) == [
+        "ID             IMAGE",
+        "    CREATED       NAMES",
+        "4f1c0d3a92be   registry/busybox",
+        "    3 hours ago   web",
+    ]
+
+
 def test_no_rows_no_lines() -> None:
     assert columns([]) == []
 
@@ -82,13 +92,18 @@ def test_sizes_are_shown_as_docker_does(size: int, shown: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (-5, "Less than a minute ago"),
-        (0, "Less than a minute ago"),
+        (-5, "Less than a second ago"),
+        (0, "Less than a second ago"),
+        (1, "1 second ago"),
+        (59, "59 seconds ago"),
         (60, "About a minute ago"),
         (120, "2 minutes ago"),
-        (7199, "119 minutes ago"),
-        (7200, "2 hours ago"),
+        (3599, "59 minutes ago"),
+        (3600, "About an hour ago"),
+        (5400, "2 hours ago"),
+        (47 * 3600, "47 hours ago"),
         (2 * 86_400, "2 days ago"),
+        (13 * 86_400, "13 days ago"),
         (21 * 86_400, "3 weeks ago"),
         (90 * 86_400, "3 months ago"),
         (800 * 86_400, "2 years ago"),
@@ -102,7 +117,7 @@ def test_ages(seconds: int, shown: str) -> None:
     ("moment", "shown"),
     [
         ("2026-06-01T12:00:00Z", "2 weeks ago"),
-        ("2026-06-01T12:00:00.123456789Z", "13 days ago"),
+        ("2026-06-01T12:00:00.123456789Z", "2 weeks ago"),
         ("2026-06-01T14:00:00+02:00", "2 weeks ago"),
         ("2026-06-01T12:00:00", "2 weeks ago"),
         ("", "N/A"),

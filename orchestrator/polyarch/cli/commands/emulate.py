@@ -24,8 +24,8 @@ from polyarch.cli.options import Command, pass_invocation, platform_option
     passes_code_on=True,
     context_settings={"allow_interspersed_args": False},
 )
-@platform_option("only these, with commas between; else all that can be", plural=True)
-@click.option("--credential", is_flag=True, help="flag C: setuid programs get their rights, and QEMU with them")
+@platform_option("only these; else all that can be", plural=True)
+@click.option("--credential", is_flag=True, help="flag C: setuid works; QEMU has the rights")
 @click.argument("argv", metavar="[--] COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_invocation
 def command(invocation: Invocation, platform: str | None, credential: bool, argv: Sequence[str]) -> int:

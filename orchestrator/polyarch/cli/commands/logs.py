@@ -9,7 +9,7 @@ import click
 
 from polyarch.cli.completers import containers
 from polyarch.cli.invocation import Invocation
-from polyarch.cli.options import Command, pass_invocation
+from polyarch.cli.options import Command, Count, pass_invocation
 from polyarch.cli.output import json_line, write_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.argument("name", metavar="CONTAINER", shell_complete=containers)
 @click.option("-f", "--follow", is_flag=True, help="go on until the container ends")
-@click.option("-n", "--tail", metavar="LINES", type=click.IntRange(min=0), help="only so many from the end; else all")
+@click.option("-n", "--tail", metavar="LINES", type=Count(), help="only so many from the end; else all")
 @click.option("-t", "--timestamps", is_flag=True, help="the time in front of every line, in UTC")
 @pass_invocation
 def command(invocation: Invocation, name: str, follow: bool, tail: int | None, timestamps: bool) -> None:

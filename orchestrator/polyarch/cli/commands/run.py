@@ -27,7 +27,7 @@ _PULL = ["missing", "always", "never"]
     examples=(
         "polyarch run --rm -it alpine sh",
         "polyarch run -d --name web -v ./site:/srv nginx",
-        "polyarch run --rm --platform linux/arm64 -v ./data:/data -e LEVEL=3 alpine uname -m",
+        "polyarch run --rm --platform linux/arm64 -v ./data:/data alpine uname -m",
     ),
     exits=(125, 126, 127, 130),
     passes_code_on=True,
@@ -35,7 +35,7 @@ _PULL = ["missing", "always", "never"]
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("-d", "--detach", is_flag=True, help="return once the program runs; its output is kept for `logs`")
+@click.option("-d", "--detach", is_flag=True, help="do not wait: see ps, logs, stop")
 @click.option("-i", "--interactive", is_flag=True, help="pass stdin on")
 @click.option("-t", "--tty", is_flag=True, help="give the program a terminal")
 @click.option("--rm", is_flag=True, help="remove the container when it ends")
@@ -48,7 +48,13 @@ _PULL = ["missing", "always", "never"]
 @click.option("--entrypoint", metavar="PROGRAM", help="in place of the image's; '' for none")
 @click.option("--hostname", metavar="NAME", default="", help="the machine's name inside")
 @click.option("--read-only", is_flag=True, help="write nothing to the root file system")
-@click.option("--network", metavar="host|none", type=click.Choice(["host", "none"]), default="host", help="else: host")
+@click.option(
+    "--network",
+    metavar="host|none",
+    type=click.Choice(["host", "none"]),
+    default="host",
+    help="else: host, ports and all",
+)
 @platform_option("the platform asked for by name")
 @emulation_option
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from polyarch.cli.completers import containers
 from polyarch.cli.invocation import Invocation
-from polyarch.cli.options import Command, pass_invocation
+from polyarch.cli.options import Command, Count, pass_invocation
 
 
 @click.command(
@@ -19,7 +19,7 @@ from polyarch.cli.options import Command, pass_invocation
     exits=(0, 2, 3, 8, 10),
 )
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=containers)
-@click.option("-t", "--time", "seconds", metavar="SECONDS", type=click.IntRange(min=0), default=10, help="else: 10")
+@click.option("-t", "--time", "seconds", metavar="SECONDS", type=Count(), default=10, help="else: 10")
 @pass_invocation
 def command(invocation: Invocation, names: Sequence[str], seconds: int) -> int:
     """Stop every one, going on after failures."""
