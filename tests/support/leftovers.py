@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,12 @@ class Leftovers:
         """The folders of containers."""
         return [path for path in (self.root / "containers").glob("*/") if path.name != "lock"]
 
-    def groups(self) -> list[Path]:
-        """Control groups of containers, of any storage of this machine."""
+    @staticmethod
+    def groups(identifiers: Iterable[str]) -> list[Path]:
+        """The control groups of these containers."""
         mounted = Path("/sys/fs/cgroup")
-        return [*mounted.glob("polyarch-*"), *mounted.glob("*/polyarch-*")]
+        names = [f"polyarch-{identifier}" for identifier in identifiers]
+        return [path for name in names for path in (*mounted.glob(name), *mounted.glob(f"*/{name}"))]
 
     def _names(self, process: Path) -> bool:
         return os.fsencode(self.root) in (process / "cmdline").read_bytes()

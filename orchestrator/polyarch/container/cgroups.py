@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 from pathlib import Path
 
 from polyarch.container import syscalls
@@ -41,12 +43,28 @@ def hide_second_version() -> None:
 
 
 def remove_cgroup(identifier: str) -> None:
-    """Take away the group of a container that has no process any more, where its runtime could not."""
+    """Take away the group of a container that nobody runs any more, where its runtime could not.
+
+    What is still in it, because whoever ran it was killed a moment ago, is ended.
+    """
     hierarchies = [_MOUNTED, *_MOUNTED.glob("*/")] if os.geteuid() == 0 else []
     for hierarchy in hierarchies:
         group = hierarchy / _name(identifier)
         if group.is_dir():
             with contextlib.suppress(OSError):
-                for inner in sorted(group.rglob("*/"), reverse=True):
+                for inner in (*sorted(group.rglob("*/"), reverse=True), group):
+                    _empty(inner)
                     inner.rmdir()
-                group.rmdir()
+
+
+def _empty(group: Path) -> None:
+    """End all processes of a group, and wait for each."""
+    while members := (group / "cgroup.procs").read_text().split():
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                process = os.pidfd_open(int(member))
+                try:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [])
+                finally:
+                    os.close(process)

@@ -177,6 +177,7 @@ class Start:
             register_privately(arrangement.emulators)
         for number, file in files.items():
             os.dup2(file, number)
+        os.set_inheritable(self.container.lock, True)  # the runtime has it as well: as long as it lives, it is held
         return self.runtime.run(
             directory, identifier, directory / "log", directory / "runtime", console, cgroups=bool(host.cgroup)
         )

@@ -5,7 +5,7 @@
     ROOT/containers/lock         held while names are given and what others left is removed
     ROOT/containers/ID/
         container.json           the record
-        lock                     held by the process that runs it: a container whose lock is free does not run
+        lock                     held by the process that stays with it and by the runtime: where it is free, none runs
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
         config.json runtime/ log the OCI runtime's spec, state and complaints
         output                   what a detached container has written

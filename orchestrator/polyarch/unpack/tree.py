@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -147,18 +148,18 @@ class Tree(Root):
         return None
 
 
-def remove(here: Directory, name: bytes) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a directory and everything in it, whatever its modes and depth; nothing happens where there is none."""
     remove(Root(path.parent).top, os.fsencode(path.name))
 
 
+def remove(here: Directory, name: bytes) -> None:
     """Remove an entry and all that is below it; nothing happens where there is none.
 
     Full directories are first moved up into `here`, so that neither depth nor open files can run out. Modes are no
     obstacle to their owner.
     """
-    numbers = itertools.count()
+    numbers, token = itertools.count(), secrets.token_hex(8).encode()  # one that was killed leaves names like these
     waiting = [name]
     while waiting:
         name = waiting.pop()
@@ -175,7 +176,7 @@ def remove_tree(path: Path) -> None:
                 os.unlink(inner, dir_fd=folder.fd)
             except IsADirectoryError:
                 # No image can have such a name: it is kept for whiteouts.
-                moved = b".wh..wh.gone-%d" % next(numbers)
+                moved = b".wh..wh.gone-%b-%d" % (token, next(numbers))
                 os.chmod(inner, 0o700, dir_fd=folder.fd)
                 os.rename(inner, moved, src_dir_fd=folder.fd, dst_dir_fd=here.fd)
                 waiting.append(moved)
