@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from subprocess import Popen
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -78,7 +79,14 @@ class Composition(ABC):
         from polyarch_platforms.host import detect, local_facts
 
         with platforms_errors():
-            return detect(local_facts())
+            return detect(local_facts(self._asked))
+
+    @cached_property
+    def _asked(self) -> Popen[bytes]:
+        """The probe of this machine, started: its answer comes while other things are looked up."""
+        from polyarch_platforms.host import ask
+
+        return self._open.enter_context(ask())
 
     @cached_property
     def emulator_sources(self) -> list[EmulatorSource]:

@@ -152,6 +152,8 @@ class Session(Composition):
 
         `pull` is `missing`, `always` or `never`.
         """
+        with platforms_errors():
+            _ = self._asked  # now, so that its answer is there when the rest is loaded
         from polyarch.container.run import run_container
 
         image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)

@@ -22,25 +22,32 @@ def probe_script() -> str:
     return knowledge.text("probe.sh")
 
 
-def local_facts() -> Facts:
-    """The facts of this machine: what the probe says, and where it could not tell, whether 32-bit programs run.
-
-    Raises FactsError if there is no shell, or its answer cannot be used.
-    """
+def ask() -> subprocess.Popen[bytes]:
+    """Start the probe, for `local_facts` to wait for. Raises FactsError if there is no shell."""
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             ["/bin/sh", "-c", probe_script()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
-            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise FactsError(
-            f"the probe could not run on this machine: {error}", "polyarch needs a POSIX /bin/sh"
-        ) from error
-    facts = parse_facts(done.stdout.decode("utf-8", "replace"))
+    except OSError as error:
+        raise _unasked(error) from error
+
+
+def local_facts(asked: subprocess.Popen[bytes] | None = None) -> Facts:
+    """The facts of this machine: what the probe says, and where it could not tell, whether 32-bit programs run.
+
+    `asked` is the probe where it was started before. Raises FactsError if there is no shell, or its answer cannot be
+    used.
+    """
+    with asked or ask() as probe:
+        try:
+            answer, _ = probe.communicate(timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            probe.kill()
+            raise _unasked(error) from error
+    facts = parse_facts(answer.decode("utf-8", "replace"))
     if facts.emulator:
         return facts
     if facts.machine == "aarch64" and facts.linux32 is None:
@@ -48,6 +55,10 @@ def local_facts() -> Facts:
     if facts.machine == "x86_64" and facts.ran_386 is None:
         return replace(facts, ran_386=_runs("386"))
     return facts
+
+
+def _unasked(error: Exception) -> FactsError:
+    return FactsError(f"the probe could not run on this machine: {error}", "polyarch needs a POSIX /bin/sh")
 
 
 def _runs(name: str) -> bool | None:

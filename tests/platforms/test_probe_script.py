@@ -6,6 +6,7 @@ import os
 import platform as python_platform
 import re
 import shutil
+import signal
 import struct
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 
 from polyarch_platforms import architecture, binfmt, probe
-from polyarch_platforms.host import Facts, detect, local_facts, parse_facts, probe_script
+from polyarch_platforms.errors import FactsError
+from polyarch_platforms.host import Facts, ask, detect, local_facts, parse_facts, probe_script
 from polyarch_platforms.named import named
 from support.users import OrdinaryUser
 
@@ -96,6 +98,21 @@ def test_this_machine() -> None:
     assert facts.libc == (python_platform.libc_ver()[0] or "musl")
     assert device.platform in device.native or device.platform.architecture == device.native[0].architecture
     assert facts.in_user_namespace == (Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"])
+
+
+def test_a_probe_that_was_started_before_is_waited_for() -> None:
+    asked = ask()
+    assert local_facts(asked) == local_facts()
+    assert asked.returncode == 0
+
+
+def test_a_probe_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "probe_script", lambda: "exec sleep 1000")
+    monkeypatch.setattr(probe, "_TIMEOUT", 0.01)
+    asked = ask()
+    with pytest.raises(FactsError, match="could not run on this machine"):
+        local_facts(asked)
+    assert asked.returncode == -signal.SIGKILL
 
 
 def test_the_level_of_this_machine_is_what_its_loader_says() -> None:
