@@ -7,7 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cases import CASES, Bench
+from benchmarks.bench import Bench
+from benchmarks.cases import CASES
 from benchmarks.process import BenchmarkError
 from benchmarks.registry import origin, prepare
 from benchmarks.result import table, write_json
@@ -39,7 +40,7 @@ def main() -> int:
             cases = []
             for name in options.case or CASES:
                 print(f"{name} …", file=sys.stderr)
-                cases.append(CASES[name](Bench(source, Path(work), options.runs)))
+                cases.append(CASES[name](Bench(source, directory, Path(work), options.runs)))
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

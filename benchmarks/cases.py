@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.process import Run, measured
-from benchmarks.registry import Origin, program
+from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
+from benchmarks.process import measured
+from benchmarks.registry import program
 from benchmarks.result import Case, Figure, max_rss, median
+from benchmarks.running import containers, run
 from polyarch_platforms.host import probe_script
-
-COMMAND = str(Path(sys.executable).parent / "polyarch")
-QUICK_FACTOR = 3
-"""So many times as many runs of what takes a fraction of a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Where the runs happen: the origin, an empty folder, and how often."""
-
-    origin: Origin
-    work: Path
-    runs: int
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The same for every contender: no settings, no caches and no credentials of the user."""
-        return {"PATH": os.environ["PATH"], "HOME": str(self.work), "LC_ALL": "C.UTF-8"}
-
-    def polyarch(self, root: Path, *arguments: str, sync: str = "batch") -> list[str]:
-        """The command line, with a root folder of its own."""
-        settings = self.work / f"{sync}.toml"
-        settings.write_text(f'sync = "{sync}"\n')
-        return [COMMAND, "--root", str(root), "--config", str(settings), *arguments]
-
-
-def alternating(
-    bench: Bench, contenders: Mapping[str, Callable[[Path], Sequence[str]]], runs: int
-) -> dict[str, list[Run]]:
-    """Run each contender `runs` times in turns, after one round that does not count. Each gets a fresh folder."""
-    results: dict[str, list[Run]] = {name: [] for name in contenders}
-    for turn in range(runs + 1):
-        for name, command in contenders.items():
-            folder = bench.work / f"{turn}-{name.replace(' ', '-')}"
-            folder.mkdir()
-            argv = command(folder)
-            os.sync()
-            run = measured(argv, bench.environment)
-            if turn:
-                results[name].append(run)
-    return results
 
 
 def pull(bench: Bench) -> Case:
@@ -160,4 +119,12 @@ def probe(bench: Bench) -> Case:
     )
 
 
-CASES = {"pull": pull, "second-pull": second_pull, "resolve": resolve, "start": start, "probe": probe}
+CASES = {
+    "pull": pull,
+    "second-pull": second_pull,
+    "resolve": resolve,
+    "start": start,
+    "probe": probe,
+    "run": run,
+    "containers": containers,
+}

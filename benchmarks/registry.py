@@ -1,4 +1,4 @@
-"""The origin of the pulls: Debian's docker-registry on loopback, with a big image of real files in it."""
+"""Where images come from: Debian's docker-registry on loopback, with a big image of real files or a small one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from pathlib import Path
 from benchmarks.process import BenchmarkError
 
 NAME = "big:1.0"
+SAMPLE = "busybox:1.36"
+"""A small image for several platforms, each with Debian's static busybox."""
 # Apache's combined format: host - user [time] "METHOD PATH PROTOCOL" …
 _REQUEST = re.compile(r'^\S+ \S+ \S+ \[[^]]*] "(\S+) (\S+) ', re.MULTILINE)
 _SECONDS = 30
@@ -39,7 +41,7 @@ class Origin:
         """(method, path) of all requests for images so far, in the order in which they ended."""
         mark = f"/v2/?mark={time.monotonic_ns()}"
         _ask(self.address, mark)
-        _await(lambda: mark in self.log.read_text(), "the registry's log is not written")
+        await_true(lambda: mark in self.log.read_text(), "the registry's log is not written")
         found = _REQUEST.findall(self.log.read_text())
         return [(method, path) for method, path in found if not path.startswith("/v2/?")]
 
@@ -52,22 +54,38 @@ def program(name: str) -> str:
     return path
 
 
+_BIG = "from polyarch.testing.big_image import big_image; big_image(pathlib.Path(sys.argv[1]))"
+_SAMPLES = (
+    "from polyarch.testing.debian_busybox import ARCHITECTURES, debian_busybox\n"
+    "from polyarch.testing.sample_images import write_layout\n"
+    "write_layout(pathlib.Path(sys.argv[1]), debian_busybox(ARCHITECTURES, pathlib.Path(sys.argv[2])))"
+)
+
+
 def prepare(directory: Path) -> Path:
-    """A folder with the image as docker-registry keeps it, made once and kept in `directory`."""
-    storage = directory / "registry"
+    """A folder with the big image as docker-registry keeps it, made once and kept in `directory`."""
+    return _prepared(directory, "registry", _BIG, NAME)
+
+
+def prepare_samples(directory: Path) -> Path:
+    """The same with the small image."""
+    return _prepared(directory, "samples", _SAMPLES, SAMPLE)
+
+
+def _prepared(directory: Path, folder: str, code: str, name: str) -> Path:
+    storage = directory / folder
     if storage.exists():
         return storage
-    layout, unfinished = directory / "layout", directory / "registry.unfinished"
+    layout, unfinished = directory / "layout", directory / f"{folder}.unfinished"
     for old in (layout, unfinished):
         shutil.rmtree(old, ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
-    code = "import sys, pathlib; from polyarch.testing.big_image import big_image; big_image(pathlib.Path(sys.argv[1]))"
     # In processes of their own: this one has to stay small, see `Run`.
-    subprocess.run([sys.executable, "-c", code, str(layout)], check=True)
+    subprocess.run([sys.executable, "-c", f"import sys, pathlib\n{code}", str(layout), str(directory)], check=True)
     with origin(unfinished, directory / "fill.log") as filled:
-        copy = ["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
-        target = f"docker://{filled.reference}"
-        subprocess.run([program("skopeo"), *copy, f"oci:{layout}:{NAME}", target], check=True)
+        copy = ["--insecure-policy", "copy", "--all", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+        target = f"docker://{filled.address}/{name}"
+        subprocess.run([program("skopeo"), *copy, f"oci:{layout}:{name}", target], check=True)
     shutil.rmtree(layout)
     return unfinished.rename(storage)
 
@@ -94,7 +112,7 @@ def origin(storage: Path, log: Path) -> Iterator[Origin]:
             [program("docker-registry"), "serve", str(configuration)], stdout=output, stderr=output
         )
     try:
-        _await(lambda: _ask(address, "/v2/?start"), f"docker-registry does not start; see {log}")
+        await_true(lambda: _ask(address, "/v2/?start"), f"docker-registry does not start; see {log}")
         yield Origin(address, log)
     finally:
         server.terminate()
@@ -112,7 +130,8 @@ def _ask(address: str, path: str) -> bool:
         connection.close()
 
 
-def _await(condition: Callable[[], bool], trouble: str) -> None:
+def await_true(condition: Callable[[], bool], trouble: str) -> None:
+    """Return once `condition` holds. Raises BenchmarkError with `trouble` where it does not for too long."""
     end = time.monotonic() + _SECONDS
     while not condition():
         if time.monotonic() > end:

@@ -1,0 +1,106 @@
+"""The peers that run containers: podman, docker and bare crun, each with folders, settings and, where it needs one, a
+daemon of its own, so that the machine's stay as they are. All of it takes root.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.process import BenchmarkError, measured
+from benchmarks.registry import await_true, program
+
+# Where systemd mounts version 2 beside version 1 ("hybrid"). crun refuses that, unless version 2 has no controllers.
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+# podman asks for more open files and processes than some machines let even root have.
+_LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A peer: the words before `run`, and what the image is called there."""
+
+    words: tuple[str, ...]
+    image: str
+
+    def run(self, *options: str) -> list[str]:
+        """The words that start `true` in a container that is removed at its end."""
+        return [*self.words, "run", "--rm", *options, self.image, "true"]
+
+
+def one_version() -> tuple[str, ...]:
+    """The words in front of what starts crun, where control groups of both versions would make it refuse."""
+    if not _UNIFIED.is_dir():
+        return ()
+    script = f'mount -t tmpfs none {_UNIFIED} && exec "$@"'
+    return (program("unshare"), "--mount", "sh", "-c", script, "sh")
+
+
+def podman(folder: Path, reference: str, environment: Mapping[str, str]) -> Engine:
+    """podman with crun, and the image in a storage of its own below `folder`."""
+    settings = folder / "containers.conf"
+    settings.write_text(_LIMITS)
+    own = ("--root", str(folder / "podman"), "--runroot", str(folder / "podman-run"), "--runtime", program("crun"))
+    words = (*one_version(), "env", f"CONTAINERS_CONF={settings}", program("podman"), *own)
+    measured([*words, "pull", "--quiet", "--tls-verify=false", reference], environment)
+    return Engine(words, reference)
+
+
+@contextmanager
+def docker(folder: Path, reference: str, environment: Mapping[str, str]) -> Iterator[Engine | None]:
+    """docker with a daemon in network and mount namespaces of its own; None where there is no dockerd."""
+    if shutil.which("dockerd") is None:
+        yield None
+        return
+    socket, archive = f"unix://{folder}/docker.sock", folder / "image.tar"
+    name = "benchmark:1"
+    source = ("--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", f"docker://{reference}")
+    measured([program("skopeo"), *source, f"docker-archive:{archive}:{name}"], environment)
+    options = (
+        "--data-root",
+        folder / "docker",
+        "--exec-root",
+        folder / "docker-run",
+        "--pidfile",
+        folder / "docker.pid",
+    )
+    own = (*map(str, options), "--host", socket, "--iptables=false", "--ip6tables=false")
+    script = 'ip link set lo up && exec "$@"'
+    words = (program("unshare"), "--net", "--mount", "sh", "-c", script, "sh", program("dockerd"), *own)
+    client = (program("docker"), "--host", socket)
+    log = folder / "dockerd.log"
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(words, stdout=output, stderr=output, env=dict(environment))
+    try:
+        await_true(
+            lambda: daemon.poll() is not None or _answers(client, environment), f"dockerd does not start; see {log}"
+        )
+        measured([*client, "load", "--quiet", "--input", archive], environment)
+        yield Engine(client, name)
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def _answers(client: Sequence[str], environment: Mapping[str, str]) -> bool:
+    try:
+        measured([*client, "version"], environment)
+    except BenchmarkError:
+        return False
+    return True
+
+
+def crun(bundle: Path) -> list[str]:
+    """The words that start `true` by crun alone, in `bundle`, which has a `rootfs`; in the host's network."""
+    subprocess.run([program("crun"), "spec"], cwd=bundle, check=True)
+    file = bundle / "config.json"
+    spec = json.loads(file.read_text())
+    spec["process"].update(terminal=False, args=["true"])
+    spec["linux"]["namespaces"] = [each for each in spec["linux"]["namespaces"] if each["type"] != "network"]
+    file.write_text(json.dumps(spec))
+    return [*one_version(), program("crun"), "run", "--bundle", str(bundle), "polyarch-benchmark"]
