@@ -90,6 +90,28 @@ def test_it_pulls_what_is_native_there(
     assert [each["problems"] for each in verified] == [[]]
 
 
+@pytest.mark.parametrize(("architecture", "machine"), [("arm64", "aarch64"), ("armhf", "armv7l")])
+def test_it_runs_what_is_native_there(
+    architecture: str, machine: str, inside: Callable[[str], Inside], registry: DockerRegistry
+) -> None:
+    """QEMU lets no OCI runtime work, so the program has namespaces and a root of its own, and no more."""
+    script = """
+    run="python3 -m polyarch --progress none run"
+    $run --name c -e A=b "$1" sh -c 'uname -m; id -u; echo $A; echo $$; ls /proc/1/exe /etc/passwd; echo new >/new'
+    python3 -m polyarch diff c
+    $run --rm --read-only -u 1:1 -w /srv "$1" sh -c 'id -u; pwd; touch /tmp/no || exit 7'; echo $?
+    $run --rm "$1" nothere; echo $?
+    $run -d "$1" true; echo $?
+    python3 -m polyarch exec c true; echo $?
+    python3 -m polyarch rm c
+    ls /var/lib/polyarch/containers; mount | grep -c /var/lib/polyarch/containers
+    true
+    """
+    said = inside(architecture)("sh", "-c", script, "sh", registry.ref("busybox:1.36")).splitlines()
+    assert said[:6] == [machine, "0", "b", "1", "/etc/passwd", "/proc/1/exe"]
+    assert said[6:] == ["A /new", "1", "/srv", "7", "127", "125", "125", "c", "lock", "0"]
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("architecture", ["arm64", "armhf"])
 def test_debootstrap_and_pip_inside(

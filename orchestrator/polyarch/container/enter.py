@@ -41,6 +41,8 @@ def exec_in_container(request: ExecRequest, record: Record, directory: Path, map
         raise UsageError(f"the container {record.name} does not run", "see: polyarch ps -a")
     if request.tty and not os.isatty(0):
         raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
+    if record.runtime == "none":
+        raise UsageError(f"the container {record.name} was started without a runtime: nothing more starts in it")
     variables = parse_environment(request)
     runtime = find_runtime(record.runtime)
     try:

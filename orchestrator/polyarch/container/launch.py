@@ -47,7 +47,8 @@ class Launch:
     `joined`: the process whose namespaces are entered; then none is made, and `mounts` is not called.
     `outer`: a user namespace around all. `inner`: one that begins after `mounts`, which prepares the mount namespace;
     with None there is no mount namespace, which needs no right if there is none of the others either.
-    `command` does the last things and gives the words to execute. `own_group`: what is typed (Ctrl-C) does not reach
+    `command` does the last things and gives the words to execute; with an `environment`, which it may fill, the first
+    one is a path. `own_group`: what is typed (Ctrl-C) does not reach
     the program by the terminal; it is passed on as every signal is. `resized` is called when the terminal's size has
     changed.
     """
@@ -58,6 +59,7 @@ class Launch:
     outer: IdMaps | None = None
     inner: IdMaps | None = None
     pid_namespace: bool = True
+    environment: dict[str, str] | None = None
     own_group: bool = False
     resized: Callable[[], None] = lambda: None
 
@@ -94,7 +96,8 @@ class Launch:
     def start(self, mask: _Mask) -> int:
         """Start it, with signals masked as `mask` says; its process ID, once it executes or has ended."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        syscalls.adopt_orphans(True)  # before the fork: the first child may end, and leave the last one, at once
+        if self.pid_namespace:
+            syscalls.adopt_orphans(True)  # before the fork: the first child may end, and leave the last one, at once
         try:
             with ours, theirs:
                 first = os.fork()
@@ -104,7 +107,8 @@ class Launch:
                 theirs.close()
                 return self._guided(first, ours)
         finally:
-            syscalls.adopt_orphans(False)
+            if self.pid_namespace:
+                syscalls.adopt_orphans(False)
 
     def _guided(self, child: int, channel: socket.socket) -> int:
         """Do for the children what only this process can; the process ID of the last one once it executes."""
@@ -176,7 +180,9 @@ class _Child:
         if signal.sigpending() & FORWARDED:
             raise KeyboardInterrupt
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        os.execvp(argv[0], list(argv))
+        if launch.environment is None:
+            os.execvp(argv[0], list(argv))
+        os.execve(argv[0], list(argv), launch.environment)
 
     def _enter(self, maps: IdMaps) -> None:
         """A further user namespace; a child that stays behind writes its IDs, as only the namespace above may."""

@@ -40,7 +40,7 @@ class Record:
     layers: tuple[str, ...]
     rm: bool
     detached: bool = False
-    runtime: Literal["crun", "runc"] = "crun"
+    runtime: Literal["crun", "runc", "none"] = "crun"
     stop_signal: int = signal.SIGTERM.value
     pid: int = 0
     status: Status = "created"

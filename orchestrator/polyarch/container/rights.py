@@ -52,7 +52,20 @@ def rights_at(root: Path) -> Rights:
         flavour: Flavour = "user" if takes_marks(root, "user") else "fuse"
     except OSError as error:
         raise disk_error(error, f"cannot use {root}") from error
-    return Rights(flavour, same_ids_in_parts() if os.geteuid() == 0 else as_root())
+    if os.geteuid() == 0:
+        return Rights(flavour, None if under_emulator() else same_ids_in_parts())
+    return Rights(flavour, as_root())
+
+
+def under_emulator() -> bool:
+    """Whether this process is executed by an emulator, which then makes no user namespace: it has threads.
+
+    QEMU shows the guest's program as /proc/self/exe (linux-user/syscall.c, is_proc_myself), but not under this name.
+    """
+    try:
+        return Path("/proc/thread-self/exe").readlink() != Path("/proc/self/exe").readlink()
+    except OSError:
+        return False
 
 
 def may_use_trusted(directory: Path) -> bool:

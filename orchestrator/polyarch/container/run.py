@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+from polyarch.container.bare import WARNING, BareStart, check_bare
 from polyarch.container.detach import detach
 from polyarch.container.emulation import arrange
 from polyarch.container.record import Record, new_id, now
 from polyarch.container.request import RunRequest, parse_environment, parse_volume
-from polyarch.container.rights import rights_at
+from polyarch.container.rights import Rights, rights_at, under_emulator
 from polyarch.container.runtime import find_runtime
 from polyarch.container.snapshots import Snapshots
 from polyarch.container.spec import argv_of
 from polyarch.container.start import Start
-from polyarch.container.state import Containers
+from polyarch.container.state import Container, Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
 from polyarch.errors import UsageError
@@ -64,7 +65,11 @@ def run_container(
     if request.tty and not request.detach and not os.isatty(0):
         raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
     check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
-    runtime = find_runtime(settings.runtime)
+    emulated = under_emulator()
+    if emulated:
+        check_bare(request)
+        emit(Warned(WARNING))
+    runtime = None if emulated else find_runtime(settings.runtime)
     arrangement = arrange(image.platform, device, sources)
     if arrangement.warning:
         emit(Warned(arrangement.warning))
@@ -84,24 +89,30 @@ def run_container(
         layers=tuple(path.name for path in layers),
         rm=request.rm,
         detached=request.detach,
-        runtime=runtime.name,
+        runtime=runtime.name if runtime else "none",
         stop_signal=_signal_number(image.config.stop_signal),
     )
     container = Containers(settings.root / "containers", rights).create(record)
     try:
+        if runtime is None:
+            bare = BareStart(request, image, variables, volumes, rights, layers, container)
+            return _ended(bare.to_its_end(), request, container, rights)
         start = Start(request, image, variables, volumes, rights, layers, container, runtime, arrangement, as_labelled)
         if request.detach:
             detach(container, start.apart)
             return Ran(identifier, None)
-        code = start.to_its_end()
-        if request.rm:
-            container.remove(rights)
-        return Ran(identifier, code)
+        return _ended(start.to_its_end(), request, container, rights)
     except BaseException:
         container.remove(rights)
         raise
     finally:
         container.close()
+
+
+def _ended(code: int, request: RunRequest, container: Container, rights: Rights) -> Ran:
+    if request.rm:
+        container.remove(rights)
+    return Ran(container.record.id, code)
 
 
 def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
