@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,12 @@ def blocks(kind: str) -> list[pytest.param]:  # type: ignore[valid-type]
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Of a user who has nothing yet; containers that an example leaves running end with it."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    return {"PATH": path, "HOME": str(tmp_path), "POLYARCH_ROOT": str(tmp_path / "root"), "LANG": "C.UTF-8"}
+    variables = {"PATH": path, "HOME": str(tmp_path), "POLYARCH_ROOT": str(tmp_path / "root"), "LANG": "C.UTF-8"}
+    yield variables
+    subprocess.run(["sh", "-c", "polyarch ps -aq | xargs -r polyarch rm -f"], env=variables, check=True)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
@@ -80,6 +84,8 @@ def test_console(text: str, registry: DockerRegistry, environment: dict[str, str
 def test_the_pages_have_examples() -> None:
     assert len(blocks("python")) >= 6
     assert len(blocks("console")) >= 6
+    pages = {str(block.id).rpartition("-")[0] for block in blocks("console")}
+    assert pages >= {"README", "containers", "emulation", "storage"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
