@@ -24,7 +24,7 @@ from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.settings import Settings, load_settings
 from polyarch_platforms.device import Device
-from polyarch_platforms.platform import is_known, parse
+from polyarch_platforms.platform import Platform, is_known, parse
 
 DEFAULT_STORAGE = "oci"
 A = TypeVar("A")
@@ -175,6 +175,15 @@ class Composition(ABC):
             self._storages[name] = storage
         return self._storages[name]
 
+    def platform(self, text: str) -> Platform:
+        """The platform that `text` names. Raises UsageError for an architecture that nobody has."""
+        with platforms_errors():
+            asked = parse(text)
+        if not is_known(asked):
+            hint = "write it as images do, such as linux/arm64 or linux/arm/v7"
+            raise UsageError(f"no architecture is called {printable(asked.architecture)!r}", hint)
+        return asked
+
     def _target(self, platform: str | None, device: str | None) -> tuple[Target, int | None]:
         """What is chosen for, and the page size of the device if it is known."""
         if platform and device:
@@ -183,12 +192,7 @@ class Composition(ABC):
             named = self.named_device(device)
             return target_of(named), named.page_size
         if platform:
-            with platforms_errors():
-                asked = parse(platform)
-                if not is_known(asked):
-                    hint = "write it as images do, such as linux/arm64 or linux/arm/v7"
-                    raise UsageError(f"no architecture is called {printable(asked.architecture)!r}", hint)
-                return target_for_platform(asked, self.device), None
+            return target_for_platform(self.platform(platform), self.device), None
         return target_of(self.device, here=True), self.device.page_size
 
     def _documents(self, reference: Reference, storage: Storage) -> Documents:

@@ -18,7 +18,7 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
-from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
+from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageError, platforms_errors
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
@@ -154,9 +154,12 @@ class Session(Composition):
         """
         with platforms_errors():
             _ = self._asked  # now, so that its answer is there when the rest is loaded
+        from polyarch.container.request import check_request
         from polyarch.container.run import run_container
 
+        check_request(request)
         image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
+        self._check_emulation(image, emulation)
         storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
         with platforms_errors():
             if allow_mislabelled and isinstance(storage, ReadsBlobs):
@@ -172,6 +175,15 @@ class Session(Composition):
                 self.settings,
                 self._emit,
                 as_labelled=not allow_mislabelled,
+            )
+
+    def _check_emulation(self, image: Image, emulation: EmulationPolicy | None) -> None:
+        """A platform asked for by name is taken for any machine; whether this one may emulate it is asked here."""
+        native = {platform.architecture for platform in self.machine.native}
+        if self._policy(emulation) == "never" and image.platform.architecture not in native:
+            raise NoVariantError(
+                f"{image.reference.familiar} ({image.platform}) runs here only by emulation, which is not allowed",
+                "allow emulation with --emulation auto",
             )
 
     @cached_property
@@ -230,7 +242,7 @@ class Session(Composition):
 
         with platforms_errors():
             return emulate(
-                [parse(platform) for platform in platforms],
+                [self.platform(platform) for platform in platforms],
                 argv,
                 self.device,
                 self.emulator_sources,

@@ -134,11 +134,12 @@ def test_exec_has_the_words_of_its_own(host: Host) -> None:
         (("nothere",), 127, "not-found", "'nothere' is not in the image's PATH"),
         (("/etc",), 126, "host", "is a directory"),
         (("-u", "nobody-at-all", "true"), 125, "usage", "is not in the image's /etc/passwd"),
+        (("-w", "/nowhere", "true"), 126, "host", "the working directory /nowhere cannot be used: No such file"),
     ],
 )
 def test_what_exec_cannot_start(host: Host, argv: tuple[str, ...], code: int, kind: str, message: str) -> None:
     host.run("sh", "-c", WAIT)
-    options, rest = (argv[:-1], argv[-1:]) if argv[0] == "-u" else ((), argv)
+    options, rest = (argv[:-1], argv[-1:]) if argv[0].startswith("-") else ((), argv)
     done = host("exec", "--format", "json", *options, "c", *rest)
     assert done.code == code
     error = done.json_lines[0]["error"]
@@ -287,6 +288,20 @@ def test_what_cannot_start_leaves_nothing(host: Host) -> None:
     assert done.code == 125
     assert done.stderr.startswith("error: the container cannot be started")
     assert Leftovers(host.root).containers() == []
+
+
+def test_words_are_checked_before_anything_is_pulled(host: Host) -> None:
+    absent = host.image.replace("busybox:1.36", "is-not-there:1")
+    done = host("run", "-v", "data:/data", absent, "true")
+    assert done.code == 125
+    assert "there are no named volumes" in done.stderr
+
+
+def test_emulation_that_is_not_allowed(host: Host) -> None:
+    words = ("run", "--rm", "--platform", "linux/arm64", "--emulation", "never", "--format", "json", host.image, "true")
+    done = host(*words)
+    assert (done.code, done.json_lines[0]["error"]["code"]) == (125, "no-variant")
+    assert "runs here only by emulation, which is not allowed" in done.stderr
 
 
 def test_names(host: Host) -> None:

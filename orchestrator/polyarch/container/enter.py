@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 from polyarch.container.console import Console, terminal_size
 from polyarch.container.emulation import exit_code
+from polyarch.container.failures import CannotExecute
 from polyarch.container.id_maps import IdMaps
 from polyarch.container.launch import Launch
 from polyarch.container.programs import check_program, explicit_args
@@ -22,7 +24,7 @@ from polyarch.container.request import ExecRequest, parse_environment
 from polyarch.container.runtime import Runtime, complaint, find_runtime
 from polyarch.container.spec import EMULATOR, capabilities_of, write_spec
 from polyarch.container.users import user_inside
-from polyarch.errors import HostError, StorageError, UsageError
+from polyarch.errors import HostError, StorageError, UsageError, printable
 from polyarch.files import read_bounded
 from polyarch.unpack.beneath import Root
 
@@ -120,6 +122,8 @@ class _Exec:
         environment |= self.variables
         workdir = request.workdir or own["cwd"]
         targets = [mount["destination"] for mount in self.spec["mounts"]]
+        if request.workdir and not any(f"{workdir}/".startswith(f"{target}/") for target in targets):
+            _check_workdir(workdir, rootfs)
         volumes = [mount["destination"] for mount in self.spec["mounts"] if "rbind" in mount["options"]]
         program = check_program(request.argv, environment["PATH"], workdir, rootfs, volumes=volumes)
         args = explicit_args(request.argv, program) if EMULATOR in targets else request.argv
@@ -130,3 +134,14 @@ class _Exec:
             "terminal": request.tty,
         }
         return {key: value for key, value in {**own, **changed}.items() if value is not None}
+
+
+def _check_workdir(workdir: str, rootfs: Root) -> None:
+    """Raises CannotExecute: unlike the container's own, it is not made."""
+    shown = printable(workdir, 200)
+    try:
+        _, _, status = rootfs.resolve(os.fsencode(workdir))
+    except OSError as error:
+        raise CannotExecute(f"the working directory {shown} cannot be used: {error.strerror}") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise CannotExecute(f"the working directory {shown} cannot be used: it is no directory")

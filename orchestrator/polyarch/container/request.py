@@ -132,6 +132,13 @@ def parse_environment(request: RunRequest | ExecRequest) -> dict[str, str]:
     return variables
 
 
+def check_request(request: RunRequest) -> None:
+    """Raises UsageError for words that cannot be meant: before anything is pulled for them."""
+    for text in request.volumes:
+        parse_volume(text)
+    parse_environment(request)
+
+
 def _env_lines(path: Path) -> Sequence[str]:
     """docker's form: no quotes, no continuation; blanks in front of a name are not part of it."""
     try:

@@ -132,7 +132,8 @@ class Containers:
         with self._guarded_lock(), _held(directory) as ours:
             if not ours:
                 raise UsageError(
-                    f"the container {record.name} runs", f"stop it: polyarch stop {record.name}; or: polyarch rm -f"
+                    f"the container {record.name} runs",
+                    f"stop it first: polyarch stop {record.name}; or end it at once: polyarch rm -f {record.name}",
                 )
             _remove(directory, self._rights)
 

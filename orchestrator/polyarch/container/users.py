@@ -61,11 +61,14 @@ def user_inside(text: str, rootfs: Root, maps: IdMaps | None) -> User:
         return user
     if maps.knows(user.uid, (user.gid,)):
         return replace(user, groups=())
-    raise HostError(
-        f"user {user.uid}:{user.gid} of the image does not exist for this user's containers",
-        "give this user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
-        "NAME, and apt install uidmap",
+    many = sum(each.count for each in maps.users)
+    hint = (
+        "give this user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME, and apt "
+        "install uidmap"
+        if maps.one_id
+        else f"its IDs end at {many - 1}: give this user more of them in /etc/subuid and /etc/subgid"
     )
+    raise HostError(f"user {user.uid}:{user.gid} of the image does not exist for this user's containers", hint)
 
 
 def _read(rootfs: Root, path: bytes) -> str:
