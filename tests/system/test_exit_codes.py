@@ -317,6 +317,7 @@ def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: D
         (["run", registry.ref("none:1")], "not-found"),
         (["emulate"], "usage"),
         (["emulate", "--platform", "linux/", "--", "true"], "usage"),
+        (["emulate", "--platform", "linux/z80", "--", "true"], "usage"),
     ):
         fails(polyarch, words, 125, name)
 
