@@ -154,10 +154,10 @@ class Session(Composition):
         """
         with platforms_errors():
             _ = self._asked  # now, so that its answer is there when the rest is loaded
-        from polyarch.container.request import check_request
+        from polyarch.container.request import read_words
         from polyarch.container.run import run_container
 
-        check_request(request)
+        words = read_words(request)
         image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
         self._check_emulation(image, emulation)
         storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
@@ -168,6 +168,7 @@ class Session(Composition):
                 image = as_it_is(storage, image)
             return run_container(
                 request,
+                words,
                 image,
                 storage,
                 self.machine,

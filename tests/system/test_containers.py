@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -295,6 +296,16 @@ def test_words_are_checked_before_anything_is_pulled(host: Host) -> None:
     done = host("run", "-v", "data:/data", absent, "true")
     assert done.code == 125
     assert "there are no named volumes" in done.stderr
+
+
+def test_a_file_of_variables_that_can_be_read_once(host: Host) -> None:
+    pipe = host.root.parent / "variables"
+    os.mkfifo(pipe)
+    pipe.chmod(0o644)
+    Thread(target=pipe.write_text, args=("COLOUR=red\n",), daemon=True).start()
+    done = host("run", "--rm", "--env-file", pipe, host.image, "sh", "-c", "echo $COLOUR")
+    pipe.unlink()
+    assert done.ok().stdout == "red\n"
 
 
 def test_emulation_that_is_not_allowed(host: Host) -> None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyarch.container.console import Console, terminal_size
-from polyarch.container.emulation import exit_code
+from polyarch.container.console import terminal_size
 from polyarch.container.failures import CannotExecute
+from polyarch.container.foreground import to_its_end
 from polyarch.container.id_maps import IdMaps
 from polyarch.container.launch import Launch
 from polyarch.container.programs import check_program, explicit_args
 from polyarch.container.record import Record
-from polyarch.container.request import ExecRequest, parse_environment
-from polyarch.container.runtime import Runtime, complaint, find_runtime
-from polyarch.container.spec import EMULATOR, capabilities_of, write_spec
+from polyarch.container.request import ExecRequest, check_terminal, parse_environment
+from polyarch.container.runtime import Runtime, find_runtime
+from polyarch.container.spec import EMULATOR, capabilities_of, console_size, write_spec
 from polyarch.container.users import user_inside
-from polyarch.errors import HostError, StorageError, UsageError, printable
+from polyarch.errors import StorageError, UsageError, printable
 from polyarch.files import read_bounded
 from polyarch.unpack.beneath import Root
 
@@ -41,8 +40,7 @@ def exec_in_container(request: ExecRequest, record: Record, directory: Path, map
     """
     if record.status != "running" or not record.pid:
         raise UsageError(f"the container {record.name} does not run", "see: polyarch ps -a")
-    if request.tty and not os.isatty(0):
-        raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
+    check_terminal(request.tty)
     if record.runtime == "none":
         raise UsageError(f"the container {record.name} was started without a runtime: nothing more starts in it")
     variables = parse_environment(request)
@@ -68,33 +66,19 @@ class _Exec:
     spec: dict[str, Any]
 
     def to_its_end(self) -> int:
-        tty = self.request.tty
-        with contextlib.ExitStack() as stack:
-            console = None
-            if tty and self.runtime.hands_console_over:
-                console = Console(self.place, interactive=self.request.interactive)
-                stack.callback(console.close)
-            launch = Launch(
-                partial(self._command, console.path if console is not None else None),
-                joined=self.record.pid,
-                own_group=console is not None or not tty,
-                resized=console.resize if console is not None else lambda: None,
-            )
-            try:
-                code = exit_code(launch.run(lambda pid: console.start() if console is not None else None))
-            except OSError as error:
-                raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
-        failure = complaint(self.place / "log", self.request.argv[0]) if code else None
-        if failure is not None:
-            raise failure
-        return code
+        return to_its_end(self.request, self.runtime, self.place, self.request.argv[0], self._launch)
 
-    def _command(self, console: Path | None) -> Sequence[str]:
+    def _launch(
+        self, files: dict[int, int], console: Path | None, *, own_group: bool, resized: Callable[[], None]
+    ) -> Launch:
+        command = partial(self._command, files, console)
+        return Launch(command, joined=self.record.pid, own_group=own_group, resized=resized)
+
+    def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
         """In the container's outer namespaces: the process, written, and the words that start the runtime."""
-        process = self._process()
-        write_spec(self.place / "process.json", process)
-        if console is not None or not (self.request.interactive or self.request.tty):
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        write_spec(self.place / "process.json", self._process())
+        for number, file in files.items():
+            os.dup2(file, number)
         return self.runtime.exec(
             self.place / "process.json",
             self.record.id,
@@ -118,7 +102,7 @@ class _Exec:
         if request.tty:
             environment.setdefault("TERM", "xterm")
             size = terminal_size()
-            changed["consoleSize"] = dict(zip(("height", "width"), size, strict=True)) if size else None
+            changed["consoleSize"] = console_size(size) if size else None
         environment |= self.variables
         workdir = request.workdir or own["cwd"]
         targets = [mount["destination"] for mount in self.spec["mounts"]]

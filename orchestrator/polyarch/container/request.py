@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,11 +133,24 @@ def parse_environment(request: RunRequest | ExecRequest) -> dict[str, str]:
     return variables
 
 
-def check_request(request: RunRequest) -> None:
-    """Raises UsageError for words that cannot be meant: before anything is pulled for them."""
-    for text in request.volumes:
-        parse_volume(text)
-    parse_environment(request)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the words of a RunRequest name, read once: a file of variables may be a pipe."""
+
+    volumes: tuple[Volume, ...]
+    variables: dict[str, str]
+
+
+def read_words(request: RunRequest) -> Words:
+    """Read them, before anything is pulled. Raises UsageError for words that cannot be meant."""
+    check_terminal(request.tty and not request.detach)
+    return Words(tuple(parse_volume(text) for text in request.volumes), parse_environment(request))
+
+
+def check_terminal(wanted: bool) -> None:
+    """UsageError if the input has to be a terminal and is none."""
+    if wanted and not os.isatty(0):
+        raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
 
 
 def _env_lines(path: Path) -> Sequence[str]:

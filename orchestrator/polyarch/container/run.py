@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from typing import BinaryIO
 from polyarch.container.bare import WARNING, BareStart, check_bare
 from polyarch.container.detach import detach
 from polyarch.container.emulation import arrange
+from polyarch.container.prepared import Prepared
 from polyarch.container.record import Record, new_id, now
-from polyarch.container.request import RunRequest, parse_environment, parse_volume
-from polyarch.container.rights import Rights, rights_at, under_emulator
+from polyarch.container.request import RunRequest, Words
+from polyarch.container.rights import rights_at, under_emulator
 from polyarch.container.runtime import find_runtime
 from polyarch.container.snapshots import Snapshots
 from polyarch.container.spec import argv_of
 from polyarch.container.start import Start
-from polyarch.container.state import Container, Containers
+from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.errors import UsageError
 from polyarch.events import Emit, Warned
 from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
@@ -41,6 +40,7 @@ class Ran:
 
 def run_container(
     request: RunRequest,
+    words: Words,
     image: Image,
     storage: HasBlobFiles,
     device: Device,
@@ -52,18 +52,15 @@ def run_container(
 ) -> Ran:
     """Start the image's program in a container and wait for its end, or with `detach` until it runs.
 
-    Below `settings.root` the layers are unpacked once, the container gets a directory of its own. When it ends, or
-    when the process that stays with it is killed, every mount and process of it is gone; with `rm`, or if it did not
-    start, every file. With `as_labelled` the image's own program has to be what the image's platform promises.
+    `words` are what `read_words` makes of the request. Below `settings.root` the layers are unpacked once, and the
+    container gets a directory of its own. When it ends, or when the process that stays with it is killed, every mount
+    and process of it is gone; with `rm`, or if it did not start, every file. With `as_labelled` the image's own program
+    has to be what the image's platform promises.
 
     Raises UsageError: the request does not fit; HostError: no runtime, no emulator, no right to namespaces or mounts;
     IntegrityError, StorageError: unpacking; ProgramNotFound (exit code 127), CannotExecute (126).
     """
-    volumes = tuple(parse_volume(text) for text in request.volumes)
-    variables = parse_environment(request)
     argv = argv_of(request, image.config)
-    if request.tty and not request.detach and not os.isatty(0):
-        raise UsageError("the input is no terminal, as -t wants it", "leave out -t")
     check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
     emulated = under_emulator()
     if emulated:
@@ -94,25 +91,20 @@ def run_container(
     )
     container = Containers(settings.root / "containers", rights).create(record)
     try:
-        if runtime is None:
-            bare = BareStart(request, image, variables, volumes, rights, layers, container)
-            return _ended(bare.to_its_end(), request, container, rights)
-        start = Start(request, image, variables, volumes, rights, layers, container, runtime, arrangement, as_labelled)
-        if request.detach:
+        prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
+        start = Start(prepared, runtime, arrangement) if runtime else BareStart(prepared)
+        if request.detach and isinstance(start, Start):
             detach(container, start.apart)
             return Ran(identifier, None)
-        return _ended(start.to_its_end(), request, container, rights)
+        code = start.to_its_end()
+        if request.rm:
+            container.remove(rights)
+        return Ran(identifier, code)
     except BaseException:
         container.remove(rights)
         raise
     finally:
         container.close()
-
-
-def _ended(code: int, request: RunRequest, container: Container, rights: Rights) -> Ran:
-    if request.rm:
-        container.remove(rights)
-    return Ran(container.record.id, code)
 
 
 def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:

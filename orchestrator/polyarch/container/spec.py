@@ -111,7 +111,7 @@ def runtime_spec(
     if host.cgroup:
         linux["cgroupsPath"] = host.cgroup
         linux["resources"] = {"devices": _device_rules()}
-    size = dict(zip(("height", "width"), host.terminal, strict=True)) if host.terminal and request.tty else None
+    size = console_size(host.terminal) if host.terminal and request.tty else None
     return {
         "ociVersion": "1.0.2",
         "hostname": host.hostname,
@@ -142,6 +142,11 @@ def runtime_spec(
         "linux": linux,
         **({"hooks": {"poststart": [host.started]}} if host.started else {}),
     }
+
+
+def console_size(terminal: tuple[int, int]) -> dict[str, int]:
+    """`consoleSize` of the spec for rows and columns."""
+    return dict(zip(("height", "width"), terminal, strict=True))
 
 
 def write_spec(path: Path, spec: Mapping[str, object]) -> None:

@@ -1,12 +1,10 @@
-"""One container on its way: its mounts, its spec, its runtime, in the namespaces that these need."""
+"""One container on its way to an OCI runtime: its mounts, its spec, in the namespaces that these need."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,88 +12,52 @@ from pathlib import Path
 
 from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
-from polyarch.container.console import Console, terminal_size
+from polyarch.container.console import terminal_size
 from polyarch.container.detach import TERMINAL, Streams, open_streams, started_hook
-from polyarch.container.emulation import Arrangement, exit_code, register_privately
-from polyarch.container.etc_files import write_etc_files
+from polyarch.container.emulation import Arrangement, register_privately
+from polyarch.container.foreground import to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
 from polyarch.container.logs import OUTPUT
-from polyarch.container.overlay import mount_overlay
-from polyarch.container.programs import Promise, check_program, explicit_args
-from polyarch.container.request import RunRequest, Volume
-from polyarch.container.rights import Rights
-from polyarch.container.runtime import Runtime, complaint
-from polyarch.container.spec import Host, environment_of, runtime_spec, working_directory, write_spec
-from polyarch.container.state import Container
-from polyarch.container.users import user_inside
-from polyarch.contract.storage import Image
+from polyarch.container.prepared import Prepared
+from polyarch.container.programs import explicit_args
+from polyarch.container.runtime import Runtime
+from polyarch.container.spec import Host, runtime_spec, write_spec
 from polyarch.errors import HostError
-from polyarch.unpack.beneath import Root
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """What is needed to start a container."""
 
-    request: RunRequest
-    image: Image
-    variables: dict[str, str]
-    volumes: tuple[Volume, ...]
-    rights: Rights
-    layers: Sequence[Path]
-    container: Container
+    prepared: Prepared
     runtime: Runtime
     arrangement: Arrangement
-    as_labelled: bool
 
     def to_its_end(self) -> int:
         """Start it on this process's input and output, pass signals on, wait; the exit code."""
-        container, tty = self.container, self.request.tty
-        with contextlib.ExitStack() as stack:
-            console = None
-            if tty and self.runtime.hands_console_over:
-                console = Console(container.directory, interactive=self.request.interactive)
-                stack.callback(console.close)
-            nothing = None
-            if console is not None or not (self.request.interactive or tty):
-                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-                stack.callback(os.close, nothing)
-            launch = self._launch(
-                {} if nothing is None else {0: nothing},
-                console.path if console is not None else None,
-                own_group=console is not None or not tty,
-                resized=console.resize if console is not None else lambda: None,
-            )
-
-            def started(pid: int) -> None:
-                container.started(pid)
-                if console is not None:
-                    console.start()
-
-            try:
-                code = exit_code(launch.run(started))
-            except OSError as error:
-                raise HostError(f"{self.runtime.path} cannot be started: {error.strerror}") from error
-        failure = complaint(container.directory / "log", container.record.command[0]) if code else None
-        if failure is not None:
-            raise failure
+        container = self.prepared.container
+        program = container.record.command[0]
+        code = to_its_end(
+            self.prepared.request, self.runtime, container.directory, program, self._launch, container.started
+        )
         remove_cgroup(container.record.id)  # where the runtime was killed
         container.ended(code)
         return code
 
     def apart(self) -> tuple[int, Streams]:
         """Start it with streams of its own, and signals blocked; the runtime's process ID."""
-        (self.container.directory / OUTPUT).touch(0o600)
+        container, request = self.prepared.container, self.prepared.request
+        (container.directory / OUTPUT).touch(0o600)
         streams = open_streams(
-            self.container.directory,
-            tty=self.request.tty,
-            interactive=self.request.interactive,
+            container.directory,
+            tty=request.tty,
+            interactive=request.interactive,
             hands_console_over=self.runtime.hands_console_over,
         )
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         pid = self._launch(dict(enumerate(streams.inside)), streams.console).start(before)
-        self.container.started(pid)
+        container.started(pid)
         return pid, streams
 
     def _launch(
@@ -106,19 +68,18 @@ class Start:
         own_group: bool = True,
         resized: Callable[[], None] = lambda: None,
     ) -> Launch:
-        private = self.arrangement.way == "private"
+        maps, private = self.prepared.rights.maps, self.arrangement.way == "private"
         return Launch(
             partial(self._command, files, console),
             self._mounts,
-            outer=self.rights.maps,
-            inner=same_ids_in_parts() if self.rights.maps is None and private else None,
+            outer=maps,
+            inner=same_ids_in_parts() if maps is None and private else None,
             own_group=own_group,
             resized=resized,
         )
 
     def _mounts(self) -> None:
         """In the new mount and PID namespaces: the root file system, and a /proc of these."""
-        directory = self.container.directory
         try:
             hide_second_version()
             syscalls.mount("proc", "/proc", "proc", syscalls.SEALED)
@@ -127,65 +88,39 @@ class Start:
                 f"/proc cannot be mounted in a namespace: {error.strerror}",
                 "inside a container, start that with all of /proc (docker: --security-opt systempaths=unconfined)",
             ) from error
-        upper = directory / "upper"
-        if self.layers:
-            # The directory on top is what the container sees as /.
-            status = self.layers[0].stat()
-            if self.rights.owners:
-                os.chown(upper, status.st_uid, status.st_gid)
-            upper.chmod(status.st_mode & 0o7777)
-        places = (upper, directory / "work", directory / "rootfs")
-        mount_overlay(self.layers, *places, self.rights.flavour, volatile=self.request.rm)
+        self.prepared.mount()
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
         """In the last namespaces: the spec, written, and the words that start the runtime with `files` as 0, 1, 2."""
-        request, config, directory = self.request, self.image.config, self.container.directory
-        identifier = self.container.record.id
-        rootfs = Root(directory / "rootfs")
-        user = user_inside(request.user or config.user, rootfs, self.rights.maps)
-        hostname = request.hostname or (identifier[:12] if request.network == "none" else socket.gethostname())
-        environment = environment_of(config, self.variables, user, hostname, tty=request.tty)
-        workdir = working_directory(request, config)
-        program = check_program(
-            self.container.record.command,
-            environment["PATH"],
-            workdir,
-            rootfs,
-            promise=self._promise(),
-            volumes=[volume.target for volume in self.volumes],
-        )
-        arrangement, private = self.arrangement, self.arrangement.way == "private"
-        namespaced = self.rights.maps is not None or private
+        prepared, arrangement = self.prepared, self.arrangement
+        request, maps, record = prepared.request, prepared.rights.maps, prepared.container.record
+        directory = prepared.container.directory
+        inside = prepared.look_inside(os.sysconf("SC_PAGE_SIZE") if arrangement.way == "native" else None)
+        private = arrangement.way == "private"
+        namespaced = maps is not None or private
         host = Host(
-            hostname=hostname,
-            files=write_etc_files(directory / "etc", hostname, request.network),
+            hostname=inside.hostname,
+            files=inside.files,
             user_namespace=namespaced,
-            same_ids=namespaced and os.geteuid() == 0 and self.rights.maps is None,
-            cgroup="" if namespaced else cgroup_of(identifier),
+            same_ids=namespaced and os.geteuid() == 0 and maps is None,
+            cgroup="" if namespaced else cgroup_of(record.id),
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             terminal=TERMINAL if request.detach else terminal_size(),
             started=started_hook(directory) if request.detach else None,
             emulator=arrangement.explicit.path.resolve() if arrangement.explicit else None,
         )
-        args = self.container.record.command
-        if arrangement.explicit:
-            args = explicit_args(args, program)
-        environment = {**arrangement.variables, **environment}
-        spec = runtime_spec(request, args, config, user, environment, self.volumes, directory / "rootfs", host)
+        args = explicit_args(record.command, inside.program) if arrangement.explicit else record.command
+        environment = {**arrangement.variables, **inside.environment}
+        volumes = prepared.words.volumes
+        config = prepared.image.config
+        spec = runtime_spec(request, args, config, inside.user, environment, volumes, prepared.rootfs, host)
         write_spec(directory / "config.json", spec)
         if private:
             register_privately(arrangement.emulators)
         for number, file in files.items():
             os.dup2(file, number)
-        os.set_inheritable(self.container.lock, True)  # the runtime has it as well: as long as it lives, it is held
+        # The runtime has the lock as well: as long as it lives, that is held.
+        os.set_inheritable(prepared.container.lock, True)
         return self.runtime.run(
-            directory, identifier, directory / "log", directory / "runtime", console, cgroups=bool(host.cgroup)
+            directory, record.id, directory / "log", directory / "runtime", console, cgroups=bool(host.cgroup)
         )
-
-    def _promise(self) -> Promise | None:
-        """What the image's own program has to be; a user's choice of another one is the user's own."""
-        chosen = self.request.entrypoint is not None or (self.request.argv and not self.image.config.entrypoint)
-        if chosen or not self.as_labelled:
-            return None
-        page_size = os.sysconf("SC_PAGE_SIZE") if self.arrangement.way == "native" else None
-        return Promise(str(self.image.reference), self.image.platform, page_size)
