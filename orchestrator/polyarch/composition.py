@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
 from typing import Self, TypeVar
 
-from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin, StoragePlugin
-from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer
+from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin
+from polyarch.contract.http import Http
+from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer, PluginServices
 from polyarch.contract.registry import Registry, RegistryServices
-from polyarch.contract.storage import ReadsBlobs, Storage, StorageServices
+from polyarch.contract.storage import (
+    ImageLoader,
+    ReadsBlobs,
+    Storage,
+    StorageServices,
+)
 from polyarch.errors import HostError, PolyarchError, UsageError, foreign, platforms_errors, printable
 from polyarch.events import Emit, Event, Warned, ignore
 from polyarch.plugin_host import P, PluginHost
@@ -23,6 +30,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.settings import Settings, load_settings
+from polyarch.transfer.staged import KeepsBlobs, StagedStorage
 from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform, is_known, parse
 
@@ -92,7 +100,11 @@ class Composition(ABC):
     def emulator_sources(self) -> list[EmulatorSource]:
         """The places that emulators come from; those that would have to fetch them come last."""
         services = EmulatorServices(self.settings.qemu_directories, self.settings.qemu_image, self._image_files)
-        made = [source for _, source in self._made(EmulatorPlugin, lambda plugin: plugin.factory(services))]
+
+        def make(plugin: EmulatorPlugin) -> EmulatorSource:
+            return plugin.factory(replace(services, options=self._options(plugin.name)))
+
+        made = [source for _, source in self._made(EmulatorPlugin, make)]
         return sorted(made, key=lambda source: isinstance(source, FetchesEmulators))
 
     @abstractmethod
@@ -130,9 +142,15 @@ class Composition(ABC):
                 f"plugin {name} cannot be used: {printable(foreign(error))}", "update it, or see: polyarch plugin ls"
             ) from error
 
+    def _options(self, name: str) -> Mapping[str, object]:
+        return self.settings.options.get(name, {})
+
+    def _services(self, name: str) -> PluginServices:
+        return PluginServices(self._options(name), self.settings.environ)
+
     @cached_property
     def _observers(self) -> list[tuple[str, Observer]]:
-        return self._made(ObserverPlugin, lambda plugin: plugin.factory())
+        return self._made(ObserverPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
 
     def _emit(self, event: Event) -> None:
         self._listener(event)
@@ -157,7 +175,8 @@ class Composition(ABC):
     def _registry(self, reference: Reference) -> Registry:
         plugin: RegistryPlugin = self.plugins.registry_for(reference)
         if plugin.name not in self._registries:
-            registry = self._needed(plugin.name, lambda: plugin.factory(self._registry_services))
+            services = replace(self._registry_services, options=self._options(plugin.name))
+            registry = self._needed(plugin.name, lambda: plugin.factory(services))
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry
         return self._registries[plugin.name]
@@ -165,15 +184,40 @@ class Composition(ABC):
     def storage(self, name: str = DEFAULT_STORAGE) -> Storage:
         """The storage that `NAME` or `NAME:LOCATION` means. Raises UsageError."""
         if name not in self._storages:
-            kind, _, location = name.partition(":")
-            plugin: StoragePlugin = self.plugins.storage(kind)
-            services = StorageServices(
-                self.settings.root, location, self.settings.lock_timeout, self.settings.sync == "batch"
-            )
-            storage = self._needed(plugin.name, lambda: plugin.factory(services))
-            self._open.callback(storage.close)
-            self._storages[name] = storage
+            made = self._made_storage(name)
+            self._storages[name] = self._staged(made) if isinstance(made, ImageLoader) else made
         return self._storages[name]
+
+    def _made_storage(self, name: str, location: str = "") -> Storage | ImageLoader:
+        kind, _, where = name.partition(":")
+        plugin = self.plugins.storage(kind)
+        settings = self.settings
+        services = StorageServices(
+            settings.root,
+            location or where,
+            settings.lock_timeout,
+            settings.sync == "batch",
+            self._http_at,
+            settings.environ,
+            self._emit,
+            self._options(plugin.name),
+        )
+        made = self._needed(plugin.name, lambda: plugin.factory(services))
+        self._open.callback(made.close)
+        return made
+
+    def _http_at(self, socket: Path) -> Http:
+        return self._registry_services.http_at(socket)
+
+    def _staged(self, loader: ImageLoader) -> StagedStorage:
+        """Blobs on their way into a loader wait in a folder of the default storage's kind."""
+        staging = self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"))
+        at_hand = self.storage(DEFAULT_STORAGE)
+        if not (isinstance(staging, KeepsBlobs) and isinstance(at_hand, KeepsBlobs)):
+            raise UsageError(
+                f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it"
+            )
+        return StagedStorage(loader, staging, at_hand)
 
     def platform(self, text: str) -> Platform:
         """The platform that `text` names. Raises UsageError for an architecture that nobody has."""
@@ -202,7 +246,9 @@ class Composition(ABC):
         return emulation or self.settings.emulation
 
     def _ability(self, storage: str, ability: type[A], cannot: str) -> A:
-        opened = self.storage(storage)
+        opened: Storage | ImageLoader = self.storage(storage)
+        if isinstance(opened, StagedStorage):
+            opened = opened.loader
         if not isinstance(opened, ability):
             raise UsageError(f"the storage {storage} {cannot}")
         return opened

@@ -91,6 +91,14 @@ class BlobDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageLoading(Event):
+    """All of an image is here, and goes into a storage that takes it whole."""
+
+    reference: str
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
 class PullFinished(Event):
     """A name points at its image."""
 

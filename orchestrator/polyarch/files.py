@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -91,3 +96,45 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder in `parent` for files that are of no use later; removed in the end, or by the next one after a kill.
+
+    Raises StorageError.
+    """
+    try:
+        make_directory(parent, 0o700)
+        for old in parent.iterdir():
+            if (lock := _lock_folder(old)) is not None:  # its owner is dead
+                shutil.rmtree(old, ignore_errors=True)
+                os.close(lock)
+        lock = None
+        while lock is None:
+            folder = Path(tempfile.mkdtemp(dir=parent))
+            lock = _lock_folder(folder)
+            if lock is not None and not folder.exists():  # another process took it for an old one before it was locked
+                os.close(lock)
+                lock = None
+    except OSError as error:
+        raise disk_error(error, f"cannot make a folder for temporary files in {parent}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock_folder(path: Path) -> int | None:
+    """The open and locked folder; None if somebody else has it locked, or it is gone. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

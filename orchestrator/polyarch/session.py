@@ -65,7 +65,10 @@ class Session(Composition):
         *,
         known: bool,
     ) -> Resolution:
-        conventions = [made for _, made in self._made(TagConventionPlugin, lambda plugin: plugin.factory())]
+        conventions = [
+            made
+            for _, made in self._made(TagConventionPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+        ]
         return resolve(documents, reference, target, self._policy(emulation), conventions, known=known)
 
     def pull(
@@ -92,12 +95,17 @@ class Session(Composition):
             raise UsageError("all platforms and a certain one cannot both be asked for", "leave out --all-platforms")
         storage = self.storage(into)
         wanted = [] if all_platforms else platform.split(",") if platform else [None]
+        if len(wanted) != 1 and not self.plugins.storage(into.partition(":")[0]).several_platforms:
+            raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
         targets = [self._target(one, device) for one in wanted]
         # Only now: before, it may still be the caller's words that are wrong.
         self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
-        verifiers = [self._needed(plugin.name, plugin.factory) for plugin in self.plugins.all(VerifierPlugin)]
+        verifiers = [
+            self._needed(plugin.name, partial(plugin.factory, self._services(plugin.name)))
+            for plugin in self.plugins.all(VerifierPlugin)
+        ]
 
         def context(target: Target | None, page_size: int | None) -> PullContext:
             return PullContext(
@@ -222,7 +230,7 @@ class Session(Composition):
             return one_of(at_hand, reference, target, asked=platform is not None)
         results = self.pull(reference, platform=platform, emulation=emulation, allow_mislabelled=allow_mislabelled)
         digest = results[0].candidate.manifest.digest
-        return next(image for image in self._found(reference) if image.manifest.digest == digest)
+        return next(image for image in self.storage().find(results[0].name) if image.manifest.digest == digest)
 
     def _image_files(self, reference: str, *, fetch: bool) -> Path | None:
         from polyarch.verbs.image_files import at_hand, unpacked

@@ -20,7 +20,8 @@ class Settings:
     """All that a user can set, checked. Times are in seconds.
 
     `root` holds images, containers and caches. `prefer` names the plugin that wins where two claim the same thing
-    (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded. `insecure_registries` may speak plain HTTP
+    (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded, `options` has a table for
+    each plugin that wants one (`[options.NAME]`). `insecure_registries` may speak plain HTTP
     or show any certificate (loopback addresses may anyway). `sync` is `batch` (one sync before a name is written) or
     `none`.
     """
@@ -41,6 +42,7 @@ class Settings:
     runtime: Literal["auto", "crun", "runc"] = "auto"
     disabled_plugins: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     home: Path = Path("/")
     config_home: Path | None = None
     auth_file: Path | None = None
@@ -154,6 +156,8 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         return Path(value)
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(Path(item) if "Path" in kind else item for item in value)
-    if kind.startswith("Mapping") and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+    if name == "options" and isinstance(value, dict) and all(isinstance(table, dict) for table in value.values()):
+        return value
+    if kind == "Mapping[str, str]" and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         return value
     raise UsageError(f"settings file {path}: {name} has a value of the wrong kind: {value!r}")

@@ -68,7 +68,7 @@ def warnings(events: list[Event]) -> list[str]:
 OBSERVERS = [
     ("ObserverPlugin('o', '', broken)", "plugin o cannot be used and is passed over: RuntimeError: no such library"),
     (
-        "ObserverPlugin('o', '', lambda: type('O', (), {'notify': lambda self, event: 1 / 0})())",
+        "ObserverPlugin('o', '', lambda services: type('O', (), {'notify': lambda self, event: 1 / 0})())",
         "observer o failed and is passed over: ZeroDivisionError: division by zero",
     ),
 ]
@@ -87,7 +87,7 @@ def test_an_observer_is_told_what_happens(opened: Open) -> None:
     session, events = opened(
         "seen = []\n"
         "class Listens:\n    def notify(self, event): seen.append(event)\n"
-        "@hookimpl\ndef polyarch_observers():\n    yield ObserverPlugin('o', '', Listens)\n"
+        "@hookimpl\ndef polyarch_observers():\n    yield ObserverPlugin('o', '', lambda services: Listens())\n"
     )
     with pytest.raises(NotFoundError):
         session.pull("app:1", platform="linux/arm64")
@@ -130,7 +130,7 @@ def test_a_verifier_that_refuses_is_heard_before_anything_is_stored(opened: Open
         "def polyarch_registries():\n"
         "    yield RegistryPlugin('one', '', lambda services: registry, hosts=('docker.io',))\n"
         "@hookimpl\n"
-        "def polyarch_verifiers():\n    yield VerifierPlugin('v', '', Refuses)\n"
+        "def polyarch_verifiers():\n    yield VerifierPlugin('v', '', lambda services: Refuses())\n"
     )
     with pytest.raises(IntegrityError, match=r"docker\.io/library/app:1: sha256:.* is not ours"):
         session.pull("app:1", platform="linux/arm64")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _TABLE = Path("/proc/sys/fs/binfmt_misc")
+_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
+"""Where the tests that run beside this one mount what is theirs."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def unchanged_machine(*folders: Path) -> Iterator[None]:
     """
     before = _state(folders)
     yield
-    assert _state(folders) == before
+    after = _state(folders)
+    assert after == before, f"of the machine differ {list(_differences(before, after))}"
 
 
 def running(*folders: Path) -> dict[int, bytes]:
@@ -54,6 +56,13 @@ def _state(folders: tuple[Path, ...]) -> MachineState:
     return MachineState(table, [line for line in mounts if _concerns(line, folders)], running(*folders))
 
 
+def _differences(before: MachineState, after: MachineState) -> Iterator[object]:
+    for was, now in ((before.table, after.table), (before.running, after.running)):
+        yield from (item for item in set(was.items()) ^ set(now.items()))
+    yield from set(before.mounts) ^ set(after.mounts)
+
+
 def _concerns(mount: str, folders: tuple[Path, ...]) -> bool:
     place = Path(mount.split()[4])
-    return not place.is_relative_to(tempfile.gettempdir()) or any(place.is_relative_to(folder) for folder in folders)
+    others = any(place.is_relative_to(temporary) for temporary in _TEMPORARY)
+    return not others or any(place.is_relative_to(folder) for folder in folders)

@@ -17,6 +17,7 @@ from polyarch.events import (
     BlobRetried,
     BlobStarted,
     Event,
+    ImageLoading,
     PullFinished,
     PullStarted,
     VariantChosen,
@@ -132,6 +133,8 @@ class Progress:
                 return []
             case BlobDone() if self._with_layers:
                 return [*self._held_back(), f"{short_id(event.digest)}: Pull complete"]
+            case ImageLoading():
+                return [f"Loading {self.parse(event.reference).familiar} into {event.storage}"]
             case PullFinished():
                 name = self.parse(event.reference).familiar
                 held = self._held_back() if event.status == "downloaded" else []

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 
 import pluggy
 
-from polyarch.contract.others import EmulatorServices, EmulatorSource, FleetEngine, Observer, TagConvention, Verifier
-from polyarch.contract.registry import Registry, RegistryServices
-from polyarch.contract.storage import Storage, StorageServices
+from polyarch.contract.others import (
+    EmulatorServices,
+    EmulatorSource,
+    FleetEngine,
+    Observer,
+    PluginServices,
+    TagConvention,
+    Verifier,
+)
+from polyarch.contract.registry import Registry, RegistryServices, Search
+from polyarch.contract.storage import ImageLoader, Storage, StorageServices
 
 CONTRACT_VERSION = 1
 ENTRY_POINT_GROUP = f"polyarch.v{CONTRACT_VERSION}"
@@ -26,22 +34,32 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, slots=True)
 class RegistryPlugin:
-    """A kind of registry: for the hosts that match one of `hosts` (`fnmatch` patterns), or references `SCHEME:…`."""
+    """A kind of registry: for the hosts that match one of `hosts` (`fnmatch` patterns), or references `SCHEME:…`.
+
+    `search` makes what finds repositories there; without it the registry cannot search. `login` says in words how one
+    gets credentials there: it is the hint where they are missing or refused.
+    """
 
     name: str
     summary: str
     factory: Callable[[RegistryServices], Registry]
     hosts: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
+    search: Callable[[RegistryServices], Search] | None = None
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoragePlugin:
-    """A kind of storage, for `--into NAME` or `--into NAME:LOCATION`."""
+    """A kind of storage, for `--into NAME` or `--into NAME:LOCATION`.
+
+    `several_platforms` tells that it can keep more than one platform under one name.
+    """
 
     name: str
     summary: str
-    factory: Callable[[StorageServices], Storage]
+    factory: Callable[[StorageServices], Storage | ImageLoader]
+    several_platforms: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +68,7 @@ class TagConventionPlugin:
 
     name: str
     summary: str
-    factory: Callable[[], TagConvention]
+    factory: Callable[[PluginServices], TagConvention]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +86,7 @@ class VerifierPlugin:
 
     name: str
     summary: str
-    factory: Callable[[], Verifier]
+    factory: Callable[[PluginServices], Verifier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,7 @@ class FleetEnginePlugin:
 
     name: str
     summary: str
-    factory: Callable[[], FleetEngine]
+    factory: Callable[[PluginServices], FleetEngine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +104,7 @@ class ObserverPlugin:
 
     name: str
     summary: str
-    factory: Callable[[], Observer]
+    factory: Callable[[PluginServices], Observer]
 
 
 class PolyarchSpec:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
+
+from polyarch.errors import UnreachableError
 
 
 class HttpResponse(Protocol):
@@ -34,6 +37,14 @@ class Http(Protocol):
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> AbstractContextManager[HttpResponse]:
-        """One request. Statuses are the caller's to judge; raises UnreachableError where no answer comes."""
+        """One request. Statuses are the caller's to judge; raises UnreachableError where no answer comes.
+
+        `content` that is no bytes object travels as it comes, chunked; such a request is never sent twice.
+        """
+
+
+def no_http(socket: Path) -> Http:
+    """For those who have no connections to hand out: raises UnreachableError."""
+    raise UnreachableError(f"there is no HTTP here to speak over {socket}")

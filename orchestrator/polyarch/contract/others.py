@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from polyarch.events import Event
 from polyarch.oci.document import Document
@@ -15,11 +15,28 @@ from polyarch_platforms.qemu import QemuBinary
 
 
 @dataclass(frozen=True, slots=True)
+class PluginServices:
+    """What polyarch hands to the factory of a plugin that needs nothing else.
+
+    `options` is the table `[options.NAME]` of the settings file, NAME being the plugin's; what it may hold is the
+    plugin's own affair. `environ` is the environment, which nobody else reads.
+    """
+
+    options: Mapping[str, object] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+Certainty: TypeAlias = Literal["sure", "likely", "guess"]
+"""How much a word in a name tells: `arm64v8` is sure, `arm` is likely, `rpi` is a guess."""
+
+
+@dataclass(frozen=True, slots=True)
 class TagProposal:
     """A name under which the variant for `platform` may be kept, by some convention."""
 
     reference: Reference
     platform: Platform
+    certainty: Certainty = "likely"
 
 
 class TagConvention(Protocol):
@@ -27,6 +44,23 @@ class TagConvention(Protocol):
 
     def propose(self, reference: Reference, platform: Platform) -> Iterable[TagProposal]:
         """Names for the variant of `platform`, the likeliest first; at most a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagReading:
+    """What a convention reads out of a tag: the version that is left, and the platforms that the word may mean."""
+
+    version: str
+    platforms: tuple[Platform, ...]
+    certainty: Certainty = "likely"
+
+
+@runtime_checkable
+class ReadsTags(Protocol):
+    """A convention that knows its own tags when it sees them. Pure."""
+
+    def read(self, tag: str) -> TagReading | None:
+        """The reading of a tag, None for one that is not of this convention."""
 
 
 class ImageFiles(Protocol):
@@ -50,12 +84,14 @@ class EmulatorServices:
     """What polyarch hands to the factory of an emulator source.
 
     `directories` are those that the user wants searched before any other (setting `qemu_directories`), `image` is the
-    image that QEMU is taken from if nothing else has it (setting `qemu_image`), "" for none.
+    image that QEMU is taken from if nothing else has it (setting `qemu_image`), "" for none. `options` is the table
+    `[options.NAME]` of the settings file.
     """
 
     directories: tuple[Path, ...] = ()
     image: str = ""
     image_files: ImageFiles = no_image_files
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 class EmulatorSource(Protocol):

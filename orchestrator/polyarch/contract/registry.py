@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from polyarch.contract.http import Http
+from polyarch.contract.http import Http, no_http
+from polyarch.errors import StorageError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
@@ -53,6 +55,35 @@ class ListsTags(Protocol):
         """The tags of the reference's repository, in the registry's order, page by page."""
 
 
+@runtime_checkable
+class NamesImages(Protocol):
+    """A source whose images carry names of their own, as those in an archive do."""
+
+    def name(self, reference: Reference) -> Reference:
+        """The name under which the image is to be kept: a proper one, without the source's scheme."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A repository that a search found. `stars` and `official` are None where the registry counts no such thing."""
+
+    name: str
+    description: str = ""
+    stars: int | None = None
+    official: bool | None = None
+
+
+class Search(Protocol):
+    """Finds repositories by a word."""
+
+    def search(self, registry: str, term: str, limit: int) -> Iterator[SearchResult]:
+        """At most `limit` repositories of the registry (its host, perhaps with a port), the likeliest first.
+
+        `name` of each is what a user would pull. Raises UsageError where this registry cannot search, and what reading
+        from a registry raises.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a distribution-spec registry keeps a reference: host (with port), repository, and its key in auth files."""
@@ -62,12 +93,24 @@ class Endpoint:
     credentials_key: str
 
 
+def no_folder() -> Path:
+    """For those who have no folder to hand out: raises StorageError."""
+    raise StorageError("there is no folder here for temporary files")
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryServices:
-    """What polyarch hands to the factory of a registry.
+    """What polyarch hands to the factory of a registry, or of its search.
 
     `distribution` makes a client of the OCI distribution-spec; the plugin only says where a reference is kept.
+    `http_at` speaks HTTP over a unix socket; what it answers is closed by polyarch. `temporary` is a folder for files
+    that are of no use later; polyarch makes it when first asked for, and removes it. `environ` is the environment,
+    which nobody else reads, `options` the table `[options.NAME]` of the settings file.
     """
 
     http: Http
     distribution: Callable[[Callable[[Reference], Endpoint]], Registry]
+    http_at: Callable[[Path], Http] = no_http
+    temporary: Callable[[], Path] = no_folder
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, object] = field(default_factory=dict)

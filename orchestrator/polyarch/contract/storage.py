@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from polyarch.contract.http import Http, no_http
+from polyarch.events import Emit, ignore
 from polyarch.oci.config import ImageConfig
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -81,6 +83,33 @@ class Storage(Protocol):
 
 
 @runtime_checkable
+class ImageLoader(Protocol):
+    """Where images are taken whole: an engine, an archive, a bucket. A plugin may make one in place of a Storage.
+
+    Polyarch then fetches the blobs into files of its own, resumes broken transfers, checks everything, and hands the
+    image over when it is whole and proven; the files go when it is loaded. Used by one thread at a time, but several
+    processes may load at once. Raises StorageError, HostError where what it needs is not there or does not run, and
+    UsageError for a name that it cannot give.
+    """
+
+    def has(self, image: Image) -> bool:
+        """True if the image's name points at this very variant already (at its config, where no more is kept)."""
+
+    def lacks(self, image: Image) -> Collection[Digest]:
+        """Which of the image's blobs (config and layers) `load` will want to read; the others are not fetched."""
+
+    def load(self, image: Image, blobs: HasBlobFiles) -> None:
+        """Take the image and let its name point at it, in one step: nothing of it is visible before.
+
+        `blobs` has the files of what `lacks` answered. Where several platforms of a name are kept, those with the same
+        root stay, as with `Storage.commit`.
+        """
+
+    def close(self) -> None:
+        """Give back connections, locks and files."""
+
+
+@runtime_checkable
 class ReadsBlobs(Protocol):
     """A storage whose blobs can be read again."""
 
@@ -104,6 +133,30 @@ class ListsImages(Protocol):
         """Every image under every name."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """What an engine tells of an image: less than all documents, enough for a list.
+
+    `id` is the config's digest, `digest` what the name points at in the registry ("" if nobody knows); `created` is as
+    in the config (RFC 3339, "" if unknown), `size` is in bytes, as the engine counts them.
+    """
+
+    reference: Reference
+    id: Digest
+    digest: Digest
+    platform: Platform
+    created: str
+    size: int
+
+
+@runtime_checkable
+class SummarisesImages(Protocol):
+    """A storage that can tell what it has, though not with all documents."""
+
+    def summaries(self) -> Iterator[ImageSummary]:
+        """Every image under every name."""
+
+
 @runtime_checkable
 class RemovesImages(Protocol):
     """A storage that can give images up again."""
@@ -124,9 +177,15 @@ class StorageServices:
 
     `location` is what the user wrote behind the storage's name (`oci-archive:FILE`), "" if nothing; `root` is the
     folder of all that polyarch keeps; `lock_timeout` is in seconds, `sync` asks for fsync before a name is written.
+    `http_at` speaks HTTP over a unix socket; what it answers is closed by polyarch. `environ` is the environment, which
+    nobody else reads. `emit` is given events (`Warned` for what the user should know).
     """
 
     root: Path
     location: str = ""
     lock_timeout: float = 60.0
     sync: bool = True
+    http_at: Callable[[Path], Http] = no_http
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    emit: Emit = ignore
+    options: Mapping[str, object] = field(default_factory=dict)

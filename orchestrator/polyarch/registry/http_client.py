@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,7 +85,12 @@ class HttpClient:
 
     @contextmanager
     def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
     ) -> Iterator[Reply]:
         """One request to a URL, with the credentials of its host. Raises UsageError for a text that is no URL."""
         try:
@@ -94,6 +99,8 @@ class HttpClient:
             raise UsageError(f"{url[:200]!r} cannot be asked: {error}") from error
         host = origin.authority
         account = Account(host, host)
+        if content is not None and not isinstance(content, bytes):
+            content = b"".join(content)  # a login or a redirect may ask for it once more
         call = Call(method.upper(), host, path, headers or {}, content, account, (origin.scheme,), bulk=True)
         with self.open(call) as reply:
             yield reply

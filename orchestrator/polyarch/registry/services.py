@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from polyarch.auth.credentials import Credentials
 from polyarch.auth.files import find_credentials, read_auth_files
 from polyarch.contract.registry import Endpoint, RegistryServices
 from polyarch.events import Emit
+from polyarch.files import temporary_folder
 from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
 from polyarch.registry.certificates import DIRECTORIES
 from polyarch.registry.client import DistributionRegistry
 from polyarch.registry.http_client import HttpClient
+from polyarch.registry.local import LocalHttp
 from polyarch.settings import Settings
 
 
@@ -33,10 +36,20 @@ def registry_services(
 
     client = HttpClient(settings, emit, find, certificate_directories)
 
+    opened = ExitStack()
+
+    def http_at(socket: Path) -> LocalHttp:
+        client = LocalHttp(socket)
+        opened.callback(client.close)
+        return client
+
+    @cache
+    def temporary() -> Path:
+        return opened.enter_context(temporary_folder(settings.root / "temporary"))
+
     def distribution(locate: Callable[[Reference], Endpoint]) -> DistributionRegistry:
         return DistributionRegistry(client, locate)
 
-    try:
-        yield RegistryServices(client, distribution)
-    finally:
-        client.close()
+    opened.callback(client.close)
+    with opened:
+        yield RegistryServices(client, distribution, http_at, temporary, settings.environ)

@@ -47,7 +47,8 @@ _OPTIONS = "polyarch"
 class Line:
     """What kind of connection a request needs. Requests of equal lines may take each other's connections.
 
-    `guarded` refuses link-local and metadata addresses; `bulk` is for large bodies.
+    `guarded` refuses link-local and metadata addresses; `bulk` is for large bodies. `socket` is the path of a unix
+    socket that is asked in place of the origin's host, "" for none.
     """
 
     origin: Origin
@@ -55,6 +56,7 @@ class Line:
     verify: bool = True
     guarded: bool = False
     bulk: bool = False
+    socket: str = ""
 
 
 class Transport:
@@ -78,12 +80,14 @@ class Transport:
         line: Line,
         path: str,
         headers: Mapping[str, str],
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         connect_timeout: float | None = None,
     ) -> Reply:
         """One request; the caller discards the reply. Raises ConnectionFault, UsageError (certificates, proxy)."""
-        host = line.origin.authority
-        timeout = httpx.Timeout(self._read_timeout, connect=connect_timeout or self._connect_timeout, pool=None)
+        host = line.socket or line.origin.authority
+        # Who answers on a unix socket is on this machine: it may think as long as its work takes.
+        longest = None if line.socket else self._read_timeout
+        timeout = httpx.Timeout(longest, connect=connect_timeout or self._connect_timeout, pool=None)
         try:
             request = self._client.build_request(
                 method,
@@ -120,7 +124,8 @@ class _Lines(httpx.BaseTransport):
         assert isinstance(request.stream, httpx.SyncByteStream)
         line: Line = request.extensions[_OPTIONS]
         proxy = self._proxy(line)
-        host = line.origin.authority + (f" (through the proxy {proxy.url.host})" if proxy else "")
+        host = line.socket or line.origin.authority
+        host += f" (through the proxy {proxy.url.host})" if proxy else ""
         pool = self._take(line, proxy)
         try:
             with _faults(host):
@@ -162,7 +167,7 @@ class _Lines(httpx.BaseTransport):
         pool.close()
 
     def _proxy(self, line: Line) -> httpx.Proxy | None:
-        url = proxy_for(line.origin, self._proxies)
+        url = None if line.socket else proxy_for(line.origin, self._proxies)
         if url is None:
             return None
         try:
@@ -188,7 +193,7 @@ class _Lines(httpx.BaseTransport):
         if line.origin.scheme == "https":
             options["ssl_context"] = self._contexts.get(line.certificates, verify=line.verify, http2=http2)
         if proxy is None:
-            return httpcore.ConnectionPool(**options)
+            return httpcore.ConnectionPool(uds=line.socket or None, **options)
         url = proxy.url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         if url.scheme.startswith("socks"):
@@ -282,6 +287,11 @@ class _Backend(httpcore.NetworkBackend):
             stream.close()
             raise forbidden(host)
         return _Stream(stream, self._sockets)
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.connect_unix_socket(path, timeout, socket_options), self._sockets)
 
 
 class _Stream(httpcore.NetworkStream):

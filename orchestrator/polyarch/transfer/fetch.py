@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal
@@ -14,6 +14,7 @@ from polyarch.contract.registry import Registry
 from polyarch.contract.storage import Storage
 from polyarch.events import BlobDone, Emit, ignore
 from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.blob import Cancelled, bring_blob
@@ -42,11 +43,13 @@ def fetch(
     retries: int = 5,
     emit: Emit = ignore,
     arrived: Callable[[Descriptor], None] | None = None,
+    wanted: Collection[Digest] | None = None,
 ) -> tuple[BlobResult, ...]:
     """Bring the config and the layers of `manifest` into the storage; one result a blob, the config's first.
 
     `max_connections` blobs come at once: the config, then the largest first; `retries` is how often in a row one may
     break off without a new byte. `arrived` is told each blob that is in the storage now, or was before; by any thread.
+    Of the blobs only those `wanted` are brought, the others count as being there; None wants all.
     The first failure, and Ctrl-C, end all transfers; what came of them is kept by the storage.
     Raises IntegrityError, NotFoundError, UnauthorizedError, UnreachableError, StorageError.
     """
@@ -60,7 +63,7 @@ def fetch(
         return BlobResult(blob, status, fetched, max(blob.size - fetched, 0))
 
     for blob in manifest.blobs:
-        if storage.has_blob(blob):
+        if (wanted is not None and blob.digest not in wanted) or storage.has_blob(blob):
             results[blob.digest] = done(blob, "exists", 0)
         else:
             missing.append(blob)

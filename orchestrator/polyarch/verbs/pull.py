@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from polyarch.contract.others import Verifier
+from polyarch.contract.registry import NamesImages
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
 from polyarch.errors import NotFoundError
-from polyarch.events import Emit, PullFinished, VariantChosen, Warned
+from polyarch.events import Emit, ImageLoading, PullFinished, VariantChosen, Warned
 from polyarch.oci.config import ImageConfig, check_layer_count
+from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
 from polyarch.resolution.candidates import candidates_of
@@ -20,6 +22,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import fetch
+from polyarch.transfer.staged import StagedStorage
 from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
@@ -87,16 +90,22 @@ def pull_variant(
             config=manifest.config.digest,
         )
     )
-    known = [image for image in storage.find(reference) if image.manifest.digest == manifest.digest]
-    if context.dry_run:
-        return _planned(context, reference, verdict, root, manifest)
+    name = documents.registry.name(reference) if isinstance(documents.registry, NamesImages) else reference
+    known = [image for image in storage.find(name) if image.manifest.digest == manifest.digest]
 
     @cache
     def config() -> ImageConfig:
         return known[0].config if known else documents.config(source, manifest)
 
+    same, wanted = bool(known) and known[0].root.digest == root.digest, None
+    if isinstance(storage, StagedStorage):
+        image = Image(name, root, manifest, config(), promised or config().platform)
+        same = storage.loader.has(image)
+        wanted = frozenset[Digest]() if same else frozenset(storage.loader.lacks(image))
+    if context.dry_run:
+        return _planned(context, reference, name, verdict, root, manifest, wanted)
+
     with ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext() as search:
-        same = bool(known) and known[0].root.digest == root.digest
         if search and not same:
             search.start()
         blobs = fetch(
@@ -108,19 +117,23 @@ def pull_variant(
             retries=context.retries,
             emit=emit,
             arrived=search.arrived if search else None,
+            wanted=wanted,
         )
         unchanged = same and not any(blob.fetched for blob in blobs)
         if unchanged:
-            platform = known[0].platform
+            platform = known[0].platform if known else promised or config().platform
         else:
             platform = _proven_platform(context, source, verdict, manifest, config(), search)
-            storage.commit(Image(reference, root, manifest, config(), platform))
+            if isinstance(storage, StagedStorage):
+                emit(ImageLoading(str(name), context.storage_name))
+            storage.commit(Image(name, root, manifest, config(), platform))
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
-    emit(PullFinished(str(reference), root.digest, status))
+    emit(PullFinished(str(name), root.digest, status))
     how = {blob.descriptor.digest: blob.status for blob in blobs}
     return _result(
         context,
         reference,
+        name,
         verdict,
         root,
         manifest,
@@ -133,12 +146,23 @@ def pull_variant(
 
 
 def _planned(
-    context: PullContext, reference: Reference, verdict: Verdict, root: Document, manifest: Manifest
+    context: PullContext,
+    reference: Reference,
+    name: Reference,
+    verdict: Verdict,
+    root: Document,
+    manifest: Manifest,
+    wanted: Collection[Digest] | None,
 ) -> PullResult:
-    missing = {blob.digest for blob in manifest.blobs if not context.storage.has_blob(blob)}
+    missing = {
+        blob.digest
+        for blob in manifest.blobs
+        if (wanted is None or blob.digest in wanted) and not context.storage.has_blob(blob)
+    }
     return _result(
         context,
         reference,
+        name,
         verdict,
         root,
         manifest,
@@ -156,6 +180,7 @@ def _planned(
 def _result(
     context: PullContext,
     reference: Reference,
+    name: Reference,
     verdict: Verdict,
     root: Document,
     manifest: Manifest,
@@ -168,6 +193,7 @@ def _result(
 ) -> PullResult:
     return PullResult(
         reference=reference,
+        name=name,
         root=root,
         candidate=replace(verdict.candidate, size=manifest.size),
         platform=str(platform),
@@ -200,11 +226,18 @@ def _proven_platform(
     def accept(fault: str) -> None:
         context.emit(Warned(fault))
 
+    try:
+        program = search.result()
+    except NotFoundError:
+        context.emit(
+            Warned(f"{name}: its program lies in a layer that {context.storage_name} has, and was not looked at")
+        )
+        return promised
     return prove(
         name,
         verdict,
         config,
-        search.result(),
+        program,
         context.target,
         context.page_size,
         accept if context.allow_mislabelled else None,

@@ -26,9 +26,10 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What a pull of one variant did. `digest` is what the name points at, `manifest` the variant's own."""
+    """What a pull of one variant did: `name` is what it is kept under (other than `reference` where that is a file)."""
 
     reference: Reference
+    name: Reference
     root: Document
     candidate: Candidate
     platform: str
@@ -44,6 +45,7 @@ class PullResult:
         """For one JSON line."""
         return {
             "reference": str(self.reference),
+            "name": str(self.name),
             "digest": self.root.digest,
             "manifest": self.candidate.manifest.digest,
             "platform": self.platform,

@@ -84,4 +84,4 @@ def _lines(results: Sequence[PullResult]) -> Iterator[str]:
             yield f"Digest: {result.root.digest}"
             missing = (result.candidate.size or 0) - result.reused_bytes
             yield f"Status: Would download {human_size(missing)} for {result.reference.familiar} ({result.platform})"
-    yield str(results[0].reference)
+    yield str(results[0].name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyarch.contract import TagConvention, TagConventionPlugin, hookimpl
+from polyarch.contract import PluginServices, TagConvention, TagConventionPlugin, hookimpl
 
 
-def _namespace() -> TagConvention:
+def _namespace(services: PluginServices) -> TagConvention:
     from polyarch_plugins.tag_conventions.namespace.convention import Namespace
 
     return Namespace()

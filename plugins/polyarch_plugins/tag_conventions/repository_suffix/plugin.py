@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyarch.contract import TagConvention, TagConventionPlugin, hookimpl
+from polyarch.contract import PluginServices, TagConvention, TagConventionPlugin, hookimpl
 
 
-def _repository_suffix() -> TagConvention:
+def _repository_suffix(services: PluginServices) -> TagConvention:
     from polyarch_plugins.tag_conventions.repository_suffix.convention import RepositorySuffix
 
     return RepositorySuffix()

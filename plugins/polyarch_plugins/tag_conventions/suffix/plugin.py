@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyarch.contract import TagConvention, TagConventionPlugin, hookimpl
+from polyarch.contract import PluginServices, TagConvention, TagConventionPlugin, hookimpl
 
 
-def _suffix() -> TagConvention:
+def _suffix(services: PluginServices) -> TagConvention:
     from polyarch_plugins.tag_conventions.suffix.convention import Suffix
 
     return Suffix()

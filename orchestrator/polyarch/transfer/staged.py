@@ -1,0 +1,75 @@
+"""A storage over an ImageLoader: blobs wait in files of polyarch's own until the image is whole, then it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from polyarch.contract.storage import (
+    BlobWriter,
+    HasBlobFiles,
+    Image,
+    ImageLoader,
+    ReadsBlobs,
+    RemovesImages,
+    Storage,
+)
+from polyarch.errors import NotFoundError
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
+from polyarch.reference import Reference
+
+
+@runtime_checkable
+class KeepsBlobs(Storage, ReadsBlobs, HasBlobFiles, RemovesImages, Protocol):
+    """What a storage has to be able to do for blobs to wait in it."""
+
+
+class StagedStorage:
+    """The contract's `Storage`, `ReadsBlobs` and `HasBlobFiles`.
+
+    Blobs come into `staging`; those that `at_hand` (the storage of pulled images) has already are taken from there.
+    """
+
+    def __init__(self, loader: ImageLoader, staging: KeepsBlobs, at_hand: KeepsBlobs) -> None:
+        self.loader = loader
+        self._staging = staging
+        self._places: Sequence[KeepsBlobs] = (at_hand, staging)
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """True if the blob is in a file, whole; it stays there until the storage is closed."""
+        return any(place.has_blob(blob) for place in self._places)
+
+    @contextmanager
+    def write_blob(self, blob: Descriptor) -> Iterator[BlobWriter | None]:
+        """Bring a blob in; None if it is here by now."""
+        with self._staging.write_blob(blob) as writer:
+            yield writer
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """A seekable stream of the blob. Raises NotFoundError."""
+        return self.blob_path(digest).open("rb")
+
+    def blob_path(self, digest: Digest) -> Path:
+        """The file of the blob. Raises NotFoundError."""
+        for place in self._places:
+            try:
+                return place.blob_path(digest)
+            except NotFoundError:
+                continue
+        raise NotFoundError(f"there is no blob {digest} at hand")
+
+    def commit(self, image: Image) -> None:
+        """Load the image. After a failure its blobs stay for the next try."""
+        self.loader.load(image, self)
+        self._staging.prune()
+
+    def find(self, reference: Reference) -> tuple[Image, ...]:
+        """(): engines do not keep all documents of an image; `loader.has` answers for one that is known."""
+        return ()
+
+    def close(self) -> None:
+        """Close the loader; the storages beneath are closed by those who opened them."""
+        self.loader.close()
