@@ -35,7 +35,8 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(?://)?(.+)", re.ASCII | re.DOTALL)
 class Reference:
     """The name of an image. `tag` is "" if only a digest was given; `digest` is "" if only a tag was.
 
-    With a `scheme`, `registry` is "" and `repository` is whatever the plugin of that scheme understands.
+    With a `scheme`, `registry` is "" and `repository` is whatever the plugin of that scheme understands; `tag` is "" if
+    none was written, because that means something else at each place.
     """
 
     registry: str
@@ -186,15 +187,18 @@ def _repository_fault(repository: str) -> tuple[str, str | None]:
 
 
 def _with_scheme(scheme: str, rest: str, text: str) -> Reference:
+    """What stands behind the last colon is the tag if it can be one; else all of it is the plugin's to understand."""
     body, at, digest = rest.rpartition("@")
     if not at or not is_digest(digest):
         body, digest = rest, ""
     name, tag = _split_tag(body)
-    if not name or (tag is not None and not _TAG.fullmatch(tag)):
+    if tag and not _TAG.fullmatch(tag):
+        name, tag = body, None
+    if not name or tag == "":
         raise _fault(
             text, f"{scheme}: wants a place and perhaps a tag behind it", f"write {scheme}:PLACE or {scheme}:PLACE:TAG"
         )
-    return Reference("", name, tag if tag is not None else "" if digest else DEFAULT_TAG, digest, scheme)
+    return Reference("", name, tag or "", digest, scheme)
 
 
 def _fault(text: str, what: str, hint: str | None = None) -> UsageError:

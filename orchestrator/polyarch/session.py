@@ -99,7 +99,7 @@ class Session(Composition):
             raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
         targets = [self._target(one, device) for one in wanted]
         # Only now: before, it may still be the caller's words that are wrong.
-        self._emit(PullStarted(str(parsed), tag_defaulted=not names_tag(reference)))
+        self._emit(PullStarted(str(parsed), tag_defaulted=bool(parsed.tag) and not names_tag(reference)))
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
         verifiers = [

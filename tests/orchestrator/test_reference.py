@@ -172,10 +172,13 @@ def test_whether_a_text_names_a_tag(text: str, named: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "repository", "tag", "digest"),
     [
-        ("attic:box/thing", "box/thing", "latest", ""),
+        ("attic:box/thing", "box/thing", "", ""),
         ("attic:box/thing:1", "box/thing", "1", ""),
         ("attic://box/thing:1", "box/thing", "1", ""),
         ("attic:/srv/Images/x:1", "/srv/Images/x", "1", ""),
+        ("attic:a.tar:ghcr.io/b/c:1", "a.tar:ghcr.io/b/c", "1", ""),
+        ("attic:a.tar:localhost:5000/b", "a.tar:localhost:5000/b", "", ""),
+        ("attic:a.tar:1.0+b", "a.tar:1.0+b", "", ""),
         (f"attic:x@{D}", "x", "", D),
         (f"attic:x:1@{D}", "x", "1", D),
     ],
@@ -186,7 +189,7 @@ def test_a_claimed_scheme_is_the_plugins(text: str, repository: str, tag: str, d
     assert parse_reference(str(reference), {"attic"}) == reference
 
 
-@pytest.mark.parametrize("text", ["attic:", "attic:x:", "attic:x:no tag"])
+@pytest.mark.parametrize("text", ["attic:", "attic:x:", "attic::1"])
 def test_a_scheme_without_a_place_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_reference(text, {"attic"})

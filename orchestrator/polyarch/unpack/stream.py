@@ -7,8 +7,8 @@ from typing import BinaryIO, cast
 
 from polyarch.errors import IntegrityError
 from polyarch.files import disk_error
+from polyarch.oci.compression import decompressed
 from polyarch.oci.digest import Digest, hasher
-from polyarch.unpack.compression import decompressed
 
 _RATIO_FROM = 1 << 30
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.oci.compression import decompressed
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
-from polyarch.unpack.compression import decompressed
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.results import VerifiedImage
 from polyarch_platforms.elf import contradiction

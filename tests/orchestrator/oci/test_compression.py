@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from polyarch.errors import HostError, IntegrityError
-from polyarch.unpack import compression
-from polyarch.unpack.compression import CHUNK, decompressed
+from polyarch.oci import compression
+from polyarch.oci.compression import CHUNK, decompressed
 
 TEXT = b"".join(b"line %d of a text that compresses\n" % number for number in range(40_000))
 
