@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from polyarch.contract.deprecation import Deprecated, deprecated_names
 from polyarch.contract.hooks import (
-    CONTRACT_VERSION,
     EmulatorPlugin,
     FleetEnginePlugin,
     ObserverPlugin,
@@ -34,6 +36,8 @@ from polyarch.contract.others import (
 from polyarch.contract.registry import (
     BlobStream,
     Endpoint,
+    ListsReferrers,
+    ListsRepositories,
     ListsTags,
     NamesImages,
     Registry,
@@ -54,6 +58,7 @@ from polyarch.contract.storage import (
     StorageServices,
     SummarisesImages,
 )
+from polyarch.contract.version import CONTRACT_VERSION
 from polyarch.errors import (
     HostError,
     IntegrityError,
@@ -67,6 +72,7 @@ from polyarch.errors import (
 )
 from polyarch.events import Emit, Event, Warned
 from polyarch.files import disk_error, make_directory, read_bounded, sync_directory, write_in_one_step
+from polyarch.oci.compression import decompressed
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
@@ -121,6 +127,8 @@ __all__ = [
     "IntegrityError",
     "Layout",
     "ListsImages",
+    "ListsReferrers",
+    "ListsRepositories",
     "ListsTags",
     "Manifest",
     "NamesImages",
@@ -156,6 +164,7 @@ __all__ = [
     "VerifierPlugin",
     "Warned",
     "architecture_named",
+    "decompressed",
     "digest_of",
     "disk_error",
     "find_qemu",
@@ -172,3 +181,7 @@ __all__ = [
     "sync_directory",
     "write_in_one_step",
 ]
+
+_DEPRECATED: dict[str, Deprecated] = {}
+if not TYPE_CHECKING:  # a type checker is to tell a name that is not there
+    __getattr__ = deprecated_names(__name__, _DEPRECATED)

@@ -1,8 +1,9 @@
 """The hooks of contract version 1.
 
 A plugin is a module, or an object, with some of these functions marked by `hookimpl`, named in the entry-point group
-`polyarch.v1`. A hook is called once, when polyarch looks for plugins of that kind; it does no work, imports nothing
-heavy and returns frozen descriptions, whose factories are called when the plugin is used.
+`polyarch.v1`. A hook does no work, reads no file, imports nothing heavy and returns frozen descriptions, whose
+factories are called when the plugin is used. What the hooks returned is remembered until a file of the plugin changes,
+so that a plugin is not even imported where nothing of it is used.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from polyarch.contract.others import (
 )
 from polyarch.contract.registry import Registry, RegistryServices, Search
 from polyarch.contract.storage import ImageLoader, Storage, StorageServices
+from polyarch.contract.version import CONTRACT_VERSION as CONTRACT_VERSION
+from polyarch.contract.version import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
 
-CONTRACT_VERSION = 1
-ENTRY_POINT_GROUP = f"polyarch.v{CONTRACT_VERSION}"
 PROJECT = "polyarch"
 
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -148,7 +148,11 @@ class FleetEngine(Protocol):
 
 
 class Observer(Protocol):
-    """Is told what happens. Whatever it raises is reported and passed over; it cannot break a pull."""
+    """Is told what happens. It can neither break a pull nor hold it: one that raises is told and passed over.
+
+    It is made, and called, in a thread of its own. Where it falls behind, events of the kind `BlobProgress` are left
+    out; one that falls far behind, or that is not done a few seconds after all else is, is told and passed over.
+    """
 
     def notify(self, event: Event) -> None:
-        """Called for each event, from the thread in which it happened."""
+        """Called for one event after the other, in the order in which they happened."""
