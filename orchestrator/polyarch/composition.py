@@ -166,7 +166,9 @@ class Composition(ABC):
     def _registry_services(self) -> RegistryServices:
         from polyarch.registry.services import registry_services
 
-        return self._open.enter_context(registry_services(self.settings, self._emit))
+        return self._open.enter_context(
+            registry_services(self.settings, self._emit, login_words=self.plugins.login_words)
+        )
 
     def reference(self, text: str) -> Reference:
         """The reference that `text` is. Raises UsageError."""
@@ -188,7 +190,8 @@ class Composition(ABC):
             self._storages[name] = self._staged(made) if isinstance(made, ImageLoader) else made
         return self._storages[name]
 
-    def _made_storage(self, name: str, location: str = "") -> Storage | ImageLoader:
+    def _made_storage(self, name: str, location: str = "", *, kept: bool = True) -> Storage | ImageLoader:
+        """`location` takes the place of what stands in `name`; what is not kept for long needs no sync."""
         kind, _, where = name.partition(":")
         plugin = self.plugins.storage(kind)
         settings = self.settings
@@ -196,7 +199,7 @@ class Composition(ABC):
             settings.root,
             location or where,
             settings.lock_timeout,
-            settings.sync == "batch",
+            kept and settings.sync == "batch",
             self._http_at,
             settings.environ,
             self._emit,
@@ -209,15 +212,13 @@ class Composition(ABC):
     def _http_at(self, socket: Path) -> Http:
         return self._registry_services.http_at(socket)
 
+    @cached_property
+    def _staging(self) -> KeepsBlobs:
+        """Where blobs on their way into a loader wait: a folder of the default storage's kind."""
+        return _as_files(self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"), kept=False))
+
     def _staged(self, loader: ImageLoader) -> StagedStorage:
-        """Blobs on their way into a loader wait in a folder of the default storage's kind."""
-        staging = self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"))
-        at_hand = self.storage(DEFAULT_STORAGE)
-        if not (isinstance(staging, KeepsBlobs) and isinstance(at_hand, KeepsBlobs)):
-            raise UsageError(
-                f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it"
-            )
-        return StagedStorage(loader, staging, at_hand)
+        return StagedStorage(loader, self._staging, _as_files(self.storage()))
 
     def platform(self, text: str) -> Platform:
         """The platform that `text` names. Raises UsageError for an architecture that nobody has."""
@@ -252,3 +253,10 @@ class Composition(ABC):
         if not isinstance(opened, ability):
             raise UsageError(f"the storage {storage} {cannot}")
         return opened
+
+
+def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
+    """The default storage, or one of its kind. Raises UsageError where a plugin in its place cannot do as much."""
+    if not isinstance(storage, KeepsBlobs):
+        raise UsageError(f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it")
+    return storage

@@ -172,6 +172,13 @@ class PluginHost:
         best = max(weight for weight, _ in claims)
         return self._decide(what, [each for weight, each in claims if weight == best], RegistryPlugin)
 
+    def login_words(self, registry: str) -> str:
+        """How one gets credentials of a registry, in words; "" if nobody knows."""
+        try:
+            return self.registry_for(Reference(registry, "login")).login
+        except UsageError:
+            return ""
+
     def storage(self, name: str) -> StoragePlugin:
         """The storage plugin called `name`. Raises UsageError, listing those that there are."""
         return self._by_name(name, StoragePlugin, "storage")

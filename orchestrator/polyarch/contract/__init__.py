@@ -47,6 +47,7 @@ from polyarch.contract.registry import (
 )
 from polyarch.contract.storage import (
     BlobWriter,
+    ForgetsBlobs,
     HasBlobFiles,
     Image,
     ImageLoader,
@@ -114,6 +115,7 @@ __all__ = [
     "FleetEngine",
     "FleetEnginePlugin",
     "FleetResult",
+    "ForgetsBlobs",
     "HasBlobFiles",
     "HostError",
     "Http",

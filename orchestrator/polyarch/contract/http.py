@@ -41,6 +41,9 @@ class Http(Protocol):
     ) -> AbstractContextManager[HttpResponse]:
         """One request. Statuses are the caller's to judge; raises UnreachableError where no answer comes.
 
+        A `url` without a scheme (`//HOST:PORT/path`) is asked as registries are: over TLS, or over plain HTTP on
+        loopback and where the user has allowed it.
+
         `content` that is no bytes object travels as it comes, chunked; such a request is never sent twice.
         """
 

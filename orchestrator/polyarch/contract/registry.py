@@ -56,6 +56,28 @@ class ListsTags(Protocol):
 
 
 @runtime_checkable
+class ListsRepositories(Protocol):
+    """A registry that may be able to tell which repositories it has."""
+
+    def repositories(self, registry: str) -> Iterator[str]:
+        """The names of the repositories at a registry (its host, perhaps with a port), page by page.
+
+        Raises UsageError where this one offers no such list, and what reading from a registry raises.
+        """
+
+
+@runtime_checkable
+class ListsReferrers(Protocol):
+    """A registry that can tell what refers to a manifest: signatures, SBOMs, attestations."""
+
+    def referrers(self, reference: Reference, artifact_type: str = "") -> Iterator[Descriptor]:
+        """The descriptors of the manifests whose subject has the reference's digest; of one type, if one is named.
+
+        Raises UsageError for a reference without digest, and what reading from a registry raises.
+        """
+
+
+@runtime_checkable
 class NamesImages(Protocol):
     """A source whose images carry names of their own, as those in an archive do."""
 

@@ -12,7 +12,7 @@ from polyarch.events import Emit, Warned
 from polyarch.registry.challenge import Challenge, parse_challenges
 from polyarch.registry.origin import Origin, is_loopback, join_url, same_site, split_url
 from polyarch.registry.reply import Answer
-from polyarch.registry.statuses import words
+from polyarch.registry.statuses import login_hint, words
 from polyarch.registry.tokens import TokenQuery, TokenRequest, Tokens, read_token, token_request
 
 
@@ -41,11 +41,16 @@ class Authenticator:
         find: Callable[[Account], Credentials | None],
         ask: Callable[[Origin, TokenRequest], Answer],
         emit: Emit,
+        login_words: Callable[[str], str],
     ) -> None:
-        """`find` knows credentials; `ask` sends a token request on behalf of a registry at that origin."""
+        """`find` knows credentials; `ask` sends a token request on behalf of a registry at that origin.
+
+        `login_words` says how one gets credentials of a registry, "" if nobody knows.
+        """
         self._find = find
         self._ask = ask
         self._emit = emit
+        self._login_words = login_words
         self._lock = threading.Lock()
         self._given: dict[str, Credentials] = {}
         self._known: dict[tuple[Origin, Account], Challenge] = {}
@@ -133,7 +138,7 @@ class Authenticator:
         answer = self._ask(home, token_request(query))
         where = f"token server {split_url(query.realm)[0].authority}"
         if answer.status != 200:
-            raise _refusal(where, answer, account, query.credentials)
+            raise _refusal(where, answer, account, query.credentials, self._login_words(account.registry))
         try:
             return read_token(answer.body, where)
         except IntegrityError as error:
@@ -153,12 +158,14 @@ def may_show(home: Origin, realm: Origin) -> bool:
     return same_site(home.host, realm.host)
 
 
-def _refusal(where: str, answer: Answer, account: Account, credentials: Credentials | None) -> PolyarchError:
+def _refusal(
+    where: str, answer: Answer, account: Account, credentials: Credentials | None, login: str
+) -> PolyarchError:
     said = words(answer.body, answer.headers.get("content-type", ""))
     because = f": {said}" if said else ""
     if answer.status in (400, 401, 403):
         whom = "a request without credentials"
         if credentials is not None:
             whom = f"the credentials of {printable(credentials.username, 80) or 'an identity token'}"
-        return UnauthorizedError(f"{where} refuses {whom}{because}", f"polyarch login {account.registry}")
+        return UnauthorizedError(f"{where} refuses {whom}{because}", login_hint(account.registry, login))
     return UnreachableError(f"{where} answered {answer.status}{because}")

@@ -33,7 +33,8 @@ def open_blob(
                 reply = opened.enter_context(http.open(_call(endpoint, reference, blob, start)))
             if reply.status >= 400 and not (reply.status == 416 and start):
                 answer = Answer(reply.status, reply.headers, reply.excerpt(MAX_REFUSAL))
-                raise refusal(reference, endpoint.host, answer, f"blob {short(blob.digest)}")
+                login = http.login_words(reference.registry)
+                raise refusal(reference, endpoint.host, answer, f"blob {short(blob.digest)}", login)
             if (begins := _begins_at(reply, blob)) in (0, start):
                 yield BlobStream(begins or 0, _chunks(reply, reference, endpoint.host))
                 return

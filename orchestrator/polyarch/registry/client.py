@@ -11,17 +11,19 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
 from polyarch.registry.blobs import open_blob
+from polyarch.registry.catalog import list_repositories
 from polyarch.registry.documents import get_document, head_document
 from polyarch.registry.http_client import HttpClient
 from polyarch.registry.login import check_login
 from polyarch.registry.ping import ping
+from polyarch.registry.referrers import list_referrers
 from polyarch.registry.tags import list_tags
 
 
 class DistributionRegistry:
-    """The contract's `Registry`, `ListsTags`, this package's `ChecksLogin`, `AnswersPing`. For any number of threads.
+    """The contract's `Registry` with its lists of tags, repositories and referrers; `ChecksLogin`, `AnswersPing`.
 
-    `locate` says on which host and in which repository there a reference is kept.
+    For any number of threads. `locate` says on which host and in which repository there a reference is kept.
     """
 
     def __init__(self, http: HttpClient, locate: Callable[[Reference], Endpoint]) -> None:
@@ -43,6 +45,14 @@ class DistributionRegistry:
     def tags(self, reference: Reference) -> Iterator[str]:
         """The tags of the repository, page by page."""
         return list_tags(self._http, self._locate(reference), reference)
+
+    def repositories(self, registry: str) -> Iterator[str]:
+        """The names of the registry's repositories, page by page. Raises UsageError where it offers no list."""
+        return list_repositories(self._http, self._locate(Reference(registry, "catalog")), registry)
+
+    def referrers(self, reference: Reference, artifact_type: str = "") -> Iterator[Descriptor]:
+        """What refers to the manifest with the reference's digest, page by page."""
+        return list_referrers(self._http, self._locate(reference), reference, artifact_type)
 
     def check_login(self, reference: Reference, credentials: Credentials) -> None:
         """Try credentials; they are used from now on. Raises UnauthorizedError."""

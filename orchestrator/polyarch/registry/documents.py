@@ -18,10 +18,11 @@ def head_document(http: HttpClient, endpoint: Endpoint, reference: Reference) ->
     """The descriptor in the answer to a HEAD request; None where it is not allowed, or says too little."""
     with about(reference, endpoint.host):
         answer = http.fetch(_call("HEAD", endpoint, reference), 0)
+    http.limits.look(reference.registry or endpoint.host, answer.headers)
     if answer.status in (400, 405, 406, 501):
         return None
     if answer.status != 200:
-        raise refusal(reference, endpoint.host, answer, "manifest")
+        raise refusal(reference, endpoint.host, answer, "manifest", http.login_words(reference.registry))
     digest = answer.headers.get("docker-content-digest", "")
     length = answer.headers.get("content-length", "")
     media_type = _media_type(answer.headers.get("content-type", ""))
@@ -39,8 +40,9 @@ def get_document(http: HttpClient, endpoint: Endpoint, reference: Reference) -> 
     """
     with about(reference, endpoint.host):
         answer = http.fetch(_call("GET", endpoint, reference), MAX_DOCUMENT_SIZE)
+    http.limits.look(reference.registry or endpoint.host, answer.headers)
     if answer.status >= 400:
-        raise refusal(reference, endpoint.host, answer, "manifest")
+        raise refusal(reference, endpoint.host, answer, "manifest", http.login_words(reference.registry))
     if answer.status != 200:
         raise UnreachableError(f"{reference}: {endpoint.host} answered {answer.status}, which is no manifest")
     content_type = _media_type(answer.headers.get("content-type", ""))

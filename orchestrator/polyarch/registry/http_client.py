@@ -15,6 +15,7 @@ from polyarch.events import Emit
 from polyarch.registry.authenticator import Account, Authenticator
 from polyarch.registry.certificates import DIRECTORIES, find_certificates
 from polyarch.registry.faults import ConnectionFault, forbidden
+from polyarch.registry.limits import LimitWatch
 from polyarch.registry.origin import (
     Origin,
     is_listed,
@@ -64,6 +65,10 @@ class Call:
     bulk: bool = False
 
 
+def _no_words(registry: str) -> str:
+    return ""
+
+
 class HttpClient:
     """Sends requests for any number of threads. Nothing is loaded or opened before the first one."""
 
@@ -73,11 +78,15 @@ class HttpClient:
         emit: Emit,
         find_credentials: Callable[[Account], Credentials | None],
         certificate_directories: Sequence[Path] = DIRECTORIES,
+        login_words: Callable[[str], str] = _no_words,
     ) -> None:
+        """`login_words` says how one gets credentials of a registry (as users call it), "" if nobody knows."""
         self._settings = settings
         self._closing = threading.Event()
         self._retries = Retries(settings.retries, emit, self._closing)
-        self._authenticator = Authenticator(find_credentials, self._ask_token_server, emit)
+        self._authenticator = Authenticator(find_credentials, self._ask_token_server, emit, login_words)
+        self.login_words = login_words
+        self.limits = LimitWatch(emit)
         self._directories = certificate_directories
         self._lock = threading.Lock()
         self._opened: Transport | None = None
@@ -93,15 +102,17 @@ class HttpClient:
         content: bytes | Iterable[bytes] | None = None,
     ) -> Iterator[Reply]:
         """One request to a URL, with the credentials of its host. Raises UsageError for a text that is no URL."""
+        as_registry = url.startswith("//")
         try:
-            origin, path = split_url(url)
+            origin, path = split_url(f"https:{url}" if as_registry else url)
         except ValueError as error:
             raise UsageError(f"{url[:200]!r} cannot be asked: {error}") from error
         host = origin.authority
         account = Account(host, host)
         if content is not None and not isinstance(content, bytes):
             content = b"".join(content)  # a login or a redirect may ask for it once more
-        call = Call(method.upper(), host, path, headers or {}, content, account, (origin.scheme,), bulk=True)
+        schemes = () if as_registry else (origin.scheme,)
+        call = Call(method.upper(), host, path, headers or {}, content, account, schemes, bulk=True)
         with self.open(call) as reply:
             yield reply
 

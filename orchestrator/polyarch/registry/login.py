@@ -45,7 +45,10 @@ def check_login(http: HttpClient, endpoint: Endpoint, reference: Reference, cred
         answer = http.fetch(Call("GET", host, "/v2/", account=Account(reference.registry or host, key)), MAX_REFUSAL)
         said = words(answer.body, answer.headers.get("content-type", "")) or "no reason given"
         if answer.status in (401, 403):
-            raise UnauthorizedError(f"{host} refuses the credentials of {credentials.username!r}: {said}")
+            raise UnauthorizedError(
+                f"{host} refuses the credentials of {credentials.username!r}: {said}",
+                http.login_words(reference.registry) or None,
+            )
         if answer.status != 200:
             raise UnreachableError(f"{host} answered {answer.status} to a login: {said}", "is it a registry?")
     except BaseException:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from polyarch.events import Emit, Warned
 from polyarch.registry.faults import ConnectionFault
+from polyarch.registry.limits import parse_limit
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that another try may change; every other one is final."""
@@ -24,7 +25,7 @@ REPEATABLE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 8.0
 LONGEST_ASKED_PAUSE = 60.0
-"""Seconds. A server that asks for a longer pause gets no further try."""
+"""Seconds. A server that asks for a longer pause, or whose limit is used up for longer, gets no further try."""
 
 
 class Answer(Protocol):
@@ -67,7 +68,7 @@ class Retries:
                 refused = answer.status in (429, 503)  # nothing was done
                 if answer.status not in PASSING_STATUSES or not (method in REPEATABLE_METHODS or refused):
                     return answer
-                if asked is not None and asked > LONGEST_ASKED_PAUSE:
+                if (asked if asked is not None else _spent(answer)) > LONGEST_ASKED_PAUSE:
                     return answer
                 reason = f"{host} answered {answer.status}"
                 discard(answer)
@@ -76,6 +77,12 @@ class Retries:
             if self._closing.wait(seconds):
                 raise ConnectionFault(host, "the connection was closed here", "closed")
         return operation()
+
+
+def _spent(answer: Answer) -> float:
+    """Seconds until a limit that is used up is whole again; 0 where none is."""
+    limit = parse_limit(answer.headers) if answer.status == 429 else None
+    return limit.reset if limit is not None and not limit.remaining else 0
 
 
 def pause(number: int) -> float:

@@ -23,9 +23,14 @@ from polyarch.settings import Settings
 
 @contextmanager
 def registry_services(
-    settings: Settings, emit: Emit, certificate_directories: Sequence[Path] = DIRECTORIES
+    settings: Settings,
+    emit: Emit,
+    certificate_directories: Sequence[Path] = DIRECTORIES,
+    login_words: Callable[[str], str] = lambda registry: "",
 ) -> Iterator[RegistryServices]:
     """One client for all registries, and what makes a distribution-spec registry of it; closed in the end.
+
+    `login_words` says how one gets credentials of a registry (as users call it), "" if nobody knows.
 
     Raises UsageError: an auth file is broken.
     """
@@ -34,7 +39,7 @@ def registry_services(
     def find(account: Account) -> Credentials | None:
         return find_credentials(files, account.key, account.repository)
 
-    client = HttpClient(settings, emit, find, certificate_directories)
+    client = HttpClient(settings, emit, find, certificate_directories, login_words)
 
     opened = ExitStack()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from polyarch.errors import (
     IntegrityError,
@@ -17,7 +18,9 @@ from polyarch.errors import (
 from polyarch.oci.json import parse_json
 from polyarch.reference import Reference
 from polyarch.registry.faults import ConnectionFault
+from polyarch.registry.limits import parse_limit, when
 from polyarch.registry.reply import Answer
+from polyarch.registry.retry import retry_after
 
 MAX_REFUSAL = 64 << 10
 """Bytes of a refusal's body that are read."""
@@ -76,8 +79,16 @@ def about(reference: Reference, host: str) -> Iterator[None]:
         raise type(error)(f"{reference}: {error.message}", error.hint, **{**details, **error.details}) from error
 
 
-def refusal(reference: Reference, host: str, answer: Answer, what: str) -> PolyarchError:
-    """The error for a status that is no success; `what` was asked for: "manifest", "blob sha256:…", "tags"."""
+def login_hint(registry: str, login: str = "") -> str:
+    """The command that helps where credentials are missing; `login` says in words where one gets them there."""
+    return f"polyarch login {registry}" + (f" ({login})" if login else "")
+
+
+def refusal(reference: Reference, host: str, answer: Answer, what: str, login: str = "") -> PolyarchError:
+    """The error for a status that is no success; `what` was asked for: "manifest", "blob sha256:…", "tags".
+
+    `login` says in words how one gets credentials there.
+    """
     said = words(answer.body, answer.headers.get("content-type", ""))
     because = f": {said}" if said else ""
     codes = error_codes(answer.body)
@@ -86,7 +97,7 @@ def refusal(reference: Reference, host: str, answer: Answer, what: str) -> Polya
     message = f"{host} answered {answer.status} for the {what}{because}"
     if "NAME_UNKNOWN" in codes:
         kind, hint = NotFoundError, "look at the spelling of the name"
-        message = f"{host} has no repository {reference.repository}"
+        message = f"{host} has no repository {reference.repository}{because}"
     elif answer.status == 404 or "MANIFEST_UNKNOWN" in codes:
         kind = NotFoundError
         if what == "manifest" and not reference.digest:
@@ -96,7 +107,7 @@ def refusal(reference: Reference, host: str, answer: Answer, what: str) -> Polya
         message = f"{host} has no {what} in {reference.repository}{because}"
     elif answer.status in (401, 403) or "DENIED" in codes or "UNAUTHORIZED" in codes:
         kind = UnauthorizedError
-        hint = f"either it does not exist, or it needs credentials: polyarch login {reference.registry or host}"
+        hint = f"either it does not exist, or it needs credentials: {login_hint(reference.registry or host, login)}"
         message = f"{host} refuses the {what}{because}"
     elif answer.status == 407:
         hint, message = "write them into HTTPS_PROXY", f"the proxy before {host} wants credentials"
@@ -107,8 +118,21 @@ def refusal(reference: Reference, host: str, answer: Answer, what: str) -> Polya
 
 
 def _waiting(answer: Answer, registry: str) -> str | None:
-    pause = printable(answer.headers.get("retry-after", ""), 40)
-    hints = [f"it asks to wait until then: {pause}{' s' if pause.isdigit() else ''}"] if pause else []
-    if answer.status == 429:
+    now = datetime.now(UTC)
+    field = answer.headers.get("retry-after", "")
+    seconds = retry_after(field, now)
+    limit = parse_limit(answer.headers)
+    hints = []
+    if seconds is not None:
+        hints.append(f"it asks to wait until then: {_in(seconds)}, {when(seconds, now)}")
+    elif field:
+        hints.append(f"it asks to wait until then: {printable(field, 40)}")
+    if answer.status == 429 and limit is not None:
+        hints.append(f"{limit}; {limit.until(now)}" if limit.reset else str(limit))
+    if answer.status == 429 and (limit is None or not limit.source or limit.of_nobody):
         hints.append(f"polyarch login {registry} may raise the limit")
     return "; ".join(hints) or None
+
+
+def _in(seconds: float) -> str:
+    return f"{seconds:.0f} s"
