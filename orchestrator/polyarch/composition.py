@@ -258,5 +258,7 @@ class Composition(ABC):
 def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
     """The default storage, or one of its kind. Raises UsageError where a plugin in its place cannot do as much."""
     if not isinstance(storage, KeepsBlobs):
-        raise UsageError(f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it")
+        raise UsageError(
+            f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it"
+        )
     return storage

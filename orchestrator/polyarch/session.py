@@ -346,8 +346,8 @@ class Session(Composition):
         return tuple(removed)
 
     def prune(self) -> tuple[tuple[str, int], ...]:
-        """Remove what no image needs; (digest, bytes) of each."""
-        return self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images").prune()
+        """Remove what no image needs, and what waits for a pull into an engine; (digest, bytes) of each."""
+        return self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images").prune() + self._staging.prune()
 
     def tag(self, reference: str, new: str) -> None:
         """Let a further name point at an image at hand, with all its platforms."""

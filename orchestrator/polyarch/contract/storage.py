@@ -126,6 +126,14 @@ class HasBlobFiles(Protocol):
 
 
 @runtime_checkable
+class ForgetsBlobs(Protocol):
+    """A storage in which blobs may wait that get no name."""
+
+    def forget(self, digests: Collection[Digest]) -> None:
+        """These blobs are no longer counted on here: remove those that no name needs and nobody else counts on."""
+
+
+@runtime_checkable
 class ListsImages(Protocol):
     """A storage that can tell what it has."""
 

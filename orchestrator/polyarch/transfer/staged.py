@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from polyarch.contract.storage import (
     BlobWriter,
+    ForgetsBlobs,
     HasBlobFiles,
     Image,
     ImageLoader,
@@ -23,7 +24,7 @@ from polyarch.reference import Reference
 
 
 @runtime_checkable
-class KeepsBlobs(Storage, ReadsBlobs, HasBlobFiles, RemovesImages, Protocol):
+class KeepsBlobs(Storage, ReadsBlobs, HasBlobFiles, RemovesImages, ForgetsBlobs, Protocol):
     """What a storage has to be able to do for blobs to wait in it."""
 
 
@@ -62,9 +63,9 @@ class StagedStorage:
         raise NotFoundError(f"there is no blob {digest} at hand")
 
     def commit(self, image: Image) -> None:
-        """Load the image. After a failure its blobs stay for the next try."""
+        """Load the image; its blobs go then, those of other images that wait here stay. After a failure all stay."""
         self.loader.load(image, self)
-        self._staging.prune()
+        self._staging.forget([blob.digest for blob in image.manifest.blobs])
 
     def find(self, reference: Reference) -> tuple[Image, ...]:
         """(): engines do not keep all documents of an image; `loader.has` answers for one that is known."""

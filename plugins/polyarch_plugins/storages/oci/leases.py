@@ -51,6 +51,13 @@ class Lease:
                     counts[digest] -= 1
                     break
 
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Count on none of the blobs any more, however often and by whichever thread they were asked for."""
+        for digest in digests:
+            for counts in self._counted.values():
+                for _ in range(counts.pop(digest, 0)):
+                    self._append(f"-{digest}\n")
+
     def drop_own(self) -> None:
         """Count no longer on what this thread has asked for."""
         for digest in self._counted.pop(threading.get_ident(), Counter[Digest]()).elements():

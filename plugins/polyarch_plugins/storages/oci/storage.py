@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -48,7 +48,10 @@ def open_storage(services: StorageServices) -> OciStorage:
 
 
 class OciStorage:
-    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages and RemovesImages. The first write makes its folder."""
+    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages, RemovesImages and ForgetsBlobs.
+
+    The first write makes its folder.
+    """
 
     def __init__(self, directory: Path, *, lock_timeout: float = 60.0, sync: bool = True) -> None:
         """`lock_timeout` is in seconds; `sync` waits for the disk before a name is written."""
@@ -175,7 +178,7 @@ class OciStorage:
         found = []
         for entry in self._entries():
             name = reference_of(entry)
-            if name == wanted or (not wanted.tag and name.name == wanted.name):
+            if name == wanted or (reference.digest and not wanted.tag and name.name == wanted.name):
                 for image in self._loaded(entry):
                     exact = name == wanted and (not wanted.tag or not reference.digest)
                     if exact or _has_digest(image, reference.digest):
@@ -256,6 +259,17 @@ class OciStorage:
             kept = needed(self._layout, self._layout.entries()) | counted_on(self._lease.directory)
             blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept)
             return blobs + remove_partials(self._partials)
+
+    def forget(self, digests: Collection[Digest]) -> None:
+        """Count on these blobs no more, and remove those that no name needs and no other storage in use counts on."""
+        self._check_version()
+        if not self._layout.exists():
+            return
+        self._make()
+        with self._locked():
+            self._lease.forget(digests)
+            kept = needed(self._layout, self._layout.entries()) | counted_on(self._lease.directory)
+            remove_blobs(self._layout, set(digests) - kept)
 
     def close(self) -> None:
         """Count on no blob any more."""
