@@ -112,7 +112,7 @@ class Progress:
         match event:
             case PullStarted():
                 reference = self.parse(event.reference)
-                asked = str(reference) if reference.digest else reference.tag
+                asked = str(reference) if reference.digest or not reference.tag else reference.tag
                 first = ["Using default tag: latest"] if event.tag_defaulted else []
                 return [*first, f"{asked}: Pulling from {reference.repository}"]
             case VariantChosen():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyarch.contract.deprecation import Deprecated, deprecated_names
+from polyarch.contract.held import HeldImages, Located, locate_file
 from polyarch.contract.hooks import (
     EmulatorPlugin,
     FleetEnginePlugin,
@@ -15,7 +16,7 @@ from polyarch.contract.hooks import (
     VerifierPlugin,
     hookimpl,
 )
-from polyarch.contract.http import Http, HttpResponse
+from polyarch.contract.http import Http, HttpResponse, get_json
 from polyarch.contract.others import (
     Certainty,
     EmulatorServices,
@@ -77,9 +78,12 @@ from polyarch.oci.compression import decompressed
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
+from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, is_attestation, parse_document
+from polyarch.oci.held import HeldImage, ImagePlace, blob_name, held_images, names_of
 from polyarch.oci.layout import Layout
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
+from polyarch.oci.oci_archive import OciArchive
 from polyarch.reference import Reference, parse_reference
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.architecture import get as architecture_named
@@ -103,6 +107,7 @@ __all__ = [
     "Certainty",
     "Descriptor",
     "Digest",
+    "DockerArchive",
     "Document",
     "Emit",
     "EmulatorPlugin",
@@ -117,6 +122,8 @@ __all__ = [
     "FleetResult",
     "ForgetsBlobs",
     "HasBlobFiles",
+    "HeldImage",
+    "HeldImages",
     "HostError",
     "Http",
     "HttpResponse",
@@ -124,6 +131,7 @@ __all__ = [
     "ImageConfig",
     "ImageFiles",
     "ImageLoader",
+    "ImagePlace",
     "ImageSummary",
     "Index",
     "IntegrityError",
@@ -132,11 +140,13 @@ __all__ = [
     "ListsReferrers",
     "ListsRepositories",
     "ListsTags",
+    "Located",
     "Manifest",
     "NamesImages",
     "NotFoundError",
     "Observer",
     "ObserverPlugin",
+    "OciArchive",
     "Platform",
     "PluginServices",
     "PolyarchError",
@@ -166,15 +176,20 @@ __all__ = [
     "VerifierPlugin",
     "Warned",
     "architecture_named",
+    "blob_name",
     "decompressed",
     "digest_of",
     "disk_error",
     "find_qemu",
+    "get_json",
+    "held_images",
     "hookimpl",
     "is_attestation",
     "is_digest",
     "is_layer",
+    "locate_file",
     "make_directory",
+    "names_of",
     "parse_config",
     "parse_document",
     "parse_reference",
