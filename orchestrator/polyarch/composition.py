@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin
 from polyarch.contract.http import Http
 from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer, PluginServices
-from polyarch.contract.registry import Registry, RegistryServices
+from polyarch.contract.registry import Registry, RegistryServices, Search
 from polyarch.contract.storage import (
     ImageLoader,
     ReadsBlobs,
@@ -166,9 +166,14 @@ class Composition(ABC):
     def _registry_services(self) -> RegistryServices:
         from polyarch.registry.services import registry_services
 
-        return self._open.enter_context(
-            registry_services(self.settings, self._emit, login_words=self.plugins.login_words)
-        )
+        return self._open.enter_context(registry_services(self.settings, self._emit, login_words=self._login_words))
+
+    def _login_words(self, registry: str) -> str:
+        """How one gets credentials of a registry, in words; "" if nobody knows."""
+        try:
+            return self.plugins.registry_for(Reference(registry, "login")).login
+        except UsageError:
+            return ""
 
     def reference(self, text: str) -> Reference:
         """The reference that `text` is. Raises UsageError."""
@@ -182,6 +187,14 @@ class Composition(ABC):
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry
         return self._registries[plugin.name]
+
+    def _searcher(self, plugin: RegistryPlugin) -> Search | None:
+        """What searches a registry; None if it cannot."""
+        make = plugin.search
+        if make is None:
+            return None
+        services = replace(self._registry_services, options=self._options(plugin.name))
+        return self._needed(plugin.name, lambda: make(services))
 
     def storage(self, name: str = DEFAULT_STORAGE) -> Storage:
         """The storage that `NAME` or `NAME:LOCATION` means. Raises UsageError."""

@@ -30,6 +30,7 @@ from polyarch_platforms.platform import Platform, parse
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.container.run import Ran
+    from polyarch.contract.registry import SearchResult
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
@@ -380,6 +381,15 @@ class Session(Composition):
         if not isinstance(registry, ListsTags):
             raise UsageError(f"{parsed.name}: its registry cannot list tags")
         return registry.tags(parsed)
+
+    def search(self, text: str, *, limit: int = 25, filters: Sequence[str] = ()) -> tuple[SearchResult, ...]:
+        """The repositories that a registry finds for `[REGISTRY/]TERM`, Docker Hub if none is named.
+
+        `filters` are `is-official=true|false` and `stars=N`. Raises UsageError for a registry that cannot search.
+        """
+        from polyarch.verbs.search import parse_filters, search
+
+        return search(self.plugins, self._searcher, self._registry, text, limit, parse_filters(filters))
 
     def login(self, registry: str, username: str, password: str) -> str:
         """Try credentials at a registry and keep them; returns where. Raises UnauthorizedError."""

@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Registries",
         (
+            ("search", "find repositories by a word"),
             ("tags", "list the tags of a repository"),
             ("login", "keep credentials for a registry"),
             ("logout", "forget the credentials of a registry"),

@@ -37,8 +37,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class RegistryPlugin:
     """A kind of registry: for the hosts that match one of `hosts` (`fnmatch` patterns), or references `SCHEME:…`.
 
-    `search` makes what finds repositories there; without it the registry cannot search. `login` says in words how one
-    gets credentials there: it is the hint where they are missing or refused.
+    One without hosts and schemes is for hosts that the user gives it (setting `prefer`).
+
+    `search` makes what finds repositories there; without it, their list is looked through (`ListsRepositories`) where
+    the registry gives one. That of a plugin without hosts is asked for every host that no plugin knows more closely.
+    `login` says in words how one gets credentials there: it is the hint where they are missing or refused. `limited` is
+    a reference there: the answer to a HEAD request for its manifest tells what limit pulls have (`ratelimit-limit`).
     """
 
     name: str
@@ -48,6 +52,7 @@ class RegistryPlugin:
     schemes: tuple[str, ...] = ()
     search: Callable[[RegistryServices], Search] | None = None
     login: str = ""
+    limited: str = ""
 
 
 @dataclass(frozen=True, slots=True)

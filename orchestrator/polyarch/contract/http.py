@@ -7,7 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from polyarch.errors import UnreachableError
+from polyarch.errors import NotFoundError, UnauthorizedError, UnreachableError, printable
+from polyarch.oci.json import parse_json
+
+MAX_JSON = 8 << 20
+"""Bytes of a JSON answer that are read."""
 
 
 class HttpResponse(Protocol):
@@ -51,3 +55,22 @@ class Http(Protocol):
 def no_http(socket: Path) -> Http:
     """For those who have no connections to hand out: raises UnreachableError."""
     raise UnreachableError(f"there is no HTTP here to speak over {socket}")
+
+
+def get_json(http: Http, url: str, registry: str) -> dict[str, object]:
+    """The JSON object that a registry's own API has at `url`. `registry` is what users call it.
+
+    Raises NotFoundError (404, 410), UnauthorizedError (401, 403), UnreachableError (any other status but 200), and
+    IntegrityError for what is no JSON object.
+    """
+    with http.request("GET", url, headers={"Accept": "application/json"}) as response:
+        if response.status == 200:
+            return parse_json(response.read(MAX_JSON), f"{registry}: {url}")
+        status, pause = response.status, response.headers.get("retry-after", "")
+    what = f"{registry} answered {status} for {url}"
+    details = {"registry": registry, "status": status}
+    if status in (404, 410):
+        raise NotFoundError(what, None, **details)
+    if status in (401, 403):
+        raise UnauthorizedError(what, f"polyarch login {registry}", **details)
+    raise UnreachableError(what, f"it asks to wait until then: {printable(pause, 40)}" if pause else None, **details)

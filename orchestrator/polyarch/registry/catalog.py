@@ -47,8 +47,10 @@ def _refusal(registry: str, answer: Answer, login: str) -> PolyarchError:
     codes = error_codes(answer.body)
     details = {"registry": registry, "status": answer.status}
     if answer.status in (404, 405, 501) or "UNSUPPORTED" in codes:
-        return UsageError(f"{registry} does not list its repositories{because}", **details)
+        return UsageError(f"{registry} does not list its repositories{because}", None, **details)
     if answer.status in (401, 403) or "DENIED" in codes or "UNAUTHORIZED" in codes:
         hint = f"many give it to administrators only; {login_hint(registry, login)}"
         return UnauthorizedError(f"{registry} refuses the list of its repositories{because}", hint, **details)
-    return UnreachableError(f"{registry} answered {answer.status} for the list of its repositories{because}", **details)
+    return UnreachableError(
+        f"{registry} answered {answer.status} for the list of its repositories{because}", None, **details
+    )

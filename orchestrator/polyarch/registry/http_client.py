@@ -65,7 +65,8 @@ class Call:
     bulk: bool = False
 
 
-def _no_words(registry: str) -> str:
+def no_words(registry: str) -> str:
+    """Of a registry that nobody knows anything about: ""."""
     return ""
 
 
@@ -78,7 +79,7 @@ class HttpClient:
         emit: Emit,
         find_credentials: Callable[[Account], Credentials | None],
         certificate_directories: Sequence[Path] = DIRECTORIES,
-        login_words: Callable[[str], str] = _no_words,
+        login_words: Callable[[str], str] = no_words,
     ) -> None:
         """`login_words` says how one gets credentials of a registry (as users call it), "" if nobody knows."""
         self._settings = settings

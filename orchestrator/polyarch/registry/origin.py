@@ -23,8 +23,11 @@ _REGISTRY_LABELS = frozenset({"ac", "co", "com", "edu", "gov", "go", "net", "ne"
 # Domains below which every customer has a name: neighbours there are strangers.
 _SHARED_DOMAINS = (
     "amazonaws.com",
+    "amazonaws.com.cn",
     "appspot.com",
+    "azurecr.cn",
     "azurecr.io",
+    "azurecr.us",
     "azurewebsites.net",
     "cloudfront.net",
     "github.io",
@@ -32,6 +35,7 @@ _SHARED_DOMAINS = (
     "googleapis.com",
     "herokuapp.com",
     "jfrog.io",
+    "on.aws",
     "pkg.dev",
     "run.app",
 )

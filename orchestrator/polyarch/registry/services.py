@@ -16,7 +16,7 @@ from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
 from polyarch.registry.certificates import DIRECTORIES
 from polyarch.registry.client import DistributionRegistry
-from polyarch.registry.http_client import HttpClient
+from polyarch.registry.http_client import HttpClient, no_words
 from polyarch.registry.local import LocalHttp
 from polyarch.settings import Settings
 
@@ -26,7 +26,7 @@ def registry_services(
     settings: Settings,
     emit: Emit,
     certificate_directories: Sequence[Path] = DIRECTORIES,
-    login_words: Callable[[str], str] = lambda registry: "",
+    login_words: Callable[[str], str] = no_words,
 ) -> Iterator[RegistryServices]:
     """One client for all registries, and what makes a distribution-spec registry of it; closed in the end.
 

@@ -1,1 +1,1 @@
-"""Docker Hub, whose registry is on another host than its name says."""
+"""Docker Hub, whose registry is on another host than its name says, and which can search."""

@@ -1,0 +1,1 @@
+"""Harbor, which is at home on any host."""

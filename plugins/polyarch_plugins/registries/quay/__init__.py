@@ -1,0 +1,1 @@
+"""Quay: quay.io, and Quays of one's own."""
