@@ -1,0 +1,1 @@
+"""`oci:DIR`, `oci:DIR:NAME`: an OCI image layout in a folder, whoever wrote it."""
