@@ -22,9 +22,21 @@ from polyarch.contract.storage import (
     Storage,
     StorageServices,
 )
-from polyarch.errors import HostError, PolyarchError, UsageError, foreign, platforms_errors, printable
+from polyarch.errors import (
+    HostError,
+    InterruptedPull,
+    PolyarchError,
+    UsageError,
+    foreign,
+    platforms_errors,
+    printable,
+)
 from polyarch.events import Emit, Event, Warned, ignore
-from polyarch.plugin_host import P, PluginHost
+from polyarch.observers import Observers
+from polyarch.plugin_discovery import named_when_interrupted
+from polyarch.plugin_host import PluginHost
+from polyarch.plugin_kinds import P, Point, kind_of
+from polyarch.plugin_shapes import SEARCH, Misfit, check
 from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform
@@ -47,6 +59,7 @@ class Composition(ABC):
         self.settings = settings or load_settings()
         self._listener = emit
         self._open = contextlib.ExitStack()
+        self._observers = Observers(self._observer_makers, lambda text: self._listener(Warned(text)))
         self._registries: dict[str, Registry] = {}
         self._storages: dict[str, Storage] = {}
 
@@ -56,11 +69,27 @@ class Composition(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as failed:
+            self._blame(failed)
+            raise
+        if isinstance(error, Exception):
+            self._blame(error)
+
+    def _blame(self, error: Exception) -> None:
+        """Raises HostError, naming the plugin, for what is no error of polyarch's but came out of a foreign plugin."""
+        if not isinstance(error, PolyarchError) and "plugins" in self.__dict__:
+            culprit = self.plugins.culprit(error)
+            if culprit is not None:
+                raise _unusable(culprit, error) from error
 
     def close(self) -> None:
         """Give back connections, locks and files."""
-        self._open.close()
+        try:
+            self._open.close()
+        finally:
+            self._observers.close()
         self._registries.clear()
         self._storages.clear()
 
@@ -69,8 +98,7 @@ class Composition(ABC):
         """The plugins in force. Broken ones are told as warnings, once."""
         host = PluginHost(self.settings)
         for problem in host.problems:
-            where = f"plugin {problem.entry_point} ({problem.distribution})"
-            self._listener(Warned(f"{where} is passed over: {problem.reason}"))
+            self._listener(Warned(str(problem)))
         return host
 
     @cached_property
@@ -123,24 +151,33 @@ class Composition(ABC):
         made = []
         for plugin in self.plugins.all(kind):
             try:
-                made.append((plugin.name, make(plugin)))
-            except Exception as error:
+                made.append((plugin.name, self._checked(plugin, make)))
+            except InterruptedPull:
+                raise
+            except (Exception, SystemExit) as error:
                 # A stranger's code: whatever it raises stays with it.
-                self._listener(
-                    Warned(f"plugin {plugin.name} cannot be used and is passed over: {printable(foreign(error))}")
-                )
+                who = self.plugins.origin(plugin)
+                self._listener(Warned(f"plugin {who} cannot be used and is passed over: {_said(error)}"))
         return made
 
-    def _needed(self, name: str, make: Callable[[], T]) -> T:
-        """What a plugin makes that nothing works without. Raises HostError, naming it, where it fails."""
+    def _needed(self, plugin: P, make: Callable[[P], T], kind: str = "") -> T:
+        """What a plugin makes that nothing works without. Raises HostError, naming it, where it fails.
+
+        `kind` is what is made, where it is not what the plugin is.
+        """
         try:
-            return make()
+            return self._checked(plugin, make, kind)
         except PolyarchError:
             raise
-        except Exception as error:
-            raise HostError(
-                f"plugin {name} cannot be used: {printable(foreign(error))}", "update it, or see: polyarch plugin ls"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise _unusable(self.plugins.origin(plugin), error) from error
+
+    def _checked(self, plugin: P, make: Callable[[P], T], kind: str = "") -> T:
+        """What `make` makes of a plugin. Raises what that raises, and Misfit where methods or arguments lack."""
+        with named_when_interrupted(self.plugins.origin(plugin)):
+            made = make(plugin)
+        check(kind or kind_of(plugin), made)
+        return made
 
     def _options(self, name: str) -> Mapping[str, object]:
         return self.settings.options.get(name, {})
@@ -148,19 +185,18 @@ class Composition(ABC):
     def _services(self, name: str) -> PluginServices:
         return PluginServices(self._options(name), self.settings.environ)
 
-    @cached_property
-    def _observers(self) -> list[tuple[str, Observer]]:
-        return self._made(ObserverPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+    def _observer_makers(self) -> list[tuple[str, Callable[[], Observer]]]:
+        def maker(plugin: ObserverPlugin) -> Callable[[], Observer]:
+            return lambda: self._checked(plugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+
+        return [
+            (f"{plugin.name} ({self.plugins.origin(plugin).distribution})", maker(plugin))
+            for plugin in self.plugins.all(ObserverPlugin)
+        ]
 
     def _emit(self, event: Event) -> None:
         self._listener(event)
-        for name, observer in list(self._observers):
-            try:
-                observer.notify(event)
-            except Exception as error:
-                # A stranger's code: whatever it raises must not break the pull.
-                self._observers.remove((name, observer))
-                self._listener(Warned(f"observer {name} failed and is passed over: {printable(foreign(error))}"))
+        self._observers.notify(event)
 
     @cached_property
     def _registry_services(self) -> RegistryServices:
@@ -183,7 +219,7 @@ class Composition(ABC):
         plugin: RegistryPlugin = self.plugins.registry_for(reference)
         if plugin.name not in self._registries:
             services = replace(self._registry_services, options=self._options(plugin.name))
-            registry = self._needed(plugin.name, lambda: plugin.factory(services))
+            registry = self._needed(plugin, lambda plugin: plugin.factory(services))
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry
         return self._registries[plugin.name]
@@ -194,7 +230,7 @@ class Composition(ABC):
         if make is None:
             return None
         services = replace(self._registry_services, options=self._options(plugin.name))
-        return self._needed(plugin.name, lambda: make(services))
+        return self._needed(plugin, lambda _: make(services), SEARCH)
 
     def storage(self, name: str = DEFAULT_STORAGE) -> Storage:
         """The storage that `NAME` or `NAME:LOCATION` means. Raises UsageError."""
@@ -218,7 +254,7 @@ class Composition(ABC):
             self._emit,
             self._options(plugin.name),
         )
-        made = self._needed(plugin.name, lambda: plugin.factory(services))
+        made = self._needed(plugin, lambda plugin: plugin.factory(services))
         self._open.callback(made.close)
         return made
 
@@ -275,3 +311,12 @@ def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
             f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it"
         )
     return storage
+
+
+def _said(error: BaseException) -> str:
+    """What a plugin raised, or what was found out of it, for people."""
+    return printable(str(error) if isinstance(error, Misfit) else foreign(error))
+
+
+def _unusable(point: Point, error: BaseException) -> HostError:
+    return HostError(f"plugin {point} cannot be used: {_said(error)}", "update it, or see: polyarch plugin check")

@@ -104,7 +104,7 @@ class Session(Composition):
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
         verifiers = [
-            self._needed(plugin.name, partial(plugin.factory, self._services(plugin.name)))
+            self._needed(plugin, lambda plugin: plugin.factory(self._services(plugin.name)))
             for plugin in self.plugins.all(VerifierPlugin)
         ]
 
@@ -175,6 +175,7 @@ class Session(Composition):
                 from polyarch.verbs.proof import as_it_is
 
                 image = as_it_is(storage, image)
+            self._observers.settle()
             return run_container(
                 request,
                 words,
@@ -250,6 +251,7 @@ class Session(Composition):
         """
         from polyarch.container.emulate import emulate
 
+        self._observers.settle()
         with platforms_errors():
             return emulate(
                 [self.platform(platform) for platform in platforms],

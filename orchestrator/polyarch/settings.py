@@ -19,9 +19,10 @@ from polyarch.errors import UsageError
 class Settings:
     """All that a user can set, checked. Times are in seconds.
 
-    `root` holds images, containers and caches. `prefer` names the plugin that wins where two claim the same thing
-    (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded, `options` has a table for
-    each plugin that wants one (`[options.NAME]`). `insecure_registries` may speak plain HTTP
+    `root` holds images, containers and caches. `prefer` names the plugin that wins where two claim the same thing, or
+    the registry of a host that none claims (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded,
+    those of `plugin_order` come before the others of their kind, `options` has a table for each plugin that wants one
+    (`[options.NAME]`). `insecure_registries` may speak plain HTTP
     or show any certificate (loopback addresses may anyway). `sync` is `batch` (one sync before a name is written) or
     `none`.
     """
@@ -41,6 +42,7 @@ class Settings:
     qemu_image: str = ""
     runtime: Literal["auto", "crun", "runc"] = "auto"
     disabled_plugins: tuple[str, ...] = ()
+    plugin_order: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     home: Path = Path("/")

@@ -17,7 +17,7 @@ from polyarch.auth.files import AuthFile
 from polyarch.cli.commands.doctor import _summary, command_lines
 from polyarch.container.runtime import Runtime
 from polyarch.errors import HostError
-from polyarch.plugin_host import Problem
+from polyarch.plugin_kinds import Point, Problem
 from polyarch.verbs.doctor import machine
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused, set_sysctl
 from polyarch.verbs.doctor.contents import holders
@@ -369,7 +369,7 @@ def test_auth_files(
 
 
 def test_a_plugin_that_is_passed_over() -> None:
-    [check] = machine.plugins([Problem("it", "its-dist", "it raised")])
+    [check] = machine.plugins([Problem(Point("it", "it", "polyarch.v1", "its-dist", "1.0"), "it raised")])
     assert check.mend is not None
     assert shlex.split(check.mend.command)[-4:] == ["pip", "uninstall", "--yes", "its-dist"]
     assert [each.name for each in machine.plugins([])] == ["plugins"]

@@ -9,7 +9,7 @@ from polyarch.cli.options import Group, pass_invocation
 from polyarch.cli.output import columns, terminal_width
 
 if TYPE_CHECKING:
-    from polyarch.plugin_host import Registration
+    from polyarch.plugin_kinds import Registration
 
 _KINDS = {
     "registries": "registry",

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from polyarch.plugin_host import Problem
+from polyarch.plugin_kinds import Problem
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, words
 from polyarch_platforms.device import Device
 
@@ -33,9 +33,10 @@ def python() -> Check:
 def plugins(problems: Sequence[Problem]) -> Iterator[Check]:
     """Each plugin that is passed over, and why."""
     for problem in problems:
-        mend = Mend(words(sys.executable, "-m", "pip", "uninstall", "--yes", problem.distribution))
-        fact = f"{problem.entry_point} ({problem.distribution}): {problem.reason}"
-        yield Check("plugin", "warning", fact, mend)
+        project = problem.point.project
+        mend = Mend(words(sys.executable, "-m", "pip", "uninstall", "--yes", project)) if project else None
+        part = f", {problem.part}" if problem.part else ""
+        yield Check("plugin", "warning", f"{problem.point}{part}: {problem.reason}", None if problem.part else mend)
     if not problems:
         yield Check("plugins", "ok", "all loaded")
 

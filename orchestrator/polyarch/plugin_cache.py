@@ -1,0 +1,220 @@
+"""Remembers which plugins are installed and what they register, so that a plugin is imported only when it is used.
+
+A file for each environment (Python, polyarch, contract, search path, user) below the root folder. It counts as long as
+nothing changed of what says which distributions there are, and, for each plugin, of the modules that its hooks came
+from. Whatever is wrong with a file, it is not used: no error comes out of here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+
+from polyarch.contract.version import CONTRACT_VERSION
+from polyarch.errors import StorageError
+from polyarch.files import make_directory, open_regular, write_in_one_step
+from polyarch.plugin_discovery import Items, load
+from polyarch.plugin_kinds import KINDS, OURS, Point, Registered
+from polyarch.version import __version__
+
+_FORM = 1
+"""The arrangement of the file; another one is not read."""
+
+_MAX_SIZE = 4 << 20
+_KEPT = 8
+"""Files of other environments that stay."""
+
+_TICK = 2.0
+"""Seconds: what changed so lately may change again without a trace (some file systems count whole seconds)."""
+
+Signature = tuple[int, int, int] | None
+"""Of a file or folder: when it was changed (ns), its size, its inode. None: it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A plugin, what it registers (None: not known), and the files that this came from."""
+
+    point: Point
+    items: Items | None = None
+    files: Mapping[str, Signature] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A factory whose plugin is imported when it is called."""
+
+    point: Point
+    kind: str
+    name: str
+    attribute: str
+
+    def __call__(self, services: object) -> object:
+        """What the plugin's own factory makes. Raises what that raises, and LookupError if it is gone."""
+        for kind, item in load(self.point):
+            if (kind, item.name) == (self.kind, self.name):
+                return getattr(item, self.attribute)(services)
+        raise LookupError(f"it does not register {self.name} any more")
+
+
+class PluginCache:
+    """The file for this process's environment below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "cache"
+        self._path = self._folder / f"plugins-{_environment()}.json"
+
+    def read(self) -> list[Known] | None:
+        """The plugins that are installed; None where that is not known.
+
+        Of a plugin that changed only its entry point is known.
+        """
+        try:
+            with open_regular(self._path) as stream:
+                if os.fstat(stream.fileno()).st_uid != os.geteuid():
+                    return None
+                document = json.loads(stream.read(_MAX_SIZE))
+            if document["form"] != _FORM or not _unchanged(document["watched"]):
+                return None
+            return [_known(entry) for entry in document["plugins"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StorageError):
+            return None
+
+    def write(self, plugins: Iterable[Known]) -> None:
+        """Remember these, all that are installed."""
+        watched = {path: _signature(path) for path in _watched()}
+        document = {
+            "form": _FORM,
+            "watched": watched,
+            "plugins": [_document(each) for each in plugins],
+        }
+        if _is_fresh(watched):
+            return
+        with contextlib.suppress(OSError, StorageError, ValueError, TypeError):
+            make_directory(self._folder, 0o700)
+            temporary = self._path.with_suffix(f".{os.getpid()}")
+            write_in_one_step(self._path, json.dumps(document).encode(), temporary, sync=False)
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        found = sorted(self._folder.glob("plugins-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in found[_KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+def loaded(point: Point) -> tuple[Items, Known]:
+    """Load a plugin in earnest; what it registers, and what is to be remembered of it. Raises what `load` raises."""
+    before = set(sys.modules)
+    items = load(point)
+    files = {path: _signature(path) for path in _files(point, before)}
+    # Not yet sure to be seen when it changes again: then only the entry point is remembered.
+    return items, Known(point) if _is_fresh(files) else Known(point, items, files)
+
+
+def _environment() -> str:
+    """A word for all that a file may not be read under another one of."""
+    places = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # "" is the working directory
+    words = [sys.version, sys.executable, __version__, CONTRACT_VERSION, str(os.geteuid()), *places]
+    return hashlib.sha256("\0".join(words).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _watched() -> Iterator[str]:
+    """What says which distributions there are: the folders of the search path, and entry points that may be ours.
+
+    A distribution that is installed, updated or removed changes its folder; some tools write the entry points of an
+    editable one anew in their place.
+    """
+    for entry in sys.path:
+        place = os.path.abspath(entry)  # noqa: PTH100  # "" is the working directory
+        yield place
+        try:
+            names = os.listdir(place)  # noqa: PTH208  # quicker
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                path = Path(place, name, "entry_points.txt")
+                with contextlib.suppress(OSError):
+                    if OURS.encode() in path.read_bytes():
+                        yield str(path)
+
+
+def _files(point: Point, before: set[str]) -> Iterator[str]:
+    """The modules of a plugin that was just loaded: its package's, and what was imported for it."""
+    module_name = point.value.partition(":")[0].strip()
+    # A built-in's own folder is its package: they import nothing of each other.
+    package = module_name.rpartition(".")[0] if point.built_in else module_name.partition(".")[0]
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        own = name == package or name.startswith(f"{package}.")
+        if own or (name not in before and top not in sys.stdlib_module_names and top != OURS):
+            place = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+            if isinstance(place, str):
+                yield place
+
+
+def _signature(path: str) -> Signature:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # quicker
+    except (OSError, ValueError):
+        return None
+    size = 0 if stat.S_ISDIR(found.st_mode) else found.st_size
+    return found.st_mtime_ns, size, found.st_ino
+
+
+def _unchanged(signatures: Mapping[str, object]) -> bool:
+    return all(_signature(path) == (tuple(was) if isinstance(was, list) else was) for path, was in signatures.items())
+
+
+def _is_fresh(signatures: Mapping[str, Signature]) -> bool:
+    now = time.time_ns()
+    return any(known is not None and abs(now - known[0]) < _TICK * 1e9 for known in signatures.values())
+
+
+def _document(known: Known) -> dict[str, object]:
+    point = known.point
+    return {
+        "point": [point.name, point.value, point.group, point.project, point.version],
+        "files": known.files,
+        "items": None if known.items is None else [_item_document(kind, item) for kind, item in known.items],
+    }
+
+
+def _item_document(kind: str, item: Registered) -> dict[str, object]:
+    document: dict[str, object] = {field.name: getattr(item, field.name) for field in fields(item)}
+    del document["factory"]
+    if "search" in document:
+        document["search"] = document["search"] is not None
+    return {"kind": kind, **document}
+
+
+def _known(entry: Mapping[str, object]) -> Known:
+    """Raises KeyError, TypeError, ValueError and AttributeError for what this module did not write."""
+    words = entry["point"]
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise TypeError("no entry point")
+    point, files, items = Point(*words), entry["files"], entry["items"]
+    if not isinstance(files, dict) or not isinstance(items, list) or not _unchanged(files):
+        return Known(point)
+    signatures = {path: tuple(was) if was else None for path, was in files.items()}
+    return Known(point, tuple(_item(point, dict(item)) for item in items), signatures)
+
+
+def _item(point: Point, document: dict[str, object]) -> tuple[str, Registered]:
+    kind, name = str(document.pop("kind")), str(document["name"])
+    for field, value in document.items():
+        if isinstance(value, list):
+            document[field] = tuple(value)
+    if "search" in document:
+        document["search"] = Deferred(point, kind, name, "search") if document["search"] else None
+    made: Registered = KINDS[kind](**document, factory=Deferred(point, kind, name, "factory"))  # type: ignore[arg-type]
+    return kind, made
