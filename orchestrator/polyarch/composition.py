@@ -147,12 +147,15 @@ class Composition(ABC):
             return device_from(name)
 
     def _made(self, kind: type[P], make: Callable[[P], T]) -> list[tuple[str, T]]:
-        """What the plugins of a kind make, with their names; one that cannot make it is told and passed over."""
+        """What the plugins of a kind make, with their names; one that cannot make it is told and passed over.
+
+        Raises UsageError where a plugin says that its options in the settings are wrong.
+        """
         made = []
         for plugin in self.plugins.all(kind):
             try:
                 made.append((plugin.name, self._checked(plugin, make)))
-            except InterruptedPull:
+            except (InterruptedPull, UsageError):
                 raise
             except (Exception, SystemExit) as error:
                 # A stranger's code: whatever it raises stays with it.

@@ -13,8 +13,10 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document, Index, Manifest, is_attestation
 from polyarch.oci.media_types import CONFIGS, INDEXES, MANIFESTS
 from polyarch.reference import Reference
+from polyarch.resolution.conventions import leads
 from polyarch.resolution.documents import Documents
 from polyarch.selection.types import Candidate, Source
+from polyarch_platforms.compatibility import rank
 from polyarch_platforms.platform import Platform
 
 MAX_NESTING = 4
@@ -23,8 +25,11 @@ MAX_NESTING = 4
 MAX_TAGS = 20_000
 """How many tags of a repository are looked through for a convention."""
 
+MAX_FOUND = 48
+"""How many tags of the repository that may be for the device are opened at most."""
+
 MAX_PROBES = 24
-"""How many names of other repositories are asked for at most."""
+"""How many names that are in no list of tags are asked for at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,43 +92,59 @@ def probe_conventions(
 ) -> Iterator[Found]:
     """The variants for `platforms`, best first, that stand under names by convention.
 
-    Names in the same repository cost one request (its tag list); of others at most MAX_PROBES are asked for.
+    Names in the same repository cost one request (its tag list), and at most MAX_FOUND of them are opened. Others, and
+    all where the registry cannot list tags or has more than MAX_TAGS, are asked for one by one: MAX_PROBES of them,
+    and none for a platform that is no better than what was found already; the same holds for guesses everywhere. What
+    a name holds is what its config says, not the convention.
     """
-    proposals = [
-        proposal.reference
-        for platform in platforms
-        for convention in conventions
-        for proposal in convention.propose(reference, platform)
-    ]
-    names = [name for name in dict.fromkeys(proposals) if name != reference]
-    tags = _tags(documents, reference) if any(name.name == reference.name for name in names) else None
-    asked = 0
-    for name in names:
-        if name.name == reference.name and tags is not None:
-            if name.tag not in tags:
+    conventions = list(conventions)
+    tags, whole = _tags(documents, reference) if conventions else (frozenset[str](), True)
+    wanted = leads(reference, conventions, platforms, tags)
+    listed, unlisted = [], []
+    for lead in wanted:
+        own = lead.reference.name == reference.name
+        if own and lead.reference.tag in tags:
+            listed.append(lead)
+        elif not (own and whole):
+            unlisted.append(lead)
+    best = len(platforms)
+    for names, most in ((listed, MAX_FOUND), (unlisted, MAX_PROBES)):
+        opened = 0
+        for lead in names:
+            if lead.place >= best and (lead.weight.guess or names is unlisted):
                 continue
-        else:
-            asked += 1
-            if asked > MAX_PROBES:
-                continue
-        try:
-            root = documents.root(name, known=True)
-        except (
-            NotFoundError,
-            UnauthorizedError,
-        ):  # a registry hides what does not exist behind 401, as Docker Hub does
-            continue
-        for candidate in candidates_of(documents, name, root, "tag"):
-            yield Found(candidate, root)
+            if opened == most:
+                break
+            opened += 1
+            for found in _opened(documents, lead.reference):
+                best = min(best, _place(found.candidate, platforms))
+                yield found
 
 
-def _tags(documents: Documents, reference: Reference) -> frozenset[str] | None:
-    """The repository's tags; None where the registry cannot tell."""
-    if not isinstance(documents.registry, ListsTags):
-        return None
+def _opened(documents: Documents, name: Reference) -> Iterator[Found]:
+    """What a name holds; nothing where it does not exist."""
     try:
-        return frozenset(islice(documents.registry.tags(reference), MAX_TAGS))
+        root = documents.root(name, known=True)
+    except (NotFoundError, UnauthorizedError):  # a registry hides what does not exist behind 401, as Docker Hub does
+        return
+    for candidate in candidates_of(documents, name, root, "tag"):
+        yield Found(candidate, root)
+
+
+def _place(candidate: Candidate, platforms: Sequence[Platform]) -> int:
+    """Where the candidate's platform stands among `platforms`; behind them all if it is none of them."""
+    held = rank(platforms, candidate.platform) if candidate.platform else None
+    return held.position // 2 if held and held.proven else len(platforms)
+
+
+def _tags(documents: Documents, reference: Reference) -> tuple[frozenset[str], bool]:
+    """The repository's tags, and whether these are all: none and False where the registry cannot tell."""
+    if not isinstance(documents.registry, ListsTags):
+        return frozenset(), False
+    try:
+        tags = list(islice(documents.registry.tags(reference), MAX_TAGS + 1))
     except NotFoundError:
-        return frozenset()
+        return frozenset(), True
     except PolyarchError:
-        return None
+        return frozenset(), False
+    return frozenset(tags[:MAX_TAGS]), len(tags) <= MAX_TAGS

@@ -6,20 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from polyarch.contract import Platform, Reference, TagProposal
-
-NAMESPACES = {
-    "amd64": "amd64",
-    "386": "i386",
-    "arm64": "arm64v8",
-    "arm/v7": "arm32v7",
-    "arm/v6": "arm32v6",
-    "arm/v5": "arm32v5",
-    "riscv64": "riscv64",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-    "mips64le": "mips64le",
-}
-"""Docker's own namespaces: docker-library/official-images, README.md, "Architectures other than amd64?"."""
+from polyarch_plugins.tag_conventions.words import asked, named, table
 
 OFFICIAL = "library"
 
@@ -33,11 +20,11 @@ class Namespace:
     """
 
     def propose(self, reference: Reference, platform: Platform) -> Iterator[TagProposal]:
-        """One name at most."""
-        key = f"arm/{platform.variant or 'v7'}" if platform.architecture == "arm" else platform.architecture
-        namespace = NAMESPACES.get(key)
-        if platform.os != "linux" or not reference.tag or reference.scheme or namespace is None:
+        """One name at most, in a namespace that Docker Hub has."""
+        wanted = asked(platform)
+        if not table()["platforms"].get(str(wanted), {}).get("hub") or not reference.tag or reference.scheme:
             return
+        [namespace] = named(wanted, "docker_arch")
         first, slash, rest = reference.repository.partition("/")
         if first == OFFICIAL and rest:
             repository = f"{namespace}/{rest}"
@@ -47,4 +34,4 @@ class Namespace:
             repository = f"{first}/{namespace}/{rest}"
         else:
             repository = f"{namespace}/{first}"
-        yield TagProposal(replace(reference, repository=repository, digest=""), platform)
+        yield TagProposal(replace(reference, repository=repository, digest=""), platform, "sure")

@@ -18,6 +18,8 @@ def polyarch_tag_conventions() -> Iterable[TagConventionPlugin]:
     """One convention."""
     return [
         TagConventionPlugin(
-            "repository-suffix", "the architecture behind the repository: user/app-armhf:1.0", _repository_suffix
+            "repository-suffix",
+            "the architecture in the repository's name: user/app-armhf:1.0, user/aarch64-app",
+            _repository_suffix,
         )
     ]
