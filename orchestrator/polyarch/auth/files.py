@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,19 @@ MAX_SIZE = 1 << 20
 DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 """What docker's file and the helpers call Docker Hub."""
 
+AUTH_FILES = "containers-auth.json"
+"""What stands for the auth files among credential helpers (containers-registries.conf(5), `credential-helpers`)."""
+
 _DOCKER_HUB = frozenset({DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"})
 
 
 @dataclass(frozen=True, slots=True)
 class AuthFile:
-    """What one auth file says. The keys are names in their normal form; see `normal_name`."""
+    """What one auth file says. The keys are names in their normal form; see `normal_name`.
+
+    A name whose helper is "" is kept in the file itself, whatever `store` is (docker/cli, configfile/file.go,
+    getConfiguredCredentialStore).
+    """
 
     path: Path
     entries: Mapping[str, Credentials]
@@ -102,7 +109,7 @@ def parse_auth_file(path: Path, document: Mapping[str, object]) -> AuthFile:
                 raise IntegrityError(f"{path}: {printable(name, 80)!r} is not the name of a credential helper")
     except IntegrityError as error:
         raise _broken(error) from error
-    return AuthFile(path, entries, {normal_name(name): helper for name, helper in named.items() if helper}, store)
+    return AuthFile(path, entries, {normal_name(name): helper for name, helper in named.items()}, store)
 
 
 def _broken(error: IntegrityError) -> UsageError:
@@ -148,12 +155,26 @@ def server_name(name: str) -> str:
     return DOCKER_HUB_SERVER if host == DEFAULT_REGISTRY else host
 
 
-def find_credentials(files: Iterable[AuthFile], registry: str, repository: str = "") -> Credentials | None:
+def find_credentials(
+    files: Iterable[AuthFile], registry: str, repository: str = "", order: Sequence[str] = (AUTH_FILES,)
+) -> Credentials | None:
     """The credentials for a repository of a registry (its name in auth files); None if nobody has any.
 
-    The first file that has some decides, in it the longest name that fits, of a name the helper before the entry.
-    Raises HostError: a helper is missing or failed.
+    `order` is who is asked, as the setting `credential-helpers` of containers-registries.conf(5) has it: helpers by the
+    suffix of their name, and AUTH_FILES. Of the files the first that has some decides, in it the longest name that
+    fits, of a name the helper before the entry. Raises HostError: a helper is missing or failed.
     """
+    for who in order:
+        if who == AUTH_FILES:
+            credentials = _in_files(files, registry, repository)
+        else:
+            credentials = helpers.get(who, server_name(registry))
+        if credentials is not None:
+            return credentials
+    return None
+
+
+def _in_files(files: Iterable[AuthFile], registry: str, repository: str) -> Credentials | None:
     names = tuple(_names(normal_name(registry), repository))
     for file in files:
         helper = next((file.helpers[name] for name in names if name in file.helpers), file.store)

@@ -1,8 +1,9 @@
 """Credential helpers: programs `docker-credential-NAME` that keep secrets (docker/docker-credential-helpers, README).
 
 The action is the argument; `get` and `erase` read the server's name, `store` reads JSON, from standard input. `get`
-answers JSON with Username and Secret; the user name `<token>` says that the secret is an identity token. Secrets are
-on no command line.
+answers JSON with Username and Secret; the user name `<token>` says that the secret is an identity token. `list` answers
+JSON with a user name for each server. Secrets are on no command line. What went wrong stands on standard output; some
+helpers write it to standard error.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
+from typing import IO
 
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import HostError, IntegrityError, printable
-from polyarch.oci.json import parse_json, text_of
+from polyarch.oci.json import parse_json, string_map, text_of
 
 TIME_LIMIT = 60.0
 """Seconds that a helper may take: it may ask its user for a pass phrase."""
 
 MAX_ANSWER = 64 << 10
 """Bytes of an answer that are read."""
+
+_MAX_SAID = 4096
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _IDENTITY_TOKEN = "<token>"
@@ -72,13 +77,34 @@ def erase(name: str, server: str) -> None:
         raise _failed(program, "erase", server, answer)
 
 
+def servers(name: str, seconds: float | None = None) -> dict[str, str]:
+    """The servers that the helper keeps something for, each with its user name, within `seconds`. Raises HostError."""
+    program, code, answer = _run(name, "list", b"", seconds)
+    if code != 0:
+        raise _failed(program, "list", "", answer)
+    try:
+        return string_map(parse_json(answer, program), program)
+    except IntegrityError as error:
+        raise HostError(f"credential helper {error.message}") from error
+
+
 def _failed(program: str, action: str, server: str, answer: bytes) -> HostError:
     words = printable(answer.decode(errors="replace").strip(), 200)
-    return HostError(f"{program} {action} for {server} failed: {words or 'it printed nothing'}")
+    of = f" for {server}" if server else ""
+    return HostError(f"{program} {action}{of} failed: {words or 'it printed nothing'}")
 
 
-def _run(name: str, action: str, data: bytes) -> tuple[str, int, bytes]:
-    """The program's name, its exit code and what it printed."""
+def _run(name: str, action: str, data: bytes, seconds: float | None = None) -> tuple[str, int, bytes]:
+    """The program's name, its exit code and what it printed; where it failed in silence, what it complained of."""
+    with tempfile.TemporaryFile() as said:
+        program, code, answer = _started(name, action, data, said, TIME_LIMIT if seconds is None else seconds)
+        if code != 0 and not answer.strip():
+            said.seek(0)
+            answer = said.read(_MAX_SAID)
+    return program, code, answer
+
+
+def _started(name: str, action: str, data: bytes, said: IO[bytes], seconds: float) -> tuple[str, int, bytes]:
     program = f"docker-credential-{name}"
     path = shutil.which(program)
     if path is None:
@@ -92,7 +118,7 @@ def _run(name: str, action: str, data: bytes) -> tuple[str, int, bytes]:
             [path, action],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=said,
             start_new_session=True,
         )
     except OSError as error:
@@ -103,7 +129,7 @@ def _run(name: str, action: str, data: bytes) -> tuple[str, int, bytes]:
         expired.set()
         _kill(process)
 
-    timer = threading.Timer(TIME_LIMIT, end)
+    timer = threading.Timer(seconds, end)
     timer.start()
     try:
         answer = _talk(process, data)
@@ -117,7 +143,7 @@ def _run(name: str, action: str, data: bytes) -> tuple[str, int, bytes]:
     finally:
         timer.cancel()
     if expired.is_set():
-        raise HostError(f"{program} {action} did not answer within {TIME_LIMIT:.0f} seconds")
+        raise HostError(f"{program} {action} did not answer within {seconds:g} seconds")
     return program, code, answer
 
 

@@ -20,7 +20,7 @@ from polyarch.auth.files import (
     read_document,
     server_name,
 )
-from polyarch.errors import HostError, PolyarchError, StorageError
+from polyarch.errors import HostError, PolyarchError, StorageError, UsageError
 from polyarch.settings import Settings
 
 
@@ -28,13 +28,19 @@ def login(settings: Settings, registry: str, credentials: Credentials) -> str:
     """Keep the credentials of a registry (or `registry/namespace`); returns where: a file or a helper's name.
 
     Taken is the file that has the registry already, else the first that exists, else docker's.
-    Raises UsageError (a broken file), HostError (a helper, no permission), StorageError (disk full).
+    Raises UsageError (a broken file, a namespace where a helper keeps logins), HostError (a helper, no permission),
+    StorageError (disk full).
     """
     name = normal_name(registry)
     files = read_auth_files(settings)
     file = next((each for each in files if _names(each, name)), files[0] if files else None)
     path = file.path if file else auth_paths(settings)[-1]
     helper = file.helpers.get(name, file.store) if file else ""
+    if helper and "/" in name:
+        raise UsageError(
+            f"docker-credential-{helper} keeps the logins of whole registries, not one for {name}",
+            f"log in to {name.partition('/')[0]}, or name a file without helpers in REGISTRY_AUTH_FILE",
+        )
     if helper:
         where = helpers.store(helper, server_name(registry), credentials)
         entry: dict[str, str] = {}  # as docker notes it: known, kept elsewhere
@@ -62,7 +68,7 @@ def logout(settings: Settings, registry: str) -> bool:
     name = normal_name(registry)
     forgotten = False
     for file in read_auth_files(settings):
-        helper = file.helpers.get(name, file.store)
+        helper = file.helpers.get(name, file.store) if "/" not in name else ""
         if helper and helpers.get(helper, server_name(registry)) is not None:
             helpers.erase(helper, server_name(registry))
             forgotten = True

@@ -21,6 +21,8 @@ said = sys.stdin.read()
 if sys.argv[1] == "store":
     secret = json.loads(said)
     secrets[secret["ServerURL"]] = secret
+elif sys.argv[1] == "list":
+    print(json.dumps({{server: secret["Username"] for server, secret in secrets.items()}}))
 elif sys.argv[1] == "erase":
     secrets.pop(said, None)
 elif said in secrets:

@@ -35,7 +35,10 @@ def test_store_get_erase(keeper: Path, credentials: Credentials) -> None:
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("echo kaputt >&2; exit 3", "get for registry.example:5000 failed: it printed nothing"),
+        ("exit 3", "get for registry.example:5000 failed: it printed nothing"),
+        ("echo kaputt >&2; exit 3", "get for registry.example:5000 failed: kaputt"),
+        ("echo out; echo err >&2; exit 3", "get for registry.example:5000 failed: out$"),
+        ("head -c 5000 /dev/zero | tr '\\0' x >&2; exit 3", "failed: x{199}…$"),
         ("printf 'locked\\033[31m'; exit 1", r"failed: locked\\x1b\[31m"),
         ("echo nonsense", "docker-credential-odd: not JSON"),
         ("echo '{}'", "Username is missing"),
@@ -48,6 +51,33 @@ def test_a_helper_that_fails(helper: Helper, script: str, says: str) -> None:
     helper("odd", f"#!/bin/sh\n{script}\n")
     with pytest.raises(HostError, match=says):
         helpers.get("odd", SERVER)
+
+
+def test_what_is_nowhere_may_be_told_on_standard_error(helper: Helper) -> None:
+    helper("other", "#!/bin/sh\necho credentials not found in native keychain >&2\nexit 1\n")
+    assert helpers.get("other", SERVER) is None
+    helpers.erase("other", SERVER)
+
+
+def test_the_list(keeper: Path) -> None:
+    assert helpers.servers("keeper") == {}
+    _stored(keeper, a_example=Credentials("me", "m"), b_example=Credentials("", "t", is_identity_token=True))
+    assert helpers.servers("keeper") == {"a.example": "me", "b.example": "<token>"}
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exit 1", "docker-credential-odd list failed: it printed nothing"),
+        ("echo []", "docker-credential-odd: a JSON object is wanted"),
+        ("echo '{\"a\": 5}'", "docker-credential-odd: strings are wanted"),
+        ("sleep 1000", "docker-credential-odd list did not answer within 0.3 seconds"),
+    ],
+)
+def test_a_list_that_fails(helper: Helper, script: str, says: str) -> None:
+    helper("odd", f"#!/bin/sh\n{script}\n")
+    with pytest.raises(HostError, match=says):
+        helpers.servers("odd", 0.3 if "sleep" in script else None)
 
 
 def test_a_helper_that_does_not_listen(helper: Helper) -> None:
@@ -107,6 +137,7 @@ def _stored(keeper: Path, **secrets: Credentials) -> None:
         ({"credHelpers": {"b.example": "keeper"}}, None),
         ({"credHelpers": {"a.example/ns": "keeper"}}, Credentials("kept", "k")),
         ({"credHelpers": {"a.example": ""}}, None),
+        ({"credHelpers": {"a.example": ""}, "credsStore": "keeper"}, None),
     ],
 )
 def test_a_file_that_names_a_helper(keeper: Path, document: dict[str, object], found: Credentials | None) -> None:
@@ -119,6 +150,32 @@ def test_where_the_helper_has_nothing_the_entry_counts(keeper: Path) -> None:
     file = parse_auth_file(Path("auth.json"), {"credsStore": "keeper", "auths": {"a.example": {"auth": "bTpw"}}})
     assert find_credentials([file], "a.example") == Credentials("m", "p")
     assert (keeper.parent / "calls").read_text() == "get\n"
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [
+        (("containers-auth.json",), "file"),
+        (("keeper", "containers-auth.json"), "kept"),
+        (("containers-auth.json", "keeper"), "file"),
+        (("keeper",), "kept"),
+        ((), None),
+    ],
+)
+def test_the_order_of_podmans_configuration(keeper: Path, order: tuple[str, ...], found: str | None) -> None:
+    """containers-registries.conf(5), `credential-helpers`."""
+    _stored(keeper, a_example=Credentials("kept", "k"))
+    file = parse_auth_file(Path("auth.json"), {"auths": {"a.example": {"auth": "ZmlsZTpw"}}})
+    credentials = find_credentials([file], "a.example", "ns/app", order)
+    assert (credentials and credentials.username) == found
+
+
+def test_the_next_in_the_order_is_asked(keeper: Path) -> None:
+    file = parse_auth_file(Path("auth.json"), {"auths": {"b.example": {"auth": "ZmlsZTpw"}}})
+    _stored(keeper, a_example=Credentials("kept", "k"))
+    order = ("containers-auth.json", "keeper")
+    assert find_credentials([file], "a.example", "", order) == Credentials("kept", "k")
+    assert find_credentials([file], "b.example", "", order[::-1]) == Credentials("file", "p")
 
 
 def test_docker_hub_has_its_old_name_in_helpers(keeper: Path) -> None:

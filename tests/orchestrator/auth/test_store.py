@@ -158,6 +158,26 @@ def test_the_helper_of_the_file_is_taken(settings: Settings, keeper: Path, docum
     assert json.loads(file.read_text()) == {**document, "auths": {}}
 
 
+def test_a_helper_keeps_no_namespaces(settings: Settings, keeper: Path) -> None:
+    file = docker_path(settings)
+    file.parent.mkdir(parents=True)
+    file.write_text('{"credsStore": "keeper"}')
+    login(settings, "a.example", ME)
+    with pytest.raises(UsageError, match=r"keeps the logins of whole registries, not one for a\.example/team"):
+        login(settings, "a.example/team", Credentials("team", "t"))
+    assert not logout(settings, "a.example/team")
+    assert helpers.get("keeper", "a.example") == ME
+
+
+def test_a_registry_may_be_taken_out_of_the_helpers_hands(settings: Settings, keeper: Path) -> None:
+    file = docker_path(settings)
+    file.parent.mkdir(parents=True)
+    file.write_text('{"credsStore": "keeper", "credHelpers": {"a.example": ""}}')
+    assert login(settings, "a.example", ME) == str(file)
+    assert found(settings, "a.example") == ME
+    assert not (keeper.parent / "calls").exists()
+
+
 def test_a_symbolic_link_stays_one(settings: Settings, tmp_path: Path) -> None:
     real = tmp_path / "dotfiles" / "docker.json"
     real.parent.mkdir()
