@@ -13,6 +13,7 @@ from polyarch.oci.digest import short
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of
 from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer, Reply
 from polyarch.registry.statuses import MAX_REFUSAL, about, refusal
 
@@ -43,9 +44,9 @@ def open_blob(
 
 
 def _call(endpoint: Endpoint, reference: Reference, blob: Descriptor, offset: int) -> Call:
-    return Call(
+    return call_to(
+        endpoint,
         "GET",
-        endpoint.host,
         f"/v2/{endpoint.repository}/blobs/{blob.digest}",
         {"Range": f"bytes={offset}-"} if offset else {},
         account=account_of(endpoint, reference),

@@ -9,8 +9,9 @@ from polyarch.errors import PolyarchError, UnauthorizedError, UnreachableError, 
 from polyarch.oci.json import parse_json, strings
 from polyarch.registry.authenticator import Account
 from polyarch.registry.faults import ConnectionFault
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import HttpClient
 from polyarch.registry.pages import MAX_PAGE_SIZE, name_pages
+from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import error_codes, login_hint, words
 
@@ -27,7 +28,7 @@ def list_repositories(http: HttpClient, endpoint: Endpoint, registry: str) -> It
 
     def ask(path: str) -> Answer:
         try:
-            return http.fetch(Call("GET", endpoint.host, path, account=account), MAX_PAGE_SIZE)
+            return http.fetch(call_to(endpoint, "GET", path, account=account), MAX_PAGE_SIZE)
         except ConnectionFault as fault:
             raise UnreachableError(
                 f"registry {registry} cannot be reached: {fault.reason}", fault.hint, registry=registry

@@ -11,6 +11,7 @@ from polyarch.oci.media_types import ACCEPT, DOCKER_SCHEMA1, DOCUMENTS
 from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
 from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.place import call_to
 from polyarch.registry.statuses import about, refusal, words
 
 
@@ -65,13 +66,8 @@ def get_document(http: HttpClient, endpoint: Endpoint, reference: Reference) -> 
 
 
 def _call(method: str, endpoint: Endpoint, reference: Reference) -> Call:
-    return Call(
-        method,
-        endpoint.host,
-        f"/v2/{endpoint.repository}/manifests/{reference.target}",
-        {"Accept": ACCEPT},
-        account=account_of(endpoint, reference),
-    )
+    path = f"/v2/{endpoint.repository}/manifests/{reference.target}"
+    return call_to(endpoint, method, path, {"Accept": ACCEPT}, account=account_of(endpoint, reference))
 
 
 def account_of(endpoint: Endpoint, reference: Reference) -> Account:

@@ -13,7 +13,7 @@ from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError, UnreachableError, UsageError
 from polyarch.events import Emit
 from polyarch.registry.authenticator import Account, Authenticator
-from polyarch.registry.certificates import DIRECTORIES, find_certificates
+from polyarch.registry.certificates import DIRECTORIES, Certificates, find_certificates
 from polyarch.registry.faults import ConnectionFault, forbidden
 from polyarch.registry.limits import LimitWatch
 from polyarch.registry.origin import (
@@ -29,6 +29,7 @@ from polyarch.registry.reply import Answer, Reply
 from polyarch.registry.retry import Retries
 from polyarch.registry.statuses import MAX_REFUSAL
 from polyarch.registry.tokens import MAX_ANSWER, TokenRequest
+from polyarch.registry.trust import USUAL, Trust
 from polyarch.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Call:
     """A request to a registry. `host` is `host` or `host:port`, `path` begins with a slash and may have a query.
 
     `schemes` are tried in this order; () leaves it to what the registry speaks. Without `account` nobody logs in.
-    `bulk` is for large bodies.
+    `bulk` is for large bodies. `retries` is how often it is tried again, None leaves it to the settings.
     """
 
     method: str
@@ -63,6 +64,8 @@ class Call:
     account: Account | None = None
     schemes: tuple[str, ...] = ()
     bulk: bool = False
+    trust: Trust = USUAL
+    retries: int | None = None
 
 
 def no_words(registry: str) -> str:
@@ -91,7 +94,8 @@ class HttpClient:
         self._directories = certificate_directories
         self._lock = threading.Lock()
         self._opened: Transport | None = None
-        self._spoken: dict[str, str] = {}
+        self._spoken: dict[tuple[str, Trust], str] = {}
+        self._asking = threading.local()
 
     @contextmanager
     def request(
@@ -120,7 +124,7 @@ class HttpClient:
     @contextmanager
     def open(self, call: Call) -> Iterator[Reply]:
         """The answer with its body still to be read. Raises ConnectionFault, UnauthorizedError, UnreachableError."""
-        reply = self._retries.run(call.host, call.method, lambda: self._once(call), Reply.discard)
+        reply = self._retries.run(call.host, call.method, lambda: self._once(call), Reply.discard, call.retries)
         try:
             yield reply
         finally:
@@ -131,7 +135,9 @@ class HttpClient:
 
         Raises ConnectionFault, UnauthorizedError, UnreachableError, and IntegrityError for more than `limit` bytes.
         """
-        return self._retries.run(call.host, call.method, lambda: self._whole(call, limit), lambda answer: None)
+        return self._retries.run(
+            call.host, call.method, lambda: self._whole(call, limit), lambda answer: None, call.retries
+        )
 
     def use_credentials(self, key: str, credentials: Credentials | None) -> None:
         """Take these credentials for a key of auth files from now on; None: those of the files again."""
@@ -155,7 +161,8 @@ class HttpClient:
 
     def _once(self, call: Call) -> Reply:
         """One try, with whichever scheme the registry speaks; that is remembered."""
-        schemes = call.schemes or self._schemes(call.host)
+        schemes = call.schemes or self._schemes(call)
+        spoken = call.host, call.trust
         if len(schemes) == 1:
             return self._follow(call, schemes[0])
         first, second = schemes
@@ -164,7 +171,7 @@ class HttpClient:
             reply = self._follow(call, first)
             # What a server with TLS answers to plain HTTP, where it answers: 400 (Go, nginx).
             if first == "https" or reply.status != 400:
-                self._spoken[call.host] = first
+                self._spoken[spoken] = first
                 return reply
             reply.discard()
         except ConnectionFault as caught:
@@ -178,25 +185,28 @@ class HttpClient:
                 raise
             if fault is not None:
                 raise fault from None
-            self._spoken[call.host] = first
+            self._spoken[spoken] = first
             return self._follow(call, first)
-        self._spoken[call.host] = second
+        self._spoken[spoken] = second
         return reply
 
-    def _schemes(self, host: str) -> tuple[str, ...]:
+    def _schemes(self, call: Call) -> tuple[str, ...]:
         """docker's rules: loopback may speak plain HTTP, an insecure registry TLS or else HTTP, the others TLS."""
-        if host in self._spoken:
-            return (self._spoken[host],)
-        origin = self._origin("https", host)
-        if find_certificates(self._directories, origin.host, origin.port) is not None:
+        if (call.host, call.trust) in self._spoken:
+            return (self._spoken[call.host, call.trust],)
+        origin = self._origin("https", call.host)
+        if self._certificates(origin, call.trust) is not None:
             return ("https",)
         if is_loopback(origin.host):
             return ("http", "https")
-        return ("https", "http") if self._is_insecure(origin) else ("https",)
+        return ("https", "http") if self._is_insecure(origin, call.trust) else ("https",)
 
-    def _is_insecure(self, origin: Origin) -> bool:
+    def _certificates(self, origin: Origin, trust: Trust) -> Certificates | None:
+        return trust.certificates or find_certificates(self._directories, origin.host, origin.port)
+
+    def _is_insecure(self, origin: Origin, trust: Trust) -> bool:
         listed = self._settings.insecure_registries
-        return not self._settings.tls_verify or is_listed(origin.host, origin.port, listed)
+        return trust.insecure or not self._settings.tls_verify or is_listed(origin.host, origin.port, listed)
 
     def _origin(self, scheme: str, host: str) -> Origin:
         try:
@@ -210,16 +220,22 @@ class HttpClient:
         challenges = redirects = 0
         while True:
             headers = dict(call.headers)
+            if here == home:
+                headers.update(call.trust.headers)
             grant = None
-            if call.account is not None and here == home and self._may_log_in(home):
+            if call.account is not None and here == home and self._may_log_in(home, call.trust):
+                self._asking.trust = call.trust
                 grant = self._authenticator.grant(home, call.account)
                 if grant is not None:
                     headers["Authorization"] = grant.value
-            reply = self._send(call, here, headers, guarded=here.host != home.host)
+            trust = call.trust if here.host == home.host else USUAL
+            reply = self._send(call, here, headers, trust, guarded=here.host != home.host)
             if reply.status == 401 and call.account is not None and here == home and challenges < MAX_CHALLENGES:
                 challenges += 1
                 field = reply.headers.get("www-authenticate", "")
-                if self._may_log_in(home) and self._authenticator.challenged(home, call.account, field, grant):
+                if self._may_log_in(home, call.trust) and self._authenticator.challenged(
+                    home, call.account, field, grant
+                ):
                     reply.discard()
                     continue
             location = reply.headers.get("location", "")
@@ -233,11 +249,11 @@ class HttpClient:
             call = _call_at(call, path, reply.status, elsewhere=target != here)
             here = target
 
-    def _may_log_in(self, home: Origin) -> bool:
+    def _may_log_in(self, home: Origin, trust: Trust) -> bool:
         """Secrets go over TLS, or on loopback, or where the user has said that there is no TLS."""
-        return home.scheme == "https" or is_loopback(home.host) or self._is_insecure(home)
+        return home.scheme == "https" or is_loopback(home.host) or self._is_insecure(home, trust)
 
-    def _send(self, call: Call, origin: Origin, headers: Mapping[str, str], *, guarded: bool) -> Reply:
+    def _send(self, call: Call, origin: Origin, headers: Mapping[str, str], trust: Trust, *, guarded: bool) -> Reply:
         from polyarch.registry.transport import Line, Transport
 
         with self._lock:
@@ -248,12 +264,13 @@ class HttpClient:
             transport = self._opened
             if self._closing.is_set():
                 transport.close()
-        certificates, verify, timeout = None, True, None
+        certificates, verify, timeout = None, True, trust.connect_timeout
         if origin.scheme == "https":
-            certificates = find_certificates(self._directories, origin.host, origin.port)
+            certificates = self._certificates(origin, trust)
             loopback = is_loopback(origin.host) and certificates is None
-            verify = not (loopback or self._is_insecure(origin))
-            timeout = min(HANDSHAKE_ON_LOOPBACK, self._settings.connect_timeout) if loopback else None
+            verify = not (loopback or self._is_insecure(origin, trust))
+            if loopback:
+                timeout = min(HANDSHAKE_ON_LOOPBACK, timeout or self._settings.connect_timeout)
         line = Line(origin, certificates, verify, guarded, call.bulk)
         return transport.send(call.method, line, call.path, headers, call.content, timeout)
 
@@ -261,7 +278,17 @@ class HttpClient:
         origin, path = split_url(request.url)
         if is_private_to_machine(origin.host) and origin.host != home.host:
             raise forbidden(origin.authority)
-        call = Call(request.method, origin.authority, path, request.headers, request.content, schemes=(origin.scheme,))
+        # A token server on the registry's own host is spoken with as the registry is.
+        trust = self._asking.trust if origin.host == home.host else USUAL
+        call = Call(
+            request.method,
+            origin.authority,
+            path,
+            request.headers,
+            request.content,
+            schemes=(origin.scheme,),
+            trust=replace(trust, headers=()),
+        )
         try:
             return self.fetch(call, MAX_ANSWER)
         except ConnectionFault as fault:  # it has had its tries: the request that needs the token gets no further ones

@@ -10,7 +10,8 @@ from polyarch.contract.registry import Endpoint, Registry
 from polyarch.errors import UnauthorizedError, UnreachableError, UsageError
 from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import HttpClient
+from polyarch.registry.place import call_to
 from polyarch.registry.statuses import MAX_REFUSAL, words
 from polyarch.settings import Settings
 
@@ -42,7 +43,8 @@ def check_login(http: HttpClient, endpoint: Endpoint, reference: Reference, cred
     host, key = endpoint.host, endpoint.credentials_key
     http.use_credentials(key, credentials)
     try:
-        answer = http.fetch(Call("GET", host, "/v2/", account=Account(reference.registry or host, key)), MAX_REFUSAL)
+        account = Account(reference.registry or host, key)
+        answer = http.fetch(call_to(endpoint, "GET", "/v2/", account=account), MAX_REFUSAL)
         said = words(answer.body, answer.headers.get("content-type", "")) or "no reason given"
         if answer.status in (401, 403):
             raise UnauthorizedError(

@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import UnreachableError
 from polyarch.reference import Reference
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import HttpClient
+from polyarch.registry.place import call_to
 from polyarch.registry.statuses import MAX_REFUSAL
 
 # 401 asks for a login, 403 and 429 are refusals of somebody who is there.
@@ -24,6 +25,6 @@ class AnswersPing(Protocol):
 
 def ping(http: HttpClient, endpoint: Endpoint) -> None:
     """Ask for `/v2/` (distribution-spec, "Determining Support"), without credentials. Raises UnreachableError."""
-    answer = http.fetch(Call("GET", endpoint.host, "/v2/"), MAX_REFUSAL)
+    answer = http.fetch(call_to(endpoint, "GET", "/v2/"), MAX_REFUSAL)
     if answer.status not in _ANSWERS:
         raise UnreachableError(f"{endpoint.host} answered {answer.status}", "is it a registry?")

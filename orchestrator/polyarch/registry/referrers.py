@@ -14,8 +14,9 @@ from polyarch.oci.document import MAX_DOCUMENT_SIZE, Index, parse_document
 from polyarch.oci.media_types import OCI_INDEX
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of, get_document
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import HttpClient
 from polyarch.registry.pages import MAX_PAGES, next_page
+from polyarch.registry.place import call_to
 from polyarch.registry.statuses import about, error_codes, refusal
 
 # What a registry without this API answers; the specification says 404.
@@ -39,7 +40,7 @@ def list_referrers(
     seen: set[str] = set()
     where = f"{reference}: referrers"
     for _ in range(MAX_PAGES):
-        call = Call("GET", endpoint.host, following, {"Accept": OCI_INDEX}, account=account_of(endpoint, reference))
+        call = call_to(endpoint, "GET", following, {"Accept": OCI_INDEX}, account=account_of(endpoint, reference))
         with about(reference, endpoint.host):
             answer = http.fetch(call, MAX_DOCUMENT_SIZE)
         if not seen and answer.status in _NO_API and "NAME_UNKNOWN" not in error_codes(answer.body):

@@ -50,12 +50,22 @@ class Retries:
         self._emit = emit
         self._closing = closing
 
-    def run(self, host: str, method: str, operation: Callable[[], A], discard: Callable[[A], None]) -> A:
+    def run(
+        self,
+        host: str,
+        method: str,
+        operation: Callable[[], A],
+        discard: Callable[[A], None],
+        retries: int | None = None,
+    ) -> A:
         """The first answer that is no passing fault, or the last one. `discard` is given the others.
+
+        `retries` takes the place of the usual number.
 
         Raises ConnectionFault.
         """
-        for number in range(1, self._retries + 1):
+        most = self._retries if retries is None else min(retries, self._retries)
+        for number in range(1, most + 1):
             asked: float | None = None
             try:
                 answer = operation()
@@ -73,7 +83,7 @@ class Retries:
                 reason = f"{host} answered {answer.status}"
                 discard(answer)
             seconds = pause(number) if asked is None else asked
-            self._emit(Warned(f"{reason}; trying again in {seconds:.1f} s ({number} of {self._retries})"))
+            self._emit(Warned(f"{reason}; trying again in {seconds:.1f} s ({number} of {most})"))
             if self._closing.wait(seconds):
                 raise ConnectionFault(host, "the connection was closed here", "closed")
         return operation()

@@ -8,8 +8,9 @@ from polyarch.contract.registry import Endpoint
 from polyarch.oci.json import parse_json, strings
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import HttpClient
 from polyarch.registry.pages import MAX_PAGE_SIZE, name_pages
+from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import about, refusal
 
@@ -23,7 +24,8 @@ def list_tags(http: HttpClient, endpoint: Endpoint, reference: Reference) -> Ite
 
     def ask(path: str) -> Answer:
         with about(reference, endpoint.host):
-            return http.fetch(Call("GET", endpoint.host, path, account=account_of(endpoint, reference)), MAX_PAGE_SIZE)
+            call = call_to(endpoint, "GET", path, account=account_of(endpoint, reference))
+            return http.fetch(call, MAX_PAGE_SIZE)
 
     def read(answer: Answer) -> tuple[str, ...]:
         if answer.status != 200:
