@@ -90,16 +90,23 @@ class LimitWatch:
         self._emit = emit
         self._lock = threading.Lock()
         self._told: set[tuple[str, str]] = set()
+        self._last: dict[str, RateLimit] = {}
 
     def look(self, registry: str, headers: Mapping[str, str]) -> None:
         """An answer of a registry for a manifest has come. `registry` is what users call it."""
         limit = parse_limit(headers)
-        if limit is None or not limit.few:
+        if limit is None:
             return
         with self._lock:
-            if (registry, limit.source) in self._told:
+            self._last[registry] = limit
+            if not limit.few or (registry, limit.source) in self._told:
                 return
             self._told.add((registry, limit.source))
         parts = [f"{registry}: {limit}", limit.until(datetime.now(UTC))]
         parts += [f"polyarch login {registry} may raise the limit"] if limit.of_nobody else []
         self._emit(Warned("; ".join(part for part in parts if part)))
+
+    def last(self, registry: str) -> RateLimit | None:
+        """What the registry's last answer with a limit told; None if there was none."""
+        with self._lock:
+            return self._last.get(registry)
