@@ -17,6 +17,7 @@ from polyarch.contract.hooks import (
     hookimpl,
 )
 from polyarch.contract.http import Http, HttpResponse, get_json
+from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries
 from polyarch.contract.others import (
     Certainty,
     EmulatorServices,
@@ -136,6 +137,8 @@ __all__ = [
     "Index",
     "IntegrityError",
     "Layout",
+    "LayoutImages",
+    "LayoutReader",
     "ListsImages",
     "ListsReferrers",
     "ListsRepositories",
@@ -143,6 +146,7 @@ __all__ = [
     "Located",
     "Manifest",
     "NamesImages",
+    "NewEntries",
     "NotFoundError",
     "Observer",
     "ObserverPlugin",

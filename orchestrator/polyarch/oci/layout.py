@@ -35,6 +35,7 @@ class Layout:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.where = str(directory)
 
     @property
     def _index_path(self) -> Path:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,12 +14,13 @@ from polyarch.contract import (
     Digest,
     Image,
     Layout,
+    LayoutImages,
+    NewEntries,
     NotFoundError,
     Platform,
     Reference,
     StorageError,
     StorageServices,
-    digest_of,
     disk_error,
     make_directory,
     printable,
@@ -29,10 +29,8 @@ from polyarch.contract import (
     write_in_one_step,
 )
 from polyarch_plugins.storages.oci.garbage import blobs_here, remove_blobs, remove_partials
-from polyarch_plugins.storages.oci.images import load, needed, variants
 from polyarch_plugins.storages.oci.leases import Lease, counted_on
 from polyarch_plugins.storages.oci.locks import locked
-from polyarch_plugins.storages.oci.names import Root, is_made_here, new_entry, reference_of, stored_name
 from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
 
 VERSION = 1
@@ -57,6 +55,7 @@ class OciStorage:
         """`lock_timeout` is in seconds; `sync` waits for the disk before a name is written."""
         self.directory = directory
         self._layout = Layout(directory)
+        self._images = LayoutImages(self._layout)
         self._private = directory / ".polyarch"
         self._partials = self._private / "partial"
         self._lease = Lease(self._private / "leases")
@@ -123,37 +122,15 @@ class OciStorage:
                     raise StorageError(
                         f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull it again"
                     )
-            name, root = stored_name(image.reference), Root(image.root.digest, image.root.media_type)
-            entries = self._layout.entries()
-            replaced = [entry for entry in entries if reference_of(entry) == name]
-            others = [entry for entry in entries if reference_of(entry) != name]
-            manifests = [replace(image.manifest.descriptor, platform=image.platform)]
-            manifests += self._staying(replaced, root, image)
-            new = new_entry(name, root, manifests)
-            for document in (image.manifest.raw, image.root.raw, new.index):
-                if document is not None:
-                    self._layout.write_document(document, sync=self._sync)
-            self._layout.write_index([*others, new.entry], sync=self._sync)
+            new = self._images.with_image(self._layout.entries(), image)
+            self._write(new)
             self._lease.drop(blob.digest for blob in image.manifest.blobs)
-            self._remove_lists(replaced, [*others, new.entry])
+            remove_blobs(self._layout, new.unlisted)
 
-    def _staying(self, replaced: Iterable[Descriptor], root: Root, new: Image) -> list[Descriptor]:
-        """The manifests of other platforms that a name keeps: those with the same root, if they are whole."""
-        staying = []
-        for entry in replaced:
-            with contextlib.suppress(StorageError):  # a damaged image does not stay
-                images = [load(self._layout, one) for one in variants(self._layout, entry) if one.root == root]
-                staying += [
-                    replace(image.manifest.descriptor, platform=image.platform)
-                    for image in images
-                    if image and image.platform != new.platform and image.manifest.digest != new.manifest.digest
-                ]
-        return staying
-
-    def _remove_lists(self, old: Iterable[Descriptor], entries: Sequence[Descriptor]) -> None:
-        """Delete the indexes made here that no entry names any more. Raises OSError."""
-        used = {entry.digest for entry in entries}
-        remove_blobs(self._layout, {entry.digest for entry in old if is_made_here(entry)} - used)
+    def _write(self, new: NewEntries) -> None:
+        for document in new.documents:
+            self._layout.write_document(document, sync=self._sync)
+        self._layout.write_index(new.entries, sync=self._sync)
 
     def _sync_blobs(self, blobs: Iterable[Descriptor]) -> None:
         """Wait until the blobs and their names are on the disk."""
@@ -174,30 +151,12 @@ class OciStorage:
 
     def find(self, reference: Reference) -> tuple[Image, ...]:
         """The images under this name: by tag (and digest, if it has both), or by the digest of root or manifest."""
-        wanted = stored_name(reference)
-        found = []
-        for entry in self._entries():
-            name = reference_of(entry)
-            if name == wanted or (reference.digest and not wanted.tag and name.name == wanted.name):
-                for image in self._loaded(entry):
-                    exact = name == wanted and (not wanted.tag or not reference.digest)
-                    if exact or _has_digest(image, reference.digest):
-                        found.append(image)
-        return tuple(found)
+        return self._images.find(self._entries(), reference)
 
     def images(self) -> Iterator[Image]:
         """Every image under every name."""
         for entry in self._entries():
-            yield from self._loaded(entry)
-
-    def _loaded(self, entry: Descriptor) -> Iterator[Image]:
-        try:
-            for variant in variants(self._layout, entry):
-                if image := load(self._layout, variant):
-                    yield image
-        except StorageError as error:
-            name = reference_of(entry).familiar
-            raise StorageError(f"{name}: {error.message}", f"polyarch image rm {name}, then pull it again") from error
+            yield from self._images.of(entry)
 
     def _entries(self) -> tuple[Descriptor, ...]:
         self._check_version()
@@ -205,45 +164,24 @@ class OciStorage:
 
     def remove(self, reference: Reference, platform: Platform | None = None) -> tuple[Digest, ...]:
         """Take a name away, or one platform of it; the digests of the blobs that went with it."""
-        name = stored_name(reference)
-        if not any(reference_of(entry) == name for entry in self._entries()):
-            raise NotFoundError(f"{name.familiar} is not in the storage {self.directory}", "see: polyarch image ls")
+        self._images.without(self._entries(), reference, platform)  # what is not here is told without a write
         self._make()
         with self._locked():
-            entries = self._layout.entries()
-            going = [entry for entry in entries if reference_of(entry) == name]
-            staying = [entry for entry in entries if reference_of(entry) != name]
-            if platform is not None:
-                staying += self._without(going, name, platform)
-            self._layout.write_index(staying, sync=self._sync)
+            new = self._images.without(self._layout.entries(), reference, platform)
+            self._write(new)
             self._lease.drop_own()
-            return self._remove_unneeded(going, staying)
-
-    def _without(self, going: Iterable[Descriptor], name: Reference, platform: Platform) -> list[Descriptor]:
-        """The entry that a name keeps when one platform of it goes. Raises NotFoundError if that is not at hand."""
-        images = [image for entry in going for image in self._loaded(entry)]
-        rest = [image for image in images if image.platform != platform]
-        if len(rest) == len(images):
-            at_hand = ", ".join(str(image.platform) for image in images)
-            raise NotFoundError(f"{name.familiar} is not in the storage for {platform} (at hand: {at_hand})")
-        if not rest:
-            return []
-        manifests = [replace(image.manifest.descriptor, platform=image.platform) for image in rest]
-        new = new_entry(name, Root(rest[0].root.digest, rest[0].root.media_type), manifests)
-        if new.index is not None:
-            self._layout.write_document(new.index, sync=self._sync)
-        return [new.entry]
+            return self._remove_unneeded(new.replaced, new.entries)
 
     def _remove_unneeded(self, going: Iterable[Descriptor], staying: Iterable[Descriptor]) -> tuple[Digest, ...]:
         """Delete what only the entries that went needed. Raises OSError."""
         try:
-            kept = needed(self._layout, staying) | counted_on(self._lease.directory)
+            kept = self._images.needed(staying) | counted_on(self._lease.directory)
         except StorageError:  # another image is damaged: what it needs cannot be told, so everything stays for `prune`
             return ()
         candidates: set[Digest] = set()
         for entry in going:
             try:
-                candidates |= needed(self._layout, [entry])
+                candidates |= self._images.needed([entry])
             except StorageError:  # the rest of a damaged image is left for `prune`
                 candidates.add(entry.digest)
         return tuple(digest for digest, _ in remove_blobs(self._layout, candidates - kept))
@@ -256,7 +194,7 @@ class OciStorage:
         self._make()
         with self._locked():
             self._lease.drop_own()
-            kept = needed(self._layout, self._layout.entries()) | counted_on(self._lease.directory)
+            kept = self._images.needed(self._layout.entries()) | counted_on(self._lease.directory)
             blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept)
             return blobs + remove_partials(self._partials)
 
@@ -268,7 +206,7 @@ class OciStorage:
         self._make()
         with self._locked():
             self._lease.forget(digests)
-            kept = needed(self._layout, self._layout.entries()) | counted_on(self._lease.directory)
+            kept = self._images.needed(self._layout.entries()) | counted_on(self._lease.directory)
             remove_blobs(self._layout, set(digests) - kept)
 
     def close(self) -> None:
@@ -321,9 +259,3 @@ class OciStorage:
             if not version.exists():
                 write_in_one_step(version, b"%d\n" % VERSION, self._private / ".new", sync=self._sync)
         self._made = True
-
-
-def _has_digest(image: Image, digest: Digest) -> bool:
-    """True if `digest`, of whatever algorithm, is that of what the name points at, or of the manifest."""
-    algorithm = digest.partition(":")[0]
-    return any(digest_of(document.raw, algorithm) == digest for document in (image.root, image.manifest))

@@ -10,12 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyarch.contract import OCI_INDEX, OCI_MANIFEST, Descriptor, Reference, digest_of
-from polyarch.oci.media_types import DOCKER_MANIFEST
-from polyarch.reference import parse_reference
-from polyarch_platforms.platform import Platform
-from polyarch_plugins.storages.oci.names import (
+from polyarch.contract.layout_names import (
     MADE_HERE,
-    NAME,
+    POLYARCH_NAME,
     REF_NAME,
     ROOT,
     SCHEME,
@@ -26,6 +23,9 @@ from polyarch_plugins.storages.oci.names import (
     root_of,
     stored_name,
 )
+from polyarch.oci.media_types import DOCKER_MANIFEST
+from polyarch.reference import parse_reference
+from polyarch_platforms.platform import Platform
 
 D = digest_of(b"manifest")
 ARM64, AMD64 = Platform("linux", "arm64"), Platform("linux", "amd64")
@@ -45,11 +45,11 @@ ROOT_INDEX = Root(digest_of(b"index"), OCI_INDEX)
         ("MYHOST/a-b", REF_NAME, "MYHOST/a-b:latest"),
         ("a--b", REF_NAME, "docker.io/library/a--b:latest"),
         # The grammar of a ref.name is narrower than that of a reference.
-        ("a__b", NAME, "docker.io/library/a__b:latest"),
-        ("a---b", NAME, "docker.io/library/a---b:latest"),
-        ("a:1_", NAME, "docker.io/library/a:1_"),
-        ("a:_1", NAME, "docker.io/library/a:_1"),
-        ("[::1]:5000/a", NAME, "[::1]:5000/a:latest"),
+        ("a__b", POLYARCH_NAME, "docker.io/library/a__b:latest"),
+        ("a---b", POLYARCH_NAME, "docker.io/library/a---b:latest"),
+        ("a:1_", POLYARCH_NAME, "docker.io/library/a:1_"),
+        ("a:_1", POLYARCH_NAME, "docker.io/library/a:_1"),
+        ("[::1]:5000/a", POLYARCH_NAME, "[::1]:5000/a:latest"),
     ],
 )
 def test_a_name_is_kept_where_the_spec_allows_it(text: str, key: str, value: str) -> None:

@@ -15,21 +15,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from polyarch.contract import (
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Descriptor,
-    Digest,
-    Reference,
-    UsageError,
-    digest_of,
-    is_digest,
-    parse_reference,
-)
+from polyarch.errors import UsageError
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest, digest_of, is_digest
+from polyarch.oci.held import POLYARCH_NAME, REF_NAME, names_of
+from polyarch.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from polyarch.reference import Reference, parse_reference
 
-REF_NAME = "org.opencontainers.image.ref.name"
-NAME = "io.polyarch.name"
-"""The name, where the image-spec's grammar (annotations.md) does not allow it as a `ref.name`."""
 SCHEME = "io.polyarch.scheme"
 """The scheme that the name begins with, for names that a plugin understands."""
 ROOT = "io.polyarch.root"
@@ -65,17 +57,16 @@ def stored_name(reference: Reference) -> Reference:
 
 
 def reference_of(entry: Descriptor) -> Reference:
-    """The name of an entry, whoever wrote it: `ref.name` read as a person's text is.
+    """The name of an entry, whoever wrote it: `ref.name` read as a person's text is, unless a whole name is beside it.
 
     Entries without a name, or with one that is no reference, are called `localhost/unnamed@DIGEST`.
     """
-    name = entry.annotations.get(REF_NAME) or entry.annotations.get(NAME)
     scheme = entry.annotations.get(SCHEME)
-    if name:
+    for name in names_of(entry):
         try:
             return stored_name(parse_reference(name, (scheme,) if scheme else ()))
         except UsageError:
-            pass
+            continue
     return Reference("localhost", "unnamed", "", entry.digest)
 
 
@@ -111,7 +102,7 @@ def new_entry(reference: Reference, root: Root, manifests: Sequence[Descriptor])
 
 def _annotations(reference: Reference, root: Root, digest: Digest) -> dict[str, str]:
     name = str(stored_name(reference))
-    annotations = {REF_NAME if _REF_NAME_GRAMMAR.fullmatch(name) else NAME: name}
+    annotations = {REF_NAME if _REF_NAME_GRAMMAR.fullmatch(name) else POLYARCH_NAME: name}
     if reference.scheme:
         annotations[SCHEME] = reference.scheme
     if root.digest != digest:
