@@ -27,7 +27,6 @@ from polyarch.errors import (
     InterruptedPull,
     PolyarchError,
     UsageError,
-    foreign,
     platforms_errors,
     printable,
 )
@@ -36,7 +35,7 @@ from polyarch.observers import Observers
 from polyarch.plugin_discovery import named_when_interrupted
 from polyarch.plugin_host import PluginHost
 from polyarch.plugin_kinds import P, Point, kind_of
-from polyarch.plugin_shapes import SEARCH, Misfit, check
+from polyarch.plugin_shapes import SEARCH, check, told
 from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform
@@ -160,7 +159,7 @@ class Composition(ABC):
             except (Exception, SystemExit) as error:
                 # A stranger's code: whatever it raises stays with it.
                 who = self.plugins.origin(plugin)
-                self._listener(Warned(f"plugin {who} cannot be used and is passed over: {_said(error)}"))
+                self._listener(Warned(f"plugin {who} cannot be used and is passed over: {told(error)}"))
         return made
 
     def _needed(self, plugin: P, make: Callable[[P], T], kind: str = "") -> T:
@@ -316,10 +315,5 @@ def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
     return storage
 
 
-def _said(error: BaseException) -> str:
-    """What a plugin raised, or what was found out of it, for people."""
-    return printable(str(error) if isinstance(error, Misfit) else foreign(error))
-
-
 def _unusable(point: Point, error: BaseException) -> HostError:
-    return HostError(f"plugin {point} cannot be used: {_said(error)}", "update it, or see: polyarch plugin check")
+    return HostError(f"plugin {point} cannot be used: {told(error)}", "update it, or see: polyarch plugin check")

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from polyarch.contract.others import Observer
-from polyarch.errors import foreign, printable
 from polyarch.events import BlobProgress, Event
+from polyarch.plugin_shapes import told
 
 MOST = 10_000
 """Events that wait for an observer; one that is further behind is passed over."""
@@ -54,7 +54,7 @@ class Observers:
         deadline = time.monotonic() + PATIENCE
         for listener in self._listeners or ():
             if not listener.await_idle(deadline):
-                listener.give_up(f"is not done {PATIENCE:.0f} s after everything else")
+                listener.give_up(f"it is not done {PATIENCE:.0f} s after everything else")
             listener.end()
 
 
@@ -82,7 +82,7 @@ class _Listener:
                     self._thread.start()
                 self._changed.notify_all()
         if behind:
-            self.give_up(f"is {MOST} events behind")
+            self.give_up(f"it is {MOST} events behind")
 
     def await_idle(self, deadline: float) -> bool:
         """Whether nothing waits any more, at the latest at `deadline` (of time.monotonic)."""
@@ -105,7 +105,7 @@ class _Listener:
             self._gone = True
             self._waiting.clear()
             self._changed.notify_all()
-        self._tell(f"observer {self._name} {why} and is passed over")
+        self._tell(f"observer {self._name} is passed over: {why}")
 
     def _work(self) -> None:
         observer: Observer | None = None
@@ -116,7 +116,7 @@ class _Listener:
                 observer.notify(event)
             except (Exception, SystemExit) as error:
                 # A stranger's code: whatever it raises must not break the pull.
-                self.give_up(f"failed: {printable(foreign(error))},")
+                self.give_up(told(error))
                 return
 
     def _next(self) -> Event | None:

@@ -30,6 +30,7 @@ from polyarch.contract.storage import (
     Storage,
     SummarisesImages,
 )
+from polyarch.errors import foreign, printable
 
 SEARCH = "search"
 """Beside the kinds: what a registry's `search` makes."""
@@ -77,6 +78,11 @@ class _Shape:
 
 class Misfit(Exception):
     """What a factory made is not what its kind has to be. The text is for people."""
+
+
+def told(error: BaseException) -> str:
+    """What a plugin raised, or what was found out of it, for people."""
+    return printable(str(error) if isinstance(error, Misfit) else foreign(error))
 
 
 def check(kind: str, made: object) -> None:

@@ -23,9 +23,17 @@ from polyarch.contract import *
 class Nothing:
     def __init__(self, *services): ...
     def close(self): ...
-    def find(self, reference): return ()
     def head(self, reference): return None
     def get(self, reference): raise NotFoundError(f"{reference} is not here")
+    def open_blob(self, reference, blob, offset=0): raise NotFoundError(f"{blob} is not here")
+
+class NoRoom:
+    def __init__(self, *services): ...
+    def close(self): ...
+    def find(self, reference): return ()
+    def has_blob(self, blob): return False
+    def write_blob(self, blob): raise StorageError("no room")
+    def commit(self, image): raise StorageError("no room")
 
 @hookimpl
 def polyarch_registries():
@@ -33,7 +41,7 @@ def polyarch_registries():
 
 @hookimpl
 def polyarch_storages():
-    yield StoragePlugin("oci", "", Nothing)
+    yield StoragePlugin("oci", "", NoRoom)
 
 def broken(*services):
     raise RuntimeError("no such library")
@@ -66,20 +74,23 @@ def warnings(events: list[Event]) -> list[str]:
 
 
 OBSERVERS = [
-    ("ObserverPlugin('o', '', broken)", "plugin o cannot be used and is passed over: RuntimeError: no such library"),
-    (
-        "ObserverPlugin('o', '', lambda services: type('O', (), {'notify': lambda self, event: 1 / 0})())",
-        "observer o failed and is passed over: ZeroDivisionError: division by zero",
-    ),
+    ("broken", "RuntimeError: no such library"),
+    ("made(lambda self, event: 1 / 0)", "ZeroDivisionError: division by zero"),
+    ("made(lambda self, event: exit())", "SystemExit: None"),
+    ("made(lambda self: None)", "notify() of O takes 0 arguments and not 1, as Observer asks"),
+    ("made(None)", "O has no notify(), which Observer asks for"),
 ]
 
 
-@pytest.mark.parametrize(("plugin", "said"), OBSERVERS, ids=["its factory", "its notify"])
-def test_an_observer_cannot_break_a_pull(opened: Open, plugin: str, said: str) -> None:
-    session, events = opened(f"@hookimpl\ndef polyarch_observers():\n    yield {plugin}\n")
-    with pytest.raises(NotFoundError, match="is not here"):
+@pytest.mark.parametrize(("factory", "said"), OBSERVERS, ids=["factory", "notify", "exit", "no argument", "no method"])
+def test_an_observer_cannot_break_a_pull(opened: Open, factory: str, said: str) -> None:
+    session, events = opened(
+        "def made(notify):\n    return lambda services: type('O', (), {'notify': notify})()\n"
+        f"@hookimpl\ndef polyarch_observers():\n    yield ObserverPlugin('o', '', {factory})\n"
+    )
+    with session, pytest.raises(NotFoundError, match="is not here"):
         session.pull("app:1", platform="linux/arm64")
-    assert warnings(events) == [said]
+    assert warnings(events) == [f"observer o (unknown distribution) is passed over: {said}"]
 
 
 def test_an_observer_is_told_what_happens(opened: Open) -> None:
@@ -89,7 +100,7 @@ def test_an_observer_is_told_what_happens(opened: Open) -> None:
         "class Listens:\n    def notify(self, event): seen.append(event)\n"
         "@hookimpl\ndef polyarch_observers():\n    yield ObserverPlugin('o', '', lambda services: Listens())\n"
     )
-    with pytest.raises(NotFoundError):
+    with session, pytest.raises(NotFoundError):
         session.pull("app:1", platform="linux/arm64")
     seen = sys.modules["composed_plugin"].seen
     assert seen == events
@@ -102,7 +113,9 @@ def test_a_broken_tag_convention_is_passed_over(opened: Open) -> None:
     )
     with pytest.raises(NotFoundError, match="is not here"):
         session.resolve("app:1", platform="linux/arm64")
-    assert warnings(events) == ["plugin t cannot be used and is passed over: RuntimeError: no such library"]
+    assert warnings(events) == [
+        "plugin composed (unknown distribution) cannot be used and is passed over: RuntimeError: no such library"
+    ]
 
 
 NEEDED = [
@@ -114,7 +127,7 @@ NEEDED = [
 @pytest.mark.parametrize("hook", NEEDED, ids=["verifier", "registry"])
 def test_what_a_pull_cannot_do_without_is_named(opened: Open, hook: str) -> None:
     session, _ = opened(f"@hookimpl\ndef {hook}")
-    with pytest.raises(HostError, match="plugin v cannot be used: RuntimeError: no such library"):
+    with pytest.raises(HostError, match=r"plugin composed \(unknown distribution\) cannot be used: RuntimeError"):
         session.pull("app:1", platform="linux/arm64")
 
 
@@ -123,12 +136,14 @@ def test_a_verifier_that_refuses_is_heard_before_anything_is_stored(opened: Open
         "from support.listing_registry import ListingRegistry\n"
         "registry = ListingRegistry()\n"
         "registry.name('docker.io/library/app:1', registry.add_manifest({'os': 'linux', 'architecture': 'arm64'}))\n"
+        "class Listed(Nothing):\n"
+        "    get, open_blob = registry.get, registry.open_blob\n"
         "class Refuses:\n"
         "    def verify(self, reference, document):\n"
         "        raise IntegrityError(f'{reference}: {document.digest} is not ours')\n"
         "@hookimpl\n"
         "def polyarch_registries():\n"
-        "    yield RegistryPlugin('one', '', lambda services: registry, hosts=('docker.io',))\n"
+        "    yield RegistryPlugin('one', '', Listed, hosts=('docker.io',))\n"
         "@hookimpl\n"
         "def polyarch_verifiers():\n    yield VerifierPlugin('v', '', lambda services: Refuses())\n"
     )
