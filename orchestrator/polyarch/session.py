@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
+from polyarch.contract.others import ReadsTags, TagConvention
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
 from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageError, platforms_errors
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.results import PullResult, VerifiedImage
+    from polyarch.verbs.tags import VersionTags
     from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
     from polyarch_platforms.installer import Installed, Removed
 
@@ -66,11 +68,11 @@ class Session(Composition):
         *,
         known: bool,
     ) -> Resolution:
-        conventions = [
-            made
-            for _, made in self._made(TagConventionPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
-        ]
-        return resolve(documents, reference, target, self._policy(emulation), conventions, known=known)
+        return resolve(documents, reference, target, self._policy(emulation), self._conventions(), known=known)
+
+    def _conventions(self) -> list[TagConvention]:
+        made = self._made(TagConventionPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+        return [convention for _, convention in made]
 
     def pull(
         self,
@@ -383,6 +385,13 @@ class Session(Composition):
         if not isinstance(registry, ListsTags):
             raise UsageError(f"{parsed.name}: its registry cannot list tags")
         return registry.tags(parsed)
+
+    def grouped_tags(self, reference: str) -> tuple[VersionTags, ...]:
+        """The tags of a repository by version, each with the platforms that conventions read out of them."""
+        from polyarch.verbs.tags import grouped
+
+        readers = [convention for convention in self._conventions() if isinstance(convention, ReadsTags)]
+        return grouped(self.reference(reference).name, self.tags(reference), readers)
 
     def search(self, text: str, *, limit: int = 25, filters: Sequence[str] = ()) -> tuple[SearchResult, ...]:
         """The repositories that a registry finds for `[REGISTRY/]TERM`, Docker Hub if none is named.

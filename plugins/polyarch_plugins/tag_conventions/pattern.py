@@ -17,7 +17,7 @@ from polyarch.contract import (
     parse_reference,
     printable,
 )
-from polyarch_plugins.tag_conventions.words import FIELDS, asked, certainty_of, named, platforms
+from polyarch_plugins.tag_conventions.words import FIELDS, asked, certainty_of, named, platforms, variants
 
 NAME_FIELDS = ("registry", "name", "owner", "base", "tag")
 """Of the reference: its registry; its repository, whole, up to the last slash, and behind it; its tag."""
@@ -39,8 +39,13 @@ class Pattern:
         return tuple(dict.fromkeys(field for field in _FIELD.findall(self.text) if field not in NAME_FIELDS))
 
     def proposals(self, reference: Reference, platform: Platform) -> Iterator[TagProposal]:
-        """The names that it makes for `platform`; those that no reference may have are left out."""
+        """The names that it makes for `platform`; those that no reference may have are left out.
+
+        Names that do not say the system are those of Linux.
+        """
         wanted = asked(platform)
+        if wanted.os != "linux" and "os" not in self.words:
+            return
         for values, certainty in self._spoken(wanted):
             text = _filled(self.text, {**_of(reference), **values})
             registry = "" if self.text.startswith("{registry}/") else f"{reference.registry}/"
@@ -68,7 +73,7 @@ class Pattern:
         found: dict[tuple[str, str], tuple[Platform, ...]] = {}
         if repository.removeprefix("{registry}/") not in ("{name}", "{owner}/{base}") or not colon:
             return found
-        for platform in platforms():
+        for platform in variants():
             for values, _ in self._spoken(platform):
                 front, _, back = _filled(tag, values).partition("{tag}")
                 found[front, back] = (*found.get((front, back), ()), platform)

@@ -91,6 +91,17 @@ def platforms() -> tuple[Platform, ...]:
     return tuple(_platform(text) for text in table()["platforms"])
 
 
+@cache
+def variants() -> tuple[Platform, ...]:
+    """Every variant of their architectures, those with words of their own first."""
+    found = dict.fromkeys(platforms())
+    for platform in platforms():
+        architecture = architecture_named(platform.architecture)
+        if architecture is not None:
+            found.update(dict.fromkeys(_of_variant(architecture, variant) for variant in architecture.variants))
+    return tuple(found)
+
+
 def _platform(text: str) -> Platform:
     system, architecture, *variant = text.split("/")
     return Platform(system, architecture, "".join(variant))
@@ -143,12 +154,11 @@ def likely_words(platform: Platform) -> tuple[str, ...]:
     several = [
         *named(platform, "docker_arch"),
         compact,
-        *named(platform, "debian_arch"),
+        *named(platform, "debian_arch")[:1],
         *named(platform, "gnu_arch"),
         *dashed,
         f"linux-{compact}",
         platform.architecture,
-        *named(platform, "kernel_arch")[:1],
         f"linux-{platform.architecture}",
         *named(platform, "board")[:1],
     ]

@@ -9,6 +9,8 @@ from polyarch.contract import Platform, Reference, TagProposal
 from polyarch_plugins.tag_conventions.words import asked, named, table
 
 OFFICIAL = "library"
+MAX_NAME_LENGTH = 255
+"""github.com/distribution/reference, reference.go: NameTotalLengthMax."""
 
 
 class Namespace:
@@ -22,7 +24,7 @@ class Namespace:
     def propose(self, reference: Reference, platform: Platform) -> Iterator[TagProposal]:
         """One name at most, in a namespace that Docker Hub has."""
         wanted = asked(platform)
-        if not table()["platforms"].get(str(wanted), {}).get("hub") or not reference.tag or reference.scheme:
+        if not table()["platforms"].get(str(wanted), {}).get("hub") or not reference.tag:
             return
         [namespace] = named(wanted, "docker_arch")
         first, slash, rest = reference.repository.partition("/")
@@ -34,4 +36,5 @@ class Namespace:
             repository = f"{first}/{namespace}/{rest}"
         else:
             repository = f"{namespace}/{first}"
-        yield TagProposal(replace(reference, repository=repository, digest=""), platform, "sure")
+        if len(reference.registry) + 1 + len(repository) <= MAX_NAME_LENGTH:
+            yield TagProposal(replace(reference, repository=repository, digest=""), platform, "sure")

@@ -11,7 +11,7 @@ from polyarch_plugins.tag_conventions.words import asked, likely_words, tag_prop
 UNDERLINED = 3
 """So many of the words are also tried behind `_`."""
 
-BARE = 6
+BARE = 4
 """So many of the words are also tried as the whole tag, in place of `latest`."""
 
 
