@@ -16,6 +16,7 @@ from hypothesis import settings
 from support.certificates import tls_settings
 from support.command import Polyarch
 from support.docker_registry import DockerRegistry
+from support.dockerd import Dockerd
 from support.faulty_registry import FaultyRegistry
 from support.layout_files import Layout
 from support.registry_auth import TokenServer, basic_settings
@@ -107,6 +108,17 @@ def tls_registry(registry: DockerRegistry, tmp_path_factory: pytest.TempPathFact
     server = DockerRegistry(folder, settings, context=context)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A docker engine of the tests' own: `polyarch("pull", "--into", f"docker:{dockerd.socket}", ref)`.
+
+    Load under names of your own only, and layers that others do not have where it matters which of them travel.
+    """
+    engine = Dockerd(tmp_path_factory.mktemp("dockerd"))
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from support.processes import Server, await_true
 
 
 class Dockerd:
-    """A running engine without networks. `data` is where its content lies: another folder than below `folder`, if given.
+    """A running engine without networks. `data` is where its content lies, if not below `folder`.
 
     It lives in a mount namespace of its own, so that no mount of it is left; control groups below a parent of its own.
     """

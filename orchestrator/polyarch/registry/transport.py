@@ -295,9 +295,10 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, sockets: _Sockets) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, sockets: _Sockets, *, tls: bool = False) -> None:
         self._inner = inner
         self._sockets = sockets
+        self._tls = tls
         sockets.add(inner.get_extra_info("socket"))
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -308,8 +309,10 @@ class _Stream(httpcore.NetworkStream):
             self._inner.write(buffer, timeout)
         except httpcore.WriteError:
             # A server that wants a client certificate says so (TLS 1.3) after it has closed: that is the better reason.
-            with contextlib.suppress(httpcore.ReadTimeout):
-                self._inner.read(1, 0.1)
+            # Without TLS there may be an answer, which httpcore will read: it is left whole.
+            if self._tls:
+                with contextlib.suppress(httpcore.ReadTimeout):
+                    self._inner.read(1, 0.1)
             raise
 
     def close(self) -> None:
@@ -318,7 +321,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, tls=True)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

@@ -1,0 +1,162 @@
+"""The tar archives that an engine loads, made while they are sent: nothing of them is ever in memory or on the disk.
+
+A header of a tar archive states the size of what follows. A layer that is decompressed on its way does not tell it, so
+it is guessed from the end of the file, held against what comes, and counted where the guess was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tarfile import BLOCKSIZE, GNU_FORMAT, TarInfo
+
+from polyarch.contract import OCI_INDEX, Digest, HasBlobFiles, Image, decompressed, disk_error
+
+_CHUNK = 1 << 18
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive: its name, its size in bytes, and what gives these."""
+
+    name: str
+    size: int
+    chunks: Callable[[], Iterable[bytes]]
+
+
+class OtherSize(Exception):
+    """A member has more bytes than its header says, or fewer. None of what is beyond was given out."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def tar(members: Iterable[Member]) -> Iterator[bytes]:
+    """The bytes of a tar archive of plain files. Raises OtherSize, and what the members' chunks raise."""
+    for member in members:
+        header = TarInfo(member.name)
+        header.size = member.size
+        yield header.tobuf(GNU_FORMAT)
+        left = member.size
+        for chunk in member.chunks():
+            left -= len(chunk)
+            if left < 0:
+                break
+            yield chunk
+        if left != 0:
+            raise OtherSize(member.name)
+        if padding := -member.size % BLOCKSIZE:
+            yield bytes(padding)
+    yield bytes(2 * BLOCKSIZE)
+
+
+def layers_only(
+    image: Image, blobs: HasBlobFiles, wanted: Collection[Digest], counted: Collection[str]
+) -> list[Member]:
+    """What `docker save` wrote before version 25: config and layers, of which only those wanted are there.
+
+    The layers are decompressed on their way. Docker itself would do that more slowly, one after the other, and before
+    version 23 does not know zstd. Those named in `counted` are read once more for their size.
+    """
+    config = f"{_hex(image.config.digest)}.json"
+    layers = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
+    members = [_manifest(image, config, [layers[layer.digest] for layer in image.manifest.layers])]
+    members.append(_document(config, image.config.raw))
+    for digest, name in layers.items():
+        if digest in wanted:
+            path = blobs.blob_path(digest)
+            chunks = partial(_decompressed, path, f"layer {digest}")
+            guess = None if name in counted else _guessed_size(path)
+            members.append(Member(name, sum(map(len, chunks())) if guess is None else guess, chunks))
+    return members
+
+
+def layout(image: Image, blobs: HasBlobFiles) -> list[Member]:
+    """An OCI image layout of all blobs as they are, with docker's manifest.json beside it: every engine reads one."""
+    manifest, name = image.manifest, image.reference
+    entry = {
+        **manifest.descriptor.to_json(),
+        "annotations": {
+            # containerd, images/annotations.go; the OCI's own has the tag alone.
+            "io.containerd.image.name": f"{name.name}:{name.tag}",
+            "org.opencontainers.image.ref.name": name.tag,
+        },
+    }
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+    members = [
+        _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
+        _document("index.json", json.dumps(index).encode()),
+        _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers]),
+        _document(_place(manifest.digest), manifest.raw),
+        _document(_place(manifest.config.digest), image.config.raw),
+    ]
+    for digest in dict.fromkeys(layer.digest for layer in manifest.layers):
+        path = blobs.blob_path(digest)
+        members.append(Member(_place(digest), _size(path), partial(_plain, path)))
+    return members
+
+
+def _manifest(image: Image, config: str, layers: list[str]) -> Member:
+    """manifest.json (moby, image/tarexport): which files make the image, and its name."""
+    name = f"{image.reference.name}:{image.reference.tag}"
+    return _document("manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode())
+
+
+def _document(name: str, raw: bytes) -> Member:
+    return Member(name, len(raw), lambda: (raw,))
+
+
+def _guessed_size(path: Path) -> int | None:
+    """The bytes of a layer once it is decompressed, as far as that can be told without doing it; else None.
+
+    RFC 1952, 2.3.1: a gzip member ends with its size modulo 2^32. A file of several members ends with the last one's,
+    which is likely to be smaller than the file: then it is no guess.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.read(2) != _GZIP:
+                return None
+            compressed = stream.seek(-4, 2) + 4
+            size = int.from_bytes(stream.read(4), "little")
+    except OSError as error:
+        raise disk_error(error, f"cannot read {path}") from error
+    # A tar archive has whole blocks, and compression makes it smaller by more than the few bytes of its own.
+    return size if size % BLOCKSIZE == 0 and size >= compressed - BLOCKSIZE else None
+
+
+def _decompressed(path: Path, where: str) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            yield from decompressed(stream, where)
+    except OSError as error:
+        raise disk_error(error, f"cannot read {path}") from error
+
+
+def _plain(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise disk_error(error, f"cannot read {path}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise disk_error(error, f"cannot read {path}") from error
+
+
+def _hex(digest: Digest) -> str:
+    return digest.partition(":")[2]
+
+
+def _place(digest: Digest) -> str:
+    """Where a layout has a blob (OCI image-spec, image-layout.md)."""
+    return f"blobs/{digest.replace(':', '/')}"

@@ -1,0 +1,142 @@
+"""The storage: images loaded into the engine, under the names that they were asked for by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+from polyarch.contract import (
+    Digest,
+    HasBlobFiles,
+    Image,
+    ImageSummary,
+    NotFoundError,
+    Reference,
+    StorageError,
+    StorageServices,
+    UsageError,
+    is_digest,
+    parse_config,
+    parse_reference,
+    printable,
+)
+from polyarch_plugins.storages.docker.archive import OtherSize, layers_only, layout, tar
+from polyarch_plugins.storages.docker.engine import Engine
+from polyarch_plugins.storages.docker.place import find_socket
+
+
+def open_docker(services: StorageServices) -> DockerLoader:
+    """The engine that the user named, else the one that docker's own command would speak with. Asks it nothing yet."""
+    socket = find_socket(services.location, services.options, services.environ)
+    return DockerLoader(Engine(services.http_at(socket), socket))
+
+
+class DockerLoader:
+    """Satisfies ImageLoader and SummarisesImages."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def has(self, image: Image) -> bool:
+        """True if the name stands for the image's config; or for its manifest, by which containerd's store knows it."""
+        if not _can_be_given(image.reference):
+            return False
+        known = self._engine.image(_name(image.reference))
+        return known is not None and known.get("Id") in (image.config.digest, image.manifest.digest)
+
+    def lacks(self, image: Image) -> Collection[Digest]:
+        """The layers above those that an image at hand has, too; the config travels with the image itself.
+
+        Docker opens no file for a layer whose chain it has (moby, image/tarexport/load.go).
+        """
+        _name(image.reference)  # before anything is fetched for it
+        digests = [layer.digest for layer in image.manifest.layers]
+        if not self._engine.keeps_layers():
+            return frozenset(digests)
+        stacks = [_diff_ids(known) for known in self._engine.images()]
+        at_hand = max((_common(image.config.diff_ids, stack) for stack in stacks), default=0)
+        return frozenset(digests[at_hand:])
+
+    def load(self, image: Image, blobs: HasBlobFiles) -> None:
+        """Load it. Docker names an image when all its layers are there and are what their diff IDs promise."""
+        name = _name(image.reference)
+        try:
+            self._load(image, blobs)
+        except NotFoundError as error:
+            raise StorageError(
+                f"{name}: docker has given up layers that it had a moment ago: {error.message}", "try again"
+            ) from error
+        except StorageError as error:
+            raise StorageError(f"{name}: {error.message}", error.hint, **error.details) from error
+        if not self.has(image):
+            raise StorageError(f"{name}: docker says that it loaded it, but the name stands for another image there")
+
+    def _load(self, image: Image, blobs: HasBlobFiles) -> None:
+        if not self._engine.keeps_layers():
+            self._engine.load(tar(layout(image, blobs)))
+            return
+        wanted, counted = self.lacks(image), set[str]()
+        while True:
+            try:
+                self._engine.load(tar(layers_only(image, blobs, wanted, counted)))
+                return
+            except OtherSize as other:  # docker has no whole archive then, and drops it
+                if other.name in counted:
+                    raise StorageError(f"{other.name} changed while it was read", "try again") from other
+                counted.add(other.name)
+
+    def summaries(self) -> Iterator[ImageSummary]:
+        """Every name, a tag's or a digest's, with what docker tells of its image."""
+        for known in self._engine.images():
+            names = [parse_reference(str(text)) for text in known.get("RepoTags") or ()]
+            digests = [parse_reference(str(text)) for text in known.get("RepoDigests") or ()]
+            stated = {name.name: name.digest for name in digests}
+            tagged = {name.name for name in names}
+            for name in (*names, *(each for each in digests if each.name not in tagged)):
+                yield _summary(name, stated.get(name.name, ""), known)
+
+    def close(self) -> None:
+        """Nothing to give back: the connection is polyarch's."""
+
+
+def _can_be_given(reference: Reference) -> bool:
+    """True for a name that docker gives to what it loads: one with a tag."""
+    return bool(reference.tag) and not reference.scheme
+
+
+def _name(reference: Reference) -> str:
+    """The name as docker writes it. Raises UsageError for one that it cannot give."""
+    if not _can_be_given(reference):
+        raise UsageError(
+            f"{reference.familiar}: docker loads an image under a name with a tag, and this is none",
+            f"name a tag, too: {reference.familiar_name}:TAG@{reference.digest}" if reference.digest else None,
+        )
+    return f"{reference.familiar_name}:{reference.tag}"
+
+
+def _diff_ids(known: dict[str, Any]) -> Sequence[Digest]:
+    root_fs = known.get("RootFS")
+    layers = root_fs.get("Layers") if isinstance(root_fs, dict) else None
+    return layers if isinstance(layers, list) else ()
+
+
+def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
+    """How many of the lowest layers are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _summary(name: Reference, digest: Digest, known: dict[str, Any]) -> ImageSummary:
+    identifier, size = known.get("Id"), known.get("Size")
+    if not isinstance(identifier, str) or not is_digest(identifier) or not isinstance(size, int):
+        raise StorageError(f"docker tells no ID and size of {printable(name.familiar)}")
+    stated = {key.lower(): str(known.get(key) or "") for key in ("Os", "Architecture", "Variant")}
+    return ImageSummary(
+        reference=name,
+        id=identifier,
+        digest=digest,
+        platform=parse_config(json.dumps(stated).encode(), f"docker, image {name.familiar}").platform,
+        created=str(known.get("Created") or ""),
+        size=size,
+    )
