@@ -53,7 +53,10 @@ def open_regular(path: Path) -> BinaryIO:
 def read_bounded(path: Path, limit: int) -> bytes:
     """The content of a plain file of at most `limit` bytes. Raises OSError and StorageError."""
     with open_regular(path) as stream:
-        data = stream.read(limit + 1)
+        size = os.fstat(stream.fileno()).st_size  # asked for first: a buffer of `limit` bytes may be 32 MiB
+        data = stream.read(min(size, limit) + 1)
+        if size < len(data) <= limit:  # it grew, or the kernel makes it as it is read
+            data += stream.read(limit + 1 - len(data))
     if len(data) > limit:
         raise StorageError(f"{path} is larger than {limit} bytes")
     return data

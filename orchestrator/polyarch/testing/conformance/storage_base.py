@@ -1,0 +1,95 @@
+"""What the tests of a storage stand on: how it is opened, filled and looked into."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from polyarch.contract import Descriptor, Document, Image, ImageLoader, Platform, PolyarchError, Reference, Storage
+from polyarch.testing.conformance.images import SampleImage, SampleImages
+
+Opener = Callable[[], Storage]
+PIECE = 1 << 16
+
+
+class StorageBase:
+    """The fixtures."""
+
+    several_platforms = True
+    forks = True
+
+    @pytest.fixture
+    def open_storage(self) -> Opener:
+        """The author's: a function that opens the storage at the same place each time it is called."""
+        pytest.fail(f"{type(self).__name__} has to give a fixture `open_storage`, a function that opens the storage")
+
+    @pytest.fixture
+    def reopen(self, open_storage: Opener) -> Iterator[Opener]:
+        """Opens the storage once more, as another process would; closed when the test is over."""
+        opened: list[Storage] = []
+
+        def open_one() -> Storage:
+            storage = open_storage()
+            if isinstance(storage, ImageLoader):
+                pytest.fail("this is an ImageLoader: subclass LoaderConformance for it")
+            opened.append(storage)
+            return storage
+
+        yield open_one
+        for storage in opened:
+            with suppress(PolyarchError):
+                storage.close()
+
+    @pytest.fixture
+    def storage(self, reopen: Opener) -> Storage:
+        """The storage, with nothing of this test in it."""
+        return reopen()
+
+    @pytest.fixture
+    def sample(self, tmp_path: Path) -> SampleImages:
+        """Images and names that are new to the storage."""
+        return SampleImages(tmp_path / "sample", uuid.uuid4().hex[:12])
+
+    @pytest.fixture
+    def _forks(self) -> None:
+        if not self.forks:
+            pytest.skip(f"{type(self).__name__}.forks is False: it cannot be used in a forked process")
+
+
+def put(storage: Storage, blob: Descriptor, data: bytes) -> None:
+    """Brings a blob in as a pull does, unless it is here: from where an earlier try broke off, piece by piece."""
+    with storage.write_blob(blob) as writer:
+        if writer is None:
+            return
+        for start in range(writer.offset, len(data), PIECE):
+            writer.write(memoryview(data)[start : start + PIECE])
+        writer.finish()
+
+
+def put_blobs(storage: Storage, sample: SampleImage) -> None:
+    """Brings in the config and all layers."""
+    for blob in sample.manifest.blobs:
+        put(storage, blob, sample.bytes_of(blob))
+
+
+def store(
+    storage: Storage,
+    sample: SampleImage,
+    reference: Reference,
+    root: Document | None = None,
+    platform: Platform | None = None,
+) -> Image:
+    """All that a pull does with a storage; the image as it was committed."""
+    image = sample.named(reference, root, platform)
+    put_blobs(storage, sample)
+    storage.commit(image)
+    return image
+
+
+def platforms(images: tuple[Image, ...]) -> set[str]:
+    """The platforms of images, as text."""
+    return {str(image.platform) for image in images}

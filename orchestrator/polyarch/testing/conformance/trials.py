@@ -1,0 +1,134 @@
+"""What the tests of the kit need to try a plugin hard: threads, processes, a sudden end, a look at the memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import traceback
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 120.0
+"""Seconds after which a process that does not end is taken to hang."""
+
+
+class Hangs(AssertionError):
+    """A process did not end."""
+
+
+def in_threads(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Does all of the works at the same time; their results. Raises what the first to fail raised."""
+    results: dict[int, T] = {}
+    failures: list[BaseException] = []
+    start = threading.Barrier(len(works))
+
+    def do(number: int, work: Callable[[], T]) -> None:
+        try:
+            start.wait()
+            results[number] = work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=do, args=each, daemon=True) for each in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+        if thread.is_alive():
+            raise Hangs(f"a thread is not done after {PATIENCE:.0f} seconds")
+    if failures:
+        raise failures[0]
+    return [results[number] for number in range(len(works))]
+
+
+class Process:
+    """A fork of this process that does one work."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._report, write = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python 3.12 on: other threads do not go on in a fork; none is needed
+            self._pid = os.fork()
+        if self._pid == 0:
+            _do(work, write)
+        os.close(write)
+
+    def wait(self) -> int:
+        """The exit code, negative for the signal that ended it. Raises Hangs; AssertionError with what it raised."""
+        said = b""
+        try:
+            while part := self._read():
+                said += part
+        finally:
+            os.close(self._report)
+            _, status = os.waitpid(self._pid, 0)
+        assert not said, f"in another process:\n{said.decode(errors='replace')}"
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self) -> bytes:
+        """What the process reports; b"" when it has ended."""
+        ready, _, _ = select.select([self._report], [], [], PATIENCE)
+        if not ready:
+            os.kill(self._pid, signal.SIGKILL)
+            raise Hangs(f"a process is not done after {PATIENCE:.0f} seconds")
+        return os.read(self._report, 1 << 16)
+
+
+def _do(work: Callable[[], object], report: int) -> NoReturn:
+    code = 0
+    try:
+        work()
+    except BaseException:
+        os.write(report, traceback.format_exc().encode(errors="replace")[-60_000:])
+        code = 1
+    os._exit(code)
+
+
+def in_processes(works: Sequence[Callable[[], object]]) -> None:
+    """Does all of the works at the same time, each in a fork. Raises AssertionError with what one of them raised."""
+    processes = [Process(work) for work in works]
+    for process in processes:
+        code = process.wait()
+        assert code == 0, f"a process ended with {code}"
+
+
+def killed(work: Callable[[], object]) -> None:
+    """Does the work in a fork, in the midst of which it calls `die`."""
+    code = Process(work).wait()
+    assert code == -signal.SIGKILL, f"a process that was to be killed in the midst of its work ended with {code}"
+
+
+def die() -> NoReturn:
+    """End this process as a power failure would: nothing is closed, flushed or told."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+class Memory:
+    """The most bytes that Python objects held since the beginning."""
+
+    most = 0
+
+
+@contextmanager
+def memory() -> Iterator[Memory]:
+    """Watches what is held within."""
+    seen = Memory()
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    try:
+        yield seen
+    finally:
+        seen.most = tracemalloc.get_traced_memory()[1] - before
+        if not was_tracing:
+            tracemalloc.stop()
