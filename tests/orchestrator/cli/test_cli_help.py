@@ -38,6 +38,7 @@ PROMISED = {
     "image tag": "",
     "images": "",
     "verify": "",
+    "search": "--filter --limit --no-trunc",
     "tags": "",
     "device": "--print-probe --facts",
     "device ls": "",
