@@ -17,7 +17,7 @@ from polyarch.contract.hooks import (
     hookimpl,
 )
 from polyarch.contract.http import Http, HttpResponse, get_json
-from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries
+from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries, VerifiedPlace
 from polyarch.contract.others import (
     Certainty,
     EmulatorServices,
@@ -81,8 +81,8 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
 from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, is_attestation, parse_document
-from polyarch.oci.held import HeldImage, ImagePlace, blob_name, held_images, names_of
-from polyarch.oci.layout import Layout
+from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
+from polyarch.oci.layout import Layout, index_json, marker_json
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
 from polyarch.oci.oci_archive import OciArchive
 from polyarch.reference import Reference, parse_reference
@@ -94,6 +94,7 @@ from polyarch_platforms.qemu import find as find_qemu
 
 __all__ = [
     "CONFIGS",
+    "CONTAINERD_NAME",
     "CONTRACT_VERSION",
     "DOCUMENTS",
     "INDEXES",
@@ -176,6 +177,7 @@ __all__ = [
     "UnauthorizedError",
     "UnreachableError",
     "UsageError",
+    "VerifiedPlace",
     "Verifier",
     "VerifierPlugin",
     "Warned",
@@ -188,11 +190,13 @@ __all__ = [
     "get_json",
     "held_images",
     "hookimpl",
+    "index_json",
     "is_attestation",
     "is_digest",
     "is_layer",
     "locate_file",
     "make_directory",
+    "marker_json",
     "names_of",
     "parse_config",
     "parse_document",

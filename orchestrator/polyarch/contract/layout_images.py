@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from polyarch.errors import IntegrityError, NotFoundError, StorageError
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, is_attestation, parse_document
+from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, check_document, is_attestation, parse_document
+from polyarch.oci.held import ImagePlace
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, is_layer
 from polyarch.reference import Reference
 from polyarch_platforms.platform import Platform
@@ -43,16 +44,69 @@ class LayoutReader(Protocol):
         """The manifest or index that a descriptor points at, verified. Raises NotFoundError."""
 
 
+class VerifiedPlace:
+    """Satisfies LayoutReader over a place, if there is one, and `more`: documents that are to be kept there.
+
+    `sizes` are of further blobs that are on their way there.
+    """
+
+    def __init__(
+        self,
+        place: ImagePlace | None,
+        where: str,
+        more: Iterable[bytes] = (),
+        sizes: Mapping[Digest, int] | None = None,
+    ) -> None:
+        self.where = where
+        self._place = place
+        self._more = {digest_of(raw): raw for raw in more}
+        self._sizes = dict(sizes or {}) | {digest: len(raw) for digest, raw in self._more.items()}
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """True if a blob of this digest and size is here, or is to be."""
+        size = self._sizes.get(blob.digest)
+        if size is None and self._place is not None:
+            size = self._place.size(blob.digest)
+        return size == blob.size
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        """A whole blob of at most `limit` bytes, verified. Raises NotFoundError."""
+        if digest in self._more:
+            return self._more[digest]
+        if self._place is None:
+            raise NotFoundError(f"there is no blob {digest} in {self.where}")
+        try:
+            data = self._place.read(digest, limit)
+        except IntegrityError as error:
+            raise StorageError(f"damaged: {error}", "remove the image and pull it again") from error
+        if (actual := digest_of(data, digest.partition(":")[0])) != digest:
+            raise StorageError(f"blob {digest} in {self.where} is damaged: its digest is {actual}")
+        return data
+
+    def read_document(self, descriptor: Descriptor) -> Document:
+        """The manifest or index that a descriptor points at, verified. Raises NotFoundError."""
+        where = f"{descriptor.digest} in {self.where}"
+        raw = self.read_blob(descriptor.digest, MAX_DOCUMENT_SIZE)
+        try:
+            document = parse_document(raw, descriptor.media_type, where)
+            check_document(document, descriptor, where)
+        except IntegrityError as error:
+            raise StorageError(f"damaged: {error}", "remove the image and pull it again") from error
+        return document
+
+
 @dataclass(frozen=True, slots=True)
 class NewEntries:
-    """What an index.json is to name, the documents that have to be kept before, and the entries that went.
-
-    `unlisted` are the indexes made here that no entry names any more.
-    """
+    """What an index.json is to name, the documents that have to be kept before, and the entries that went."""
 
     entries: tuple[Descriptor, ...]
     documents: tuple[bytes, ...]
     replaced: tuple[Descriptor, ...]
+
+    @property
+    def raw(self) -> dict[Digest, bytes]:
+        """The documents by digest."""
+        return {digest_of(document): document for document in self.documents}
 
     @property
     def unlisted(self) -> frozenset[Digest]:

@@ -23,7 +23,7 @@ from polyarch.oci.document import MAX_DOCUMENT_SIZE, Index, Manifest, is_attesta
 from polyarch.oci.held import HeldImage, blob_name
 from polyarch.oci.json import list_of, mapping_of, parse_json, strings, text_of
 from polyarch.oci.media_types import INDEXES, MANIFESTS, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
-from polyarch.oci.oci_archive import layout_entries
+from polyarch.oci.oci_archive import layout_index
 from polyarch.oci.tar_index import Member
 
 MAX_IMAGES = 1000
@@ -62,6 +62,13 @@ class DockerArchive:
         except BaseException:
             self.close()
             raise
+
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob; None if it is not here."""
+        if digest in self._made:
+            return len(self._made[digest])
+        member = self._blobs.get(digest) or self._file.members.get(blob_name(digest))
+        return member.size if member else None
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """A blob of at most `limit` bytes, not verified. Raises NotFoundError; IntegrityError if it is larger."""
@@ -152,7 +159,7 @@ class DockerArchive:
         if "oci-layout" not in self._file.members:
             return {}
         found: dict[Digest, Manifest] = {}
-        waiting, seen = list(layout_entries(self._file)), set[Digest]()
+        waiting, seen = list(layout_index(self._file).manifests), set[Digest]()
         while waiting and len(seen) < _MAX_DOCUMENTS:
             entry = waiting.pop(0)
             wanted = entry.media_type in INDEXES or entry.media_type in MANIFESTS

@@ -38,6 +38,9 @@ class ImagePlace(Protocol):
     def images(self) -> tuple[HeldImage, ...]:
         """What is here."""
 
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob; None if it is not here."""
+
     def read(self, digest: Digest, limit: int) -> bytes:
         """A blob of at most `limit` bytes, not verified. Raises NotFoundError; IntegrityError if it is larger."""
 

@@ -50,9 +50,9 @@ class Layout:
         try:
             make_directory(self.directory / "blobs", mode)
             if not self._index_path.exists():
-                self._write("index.json", _encoded({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}))
+                self._write("index.json", index_json(None, (), str(self._index_path)))
             if not self.exists():  # last: a folder without it is no layout yet
-                self._write("oci-layout", _encoded({"imageLayoutVersion": LAYOUT_VERSION}))
+                self._write("oci-layout", marker_json())
         except OSError as error:
             raise disk_error(error, f"cannot make an image layout in {self.directory}") from error
 
@@ -138,16 +138,8 @@ class Layout:
 
     def write_index(self, entries: Iterable[Descriptor], *, sync: bool = True) -> None:
         """Let index.json name `entries`, in one step. Those that it has already keep every field they have there."""
-        index, where = self.index(), str(self._index_path)
-        document = parse_json(index.raw, where)
-        items = list_of(document["manifests"], where)
-        written = {_key(entry): item for entry, item in zip(index.manifests, items, strict=True)}
-        manifests = [written.get(_key(entry), entry.to_json()) for entry in entries]
-        data = _encoded({**document, "manifests": manifests})
-        if len(manifests) > MAX_NAMES or len(data) > MAX_INDEX_JSON_SIZE:
-            raise StorageError(
-                f"{where} would name more images than it may ({MAX_NAMES})", "remove some with `polyarch image rm`"
-            )
+        where = str(self._index_path)
+        data = index_json(self.index(), entries, where)
         try:
             self._write("index.json", data, sync=sync)
         except OSError as error:
@@ -175,6 +167,31 @@ class Layout:
     def _write(self, name: str, data: bytes, *, sync: bool = True) -> None:
         # One name for every new file: there is one writer at a time, and what a killed one left is written over.
         write_in_one_step(self.directory / name, data, self.directory / ".new", sync=sync)
+
+
+def index_json(index: Index | None, entries: Iterable[Descriptor], where: str) -> bytes:
+    """An index.json that names `entries`; those that `index` has already keep every field they have there.
+
+    Raises StorageError where there are too many.
+    """
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    written: dict[str, object] = {}
+    if index is not None:
+        document = parse_json(index.raw, where)
+        items = list_of(document["manifests"], where)
+        written = {_key(entry): item for entry, item in zip(index.manifests, items, strict=True)}
+    manifests = [written.get(_key(entry), entry.to_json()) for entry in entries]
+    data = _encoded({**document, "manifests": manifests})
+    if len(manifests) > MAX_NAMES or len(data) > MAX_INDEX_JSON_SIZE:
+        raise StorageError(
+            f"{where} would name more images than it may ({MAX_NAMES})", "remove some with `polyarch image rm`"
+        )
+    return data
+
+
+def marker_json() -> bytes:
+    """The file `oci-layout` (image-layout.md, "oci-layout file")."""
+    return _encoded({"imageLayoutVersion": LAYOUT_VERSION})
 
 
 def _damaged(error: IntegrityError) -> StorageError:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.archive_file import ArchiveFile
-from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Index, parse_document
 from polyarch.oci.held import HeldImage, blob_name, held_images
@@ -29,18 +28,19 @@ class OciArchive:
         self._file = ArchiveFile(path, temporary)
         self.where = str(path)
         try:
-            self.entries: tuple[Descriptor, ...] = layout_entries(self._file)
+            self.index = layout_index(self._file)
         except NotFoundError as error:
             self.close()
             raise IntegrityError(f"{path} is no OCI image layout in a tar archive: {error}") from error
         except BaseException:
             self.close()
             raise
-        self.images: tuple[HeldImage, ...] = held_images(self.entries)
+        self.images: tuple[HeldImage, ...] = held_images(self.index.manifests)
 
-    def has(self, digest: Digest) -> bool:
-        """True if the blob is in the archive."""
-        return blob_name(digest) in self._file.members
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob; None if it is not here."""
+        member = self._file.members.get(blob_name(digest))
+        return member.size if member else None
 
     def read(self, digest: Digest, limit: int) -> bytes:
         """A blob of at most `limit` bytes, not verified. Raises NotFoundError; IntegrityError if it is larger."""
@@ -55,8 +55,8 @@ class OciArchive:
         self._file.close()
 
 
-def layout_entries(file: ArchiveFile) -> tuple[Descriptor, ...]:
-    """The entries of the index.json in an archive. Raises IntegrityError; NotFoundError where there is no layout."""
+def layout_index(file: ArchiveFile) -> Index:
+    """What index.json says in an archive. Raises IntegrityError; NotFoundError where there is no layout."""
     marker = parse_json(file.read("oci-layout", _MAX_MARKER_SIZE), f"{file.where}: oci-layout")
     if marker.get("imageLayoutVersion") != LAYOUT_VERSION:
         raise IntegrityError(f"{file.where}: an image layout of another version than {LAYOUT_VERSION}")
@@ -64,4 +64,4 @@ def layout_entries(file: ArchiveFile) -> tuple[Descriptor, ...]:
     index = parse_document(raw, OCI_INDEX, where, max_size=MAX_INDEX_JSON_SIZE, max_entries=MAX_NAMES)
     if not isinstance(index, Index):
         raise IntegrityError(f"{where} is a manifest, not an index")
-    return index.manifests
+    return index

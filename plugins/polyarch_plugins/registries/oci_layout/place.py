@@ -35,6 +35,13 @@ class LayoutPlace:
                 raise
             raise IntegrityError(error.message) from error
 
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob; None if it is not here."""
+        try:
+            return self._layout.blob_path(digest).stat().st_size
+        except OSError:
+            return None
+
     def read(self, digest: Digest, limit: int) -> bytes:
         """A blob of at most `limit` bytes, not verified."""
         data = b""
