@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from polyarch.events import Event
 from polyarch.reference import Reference
 from polyarch.registry import retry
 from polyarch.registry.client import DistributionRegistry
-from polyarch.registry.http_client import HttpClient
+from polyarch.registry.http_client import HttpClient, no_words
 from polyarch.registry.services import registry_services
 from polyarch.settings import Settings
 from support.registry_client import Connect, Connected
@@ -32,11 +32,13 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect
         monkeypatch.delenv(name.lower(), raising=False)
     with ExitStack() as opened:
 
-        def make(certificates: tuple[Path, ...] = (), **settings: object) -> Connected:
+        def make(
+            certificates: tuple[Path, ...] = (), login_words: Callable[[str], str] = no_words, **settings: object
+        ) -> Connected:
             events: list[Event] = []
             alone = {"root": tmp_path, "home": tmp_path, "runtime_directory": tmp_path / "run", "read_timeout": 20.0}
             services = opened.enter_context(
-                registry_services(Settings(**{**alone, **settings}), events.append, certificates)  # type: ignore[arg-type]
+                registry_services(Settings(**{**alone, **settings}), events.append, certificates, login_words)  # type: ignore[arg-type]
             )
             client = services.distribution(_where_the_name_says)
             assert isinstance(client, DistributionRegistry)
