@@ -20,7 +20,14 @@ from polyarch.contract.others import (
     TagConvention,
     Verifier,
 )
-from polyarch.contract.registry import ListsTags, NamesImages, Registry, Search
+from polyarch.contract.registry import (
+    ListsReferrers,
+    ListsRepositories,
+    ListsTags,
+    NamesImages,
+    Registry,
+    Search,
+)
 from polyarch.contract.storage import (
     HasBlobFiles,
     ImageLoader,
@@ -49,7 +56,12 @@ _NEEDED: dict[str, tuple[type, ...]] = {
 
 ABILITIES: Mapping[str, Mapping[type, str]] = MappingProxyType(
     {
-        "registries": {ListsTags: "lists tags", NamesImages: "names images"},
+        "registries": {
+            ListsTags: "lists tags",
+            ListsRepositories: "lists repositories",
+            ListsReferrers: "lists referrers",
+            NamesImages: "names images",
+        },
         "storages": {
             ImageLoader: "takes images whole",
             ListsImages: "lists",
