@@ -80,7 +80,7 @@ class OciArchiveStorage:
             tar = TarWriter(stream)
             tar.add("oci-layout", [marker_json()])
             tar.add("index.json", [index_json(place.index if place else None, entries, self._where)])
-            tar.add("manifest.json", [_docker_manifest(images, entries, image)])
+            tar.add("manifest.json", [_docker_manifest(images, entries)])
             for digest in sorted(images.needed(entries)):
                 if digest in new.raw:
                     tar.add(blob_name(digest), [new.raw[digest]])
@@ -103,16 +103,18 @@ def _with_containerd_name(entry: Descriptor, image: Image) -> Descriptor:
     return replace(entry, annotations={**entry.annotations, CONTAINERD_NAME: name})
 
 
-def _docker_manifest(images: LayoutImages, entries: Iterable[Descriptor], newest: Image) -> bytes:
-    """What `docker load` reads. It keeps one platform of a name: of several that have one, the last listed."""
-    found = [image for entry in entries for image in images.of(entry)]
-    found.sort(key=lambda image: image.manifest.digest == newest.manifest.digest)
-    items = [
-        {
-            "Config": blob_name(image.manifest.config.digest),
-            "RepoTags": [str(image.reference)] if image.reference.tag and not image.reference.scheme else [],
-            "Layers": [blob_name(layer.digest) for layer in image.manifest.layers],
-        }
-        for image in found
-    ]
+def _docker_manifest(images: LayoutImages, entries: Iterable[Descriptor]) -> bytes:
+    """What `docker load` and `podman load` read. They keep one platform of a name: the first, as those are sorted."""
+    items = []
+    for entry in entries:
+        image = next(images.of(entry), None)
+        if image is not None:
+            named = image.reference.tag and not image.reference.scheme
+            items.append(
+                {
+                    "Config": blob_name(image.manifest.config.digest),
+                    "RepoTags": [str(image.reference)] if named else [],
+                    "Layers": [blob_name(layer.digest) for layer in image.manifest.layers],
+                }
+            )
     return json.dumps(items, separators=(",", ":")).encode()
