@@ -18,10 +18,10 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.others import ReadsTags, TagConvention
 from polyarch.contract.registry import ListsTags
-from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages
+from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
 from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageError, platforms_errors
 from polyarch.events import PullStarted
-from polyarch.reference import Reference, names_tag, parse_registry
+from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target, target_of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from polyarch.contract.registry import SearchResult
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
+    from polyarch.verbs.listing import ListedImage
+    from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult, VerifiedImage
     from polyarch.verbs.tags import VersionTags
     from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
@@ -55,8 +57,9 @@ class Session(Composition):
 
         Raises UsageError, NotFoundError, NoVariantError, HostError, and what reading from a registry raises.
         """
-        parsed = self.reference(reference)
+        self.reference(reference)  # bad words are told before anything is asked
         target, _ = self._target(platform, device)
+        parsed = self._taken(reference)
         return self._resolve(parsed, target, emulation, self._documents(parsed, self.storage()), known=False)
 
     def _resolve(
@@ -102,6 +105,7 @@ class Session(Composition):
             raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
         targets = [self._target(one, device) for one in wanted]
         # Only now: before, it may still be the caller's words that are wrong.
+        parsed = self._taken(reference)
         self._emit(PullStarted(str(parsed), tag_defaulted=bool(parsed.tag) and not names_tag(reference)))
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
@@ -138,6 +142,15 @@ class Session(Composition):
         """Every image at hand. Raises UsageError for a storage that cannot tell."""
         return tuple(self._ability(storage, ListsImages, "cannot tell what it has").images())
 
+    def listing(self, storage: str = DEFAULT_STORAGE) -> tuple[ListedImage, ...]:
+        """Every image in a storage, as far as it knows them. Raises UsageError for one that cannot tell."""
+        from polyarch.verbs.listing import of_images, of_summaries
+
+        lister = self._ability(storage, object, "")
+        if isinstance(lister, SummarisesImages) and not isinstance(lister, ListsImages):
+            return of_summaries(lister.summaries())
+        return of_images(self.images(storage))
+
     def image(self, reference: str, *, platform: str | None = None) -> Image:
         """The image at hand under a name, or with an ID or digest that starts so. Raises NotFoundError, UsageError."""
         target, _ = self._target(platform, None)
@@ -147,7 +160,17 @@ class Session(Composition):
         storage = self.storage()
         if isinstance(storage, ListsImages) and (found := by_id(storage.images(), reference)):
             return found
-        return storage.find(self.reference(reference))
+        return next((images for name in self._at_hand(reference) if (images := storage.find(name))), ())
+
+    def _there(self, reference: str) -> list[Reference]:
+        """The name among those that a text may mean under which there is something, whole or damaged."""
+        for name in self._at_hand(reference):
+            try:
+                if self.storage().find(name):
+                    return [name]
+            except StorageError:
+                return [name]
+        return []
 
     def run(
         self,
@@ -206,6 +229,13 @@ class Session(Composition):
 
         return ContainerVerbs(self.settings)
 
+    @cached_property
+    def plugin_verbs(self) -> PluginVerbs:
+        """What plugins there are and what they can do, whether they keep the contract, and a skeleton for a new one."""
+        from polyarch.verbs.plugins import PluginVerbs
+
+        return PluginVerbs(self.settings, lambda: self.plugins, lambda: self._registry_services)
+
     def _image_to_run(
         self,
         reference: str,
@@ -241,7 +271,7 @@ class Session(Composition):
 
         directory = self.settings.root / "files"
         if not fetch:
-            return at_hand(self.storage().find(self.reference(reference)), directory)
+            return at_hand(self._found(reference), directory)
         image = self._image_to_run(reference, None, "never", "missing", allow_mislabelled=False)
         storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
         return unpacked(image, storage, directory)
@@ -340,7 +370,7 @@ class Session(Composition):
         try:
             names = dict.fromkeys(image.reference for image in self._found(reference))
         except StorageError:
-            names = dict.fromkeys([self.reference(reference)])  # what is damaged goes by its name
+            names = dict.fromkeys(self._there(reference))  # what is damaged goes by its name
         if not names:
             raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
         with platforms_errors():
@@ -358,7 +388,7 @@ class Session(Composition):
         """Let a further name point at an image at hand, with all its platforms."""
         from dataclasses import replace
 
-        name = self.reference(new)
+        name = parse_reference(new, self.plugins.schemes())
         if name.digest:
             raise UsageError(f"{new} names a digest, which cannot be given to an image", "name a tag")
         found = self._found(reference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from polyarch.cli.output import columns, human_size, json_line, short_id, termin
 
 if TYPE_CHECKING:
     from polyarch.contract.storage import Image
+    from polyarch.verbs.listing import ListedImage
 
 _ONE_OF_SEVERAL = "which one, where several are at hand"
 
@@ -28,50 +29,47 @@ command = Group(
 
 @command.command(
     "ls",
-    help="List the images at hand. With -q it prints their IDs.",
-    examples=("polyarch image ls", "polyarch images --format json"),
-    exits=(0, 2, 9),
+    help="List the images at hand, or those in another storage. With -q it prints their IDs.",
+    examples=("polyarch image ls", "polyarch images --format json", "polyarch image ls --storage docker"),
+    exits=(0, 2, 8, 9),
 )
+@click.option("--storage", metavar="STORAGE", default="oci", help="which one: a storage or STORAGE:LOCATION")
 @pass_invocation
-def ls(invocation: Invocation) -> None:
+def ls(invocation: Invocation, storage: str) -> None:
     """Print a line an image: a variant under a name."""
     with invocation.session() as session:
-        images = session.images()
+        images = session.listing(storage)
     invocation.show(
-        json=_list_json(images),
-        quiet=dict.fromkeys(short_id(image.config.digest) for image in images),
+        json=map(_listed_json, images),
+        quiet=dict.fromkeys(short_id(image.id) for image in images),
         lines=_list_lines(images),
     )
 
 
-def _list_json(images: Sequence[Image]) -> Iterator[dict[str, object]]:
-    from polyarch.verbs.stored import shared_sizes
-
-    shared = shared_sizes(images)
-    for image in images:
-        yield {
-            "repository": image.reference.name,
-            "tag": image.reference.tag or None,
-            "id": image.config.digest,
-            "digest": image.root.digest,
-            "manifest": image.manifest.digest,
-            "platform": str(image.platform),
-            "created": image.config.created or None,
-            "size": image.manifest.size,
-            "shared_size": shared[image.manifest.digest],
-        }
+def _listed_json(image: ListedImage) -> dict[str, object]:
+    return {
+        "repository": image.reference.name,
+        "tag": image.reference.tag or None,
+        "id": image.id,
+        "digest": image.digest,
+        "manifest": image.manifest,
+        "platform": str(image.platform),
+        "created": image.created or None,
+        "size": image.size,
+        "shared_size": image.shared_size,
+    }
 
 
-def _list_lines(images: Sequence[Image]) -> list[str]:
+def _list_lines(images: Sequence[ListedImage]) -> list[str]:
     rows = [("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE")]
     rows += [
         (
             image.reference.familiar_name,
             image.reference.tag or "<none>",
             str(image.platform),
-            short_id(image.config.digest),
-            ago(image.config.created),
-            human_size(image.manifest.size),
+            short_id(image.id),
+            ago(image.created),
+            human_size(image.size),
         )
         for image in images
     ]

@@ -18,6 +18,7 @@ from polyarch.contract import (
     NotFoundError,
     StorageError,
     UnreachableError,
+    UsageError,
     printable,
 )
 
@@ -45,11 +46,15 @@ class Engine:
         return not any("io.containerd." in str(line) for line in _list(status))
 
     def image(self, name: str) -> dict[str, Any] | None:
-        """What it tells of an image (a name or an ID); None if it has none."""
+        """What it tells of an image (a name or an ID); None if it has none. Raises UsageError for what is no name."""
         try:
             return _object(self._json(f"/images/{_quoted(name)}/json"))
-        except NotFoundError:
-            return None
+        except (NotFoundError, StorageError) as error:
+            if "invalid reference format" in error.message:  # docker 20.10 takes no IPv6 address
+                raise UsageError(f"{printable(name)} is no name that this docker takes") from error
+            if isinstance(error, NotFoundError):
+                return None
+            raise
 
     def images(self) -> Iterator[dict[str, Any]]:
         """What it tells of every image, named or not."""

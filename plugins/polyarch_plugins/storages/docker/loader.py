@@ -41,9 +41,10 @@ class DockerLoader:
 
     def has(self, image: Image) -> bool:
         """True if the name stands for the image's config; or for its manifest, by which containerd's store knows it."""
-        if not _can_be_given(image.reference):
+        try:
+            known = self._engine.image(_name(image.reference))
+        except UsageError:
             return False
-        known = self._engine.image(_name(image.reference))
         return known is not None and known.get("Id") in (image.config.digest, image.manifest.digest)
 
     def lacks(self, image: Image) -> Collection[Digest]:
@@ -51,7 +52,7 @@ class DockerLoader:
 
         Docker opens no file for a layer whose chain it has (moby, image/tarexport/load.go).
         """
-        _name(image.reference)  # before anything is fetched for it
+        self._engine.image(_name(image.reference))  # a name that cannot be given is told before anything is fetched
         digests = [layer.digest for layer in image.manifest.layers]
         if not self._engine.keeps_layers():
             return frozenset(digests)
@@ -101,14 +102,9 @@ class DockerLoader:
         """Nothing to give back: the connection is polyarch's."""
 
 
-def _can_be_given(reference: Reference) -> bool:
-    """True for a name that docker gives to what it loads: one with a tag."""
-    return bool(reference.tag) and not reference.scheme
-
-
 def _name(reference: Reference) -> str:
     """The name as docker writes it. Raises UsageError for one that it cannot give."""
-    if not _can_be_given(reference):
+    if reference.scheme or not reference.tag:
         raise UsageError(
             f"{reference.familiar}: docker loads an image under a name with a tag, and this is none",
             f"name a tag, too: {reference.familiar_name}:TAG@{reference.digest}" if reference.digest else None,

@@ -1,0 +1,61 @@
+"""The images of a storage, as far as it knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from polyarch.contract.storage import Image, ImageSummary
+from polyarch.oci.digest import Digest
+from polyarch.reference import Reference
+from polyarch.verbs.stored import shared_sizes
+from polyarch_platforms.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """A variant under a name. None, and "" for the time, is what the storage does not know. Sizes are in bytes."""
+
+    reference: Reference
+    id: Digest
+    digest: Digest | None
+    manifest: Digest | None
+    platform: Platform
+    created: str
+    size: int
+    shared_size: int | None
+
+
+def of_images(images: Sequence[Image]) -> tuple[ListedImage, ...]:
+    """Of a storage that keeps all documents."""
+    shared = shared_sizes(images)
+    return tuple(
+        ListedImage(
+            reference=image.reference,
+            id=image.config.digest,
+            digest=image.root.digest,
+            manifest=image.manifest.digest,
+            platform=image.platform,
+            created=image.config.created,
+            size=image.manifest.size,
+            shared_size=shared[image.manifest.digest],
+        )
+        for image in images
+    )
+
+
+def of_summaries(summaries: Iterable[ImageSummary]) -> tuple[ListedImage, ...]:
+    """Of one that tells less."""
+    return tuple(
+        ListedImage(
+            reference=summary.reference,
+            id=summary.id,
+            digest=summary.digest or None,
+            manifest=None,
+            platform=summary.platform,
+            created=summary.created,
+            size=summary.size,
+            shared_size=None,
+        )
+        for summary in summaries
+    )
