@@ -91,7 +91,8 @@ def checked(text: object) -> Pattern:
         raise _broken(text, f"there is no field {{{unknown[0]}}}", f"known: {', '.join(known)}")
     if re.search(r"[{}]", _FIELD.sub("", text)):
         raise _broken(text, "a brace is left over", "fields are written {arch}")
-    if text.rpartition(":")[2].count("{tag}") != 1 or text.count("{tag}") != 1:
+    _, colon, tag = text.rpartition(":")
+    if not colon or "{tag}" not in tag or text.count("{tag}") != 1:
         raise _broken(text, "{tag} has to stand behind the colon, once", "as in {name}:{tag}-{arch}")
     if not set(pattern.words) - {"os", "variant"}:
         raise _broken(text, "it has no word for the architecture", f"take one of {', '.join(FIELDS)}")

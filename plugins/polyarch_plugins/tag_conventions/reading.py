@@ -26,7 +26,7 @@ def behind(tag: str) -> TagReading | None:
             continue
         meant, system = found
         if start == 0:
-            return _reading(LATEST, meant, system) if meant.alone or system else None
+            return _reading(LATEST, meant, system) if _stands_alone(found) else None
         rest, separator = tag[: start - 1], tag[start - 1]
         if not rest or (separator == "." and meant.text.isdigit()) or word(rest):
             return None
@@ -36,7 +36,7 @@ def behind(tag: str) -> TagReading | None:
 
 def before(tag: str) -> TagReading | None:
     """`arm64-1.0`, `armhf_latest`, `linux-arm-v7-2.0`."""
-    if not _may_hold(tag, 0) or _word(tag):
+    if not _may_hold(tag, 0) or _stands_alone(_word(tag)):
         return None
     separators = list(SEPARATOR.finditer(tag))[:MAX_PARTS]
     for separator in reversed(separators):
@@ -46,7 +46,7 @@ def before(tag: str) -> TagReading | None:
             continue
         meant, system = found
         rest = tag[separator.end() :]
-        if not (meant.alone or system) or not rest or SEPARATOR.match(rest):
+        if not _stands_alone(found) or not rest or SEPARATOR.match(rest):
             continue
         plain = word(rest) is not None or _first(rest) in _set("not_before")
         return None if plain else _reading(rest, meant, system)
@@ -90,6 +90,10 @@ def _word(text: str) -> tuple[Word, str] | None:
         found = word(text[separator.end() :])
         return (found, system) if found else None
     return None
+
+
+def _stands_alone(found: tuple[Word, str] | None) -> bool:
+    return found is not None and (found[0].alone or bool(found[1]))
 
 
 @cache

@@ -14,10 +14,11 @@ from polyarch.reference import parse_reference
 from polyarch_platforms.architecture import load
 from polyarch_platforms.platform import parse
 from polyarch_plugins.tag_conventions.namespace.convention import Namespace
+from polyarch_plugins.tag_conventions.prefix.convention import Prefix
 from polyarch_plugins.tag_conventions.repository_suffix.convention import RepositorySuffix
 from polyarch_plugins.tag_conventions.suffix.convention import Suffix
 
-CONVENTIONS: tuple[TagConvention, ...] = (Suffix(), Namespace(), RepositorySuffix())
+CONVENTIONS: tuple[TagConvention, ...] = (Suffix(), Prefix(), Namespace(), RepositorySuffix())
 
 
 def names(convention: TagConvention, reference: str, platform: str) -> list[str]:
@@ -105,6 +106,44 @@ def test_namespaces(reference: str, platform: str, name: str) -> None:
     assert names(Namespace(), reference, platform) == [name]
 
 
+@pytest.mark.parametrize(
+    ("platform", "name"),
+    [
+        ("arm64", "user/app:arm64v8-1.0"),
+        ("arm64", "user/app:aarch64-1.0"),
+        ("arm64", "user/app:linux-arm64-1.0"),
+        ("arm/v7", "user/app:armhf-1.0"),
+        ("arm/v7", "user/app:arm32v7_1.0"),
+        ("arm/v6", "user/app:arm32v6-1.0"),
+        ("amd64", "user/app:amd64_1.0"),
+    ],
+)
+def test_prefixes_of_tags(platform: str, name: str) -> None:
+    assert name in names(Prefix(), "user/app:1.0", platform)
+
+
+def test_certainties() -> None:
+    """Docker's and the kernel's words are sure, those of several platforms likely, boards a guess."""
+    sure = {}
+    for convention in (Suffix(), Prefix()):
+        for proposal in convention.propose(parse_reference("user/app:1.0"), parse("arm/v7")):
+            sure[proposal.reference.tag] = proposal.certainty
+    assert (sure["1.0-arm32v7"], sure["1.0-armhf"], sure["1.0-arm"], sure["1.0-rpi"]) == (
+        "sure",
+        "likely",
+        "likely",
+        "guess",
+    )
+    assert (sure["armv7-1.0"], sure["armhf_1.0"], sure["rpi-1.0"]) == ("sure", "likely", "guess")
+    [namespace] = Namespace().propose(parse_reference("alpine:3"), parse("arm/v7"))
+    assert namespace.certainty == "sure"
+    found = RepositorySuffix().propose(parse_reference("user/app:1.0"), parse("arm/v7"))
+    repositories = {proposal.reference.repository: proposal.certainty for proposal in found}
+    assert repositories["user/app-armv7"] == "sure"
+    assert repositories["user/app-armhf"] == repositories["user/app-arm"] == "likely"
+    assert repositories["user/rpi-app"] == "guess"
+
+
 @pytest.mark.parametrize("reference", ["user/app:1", "docker.io/owner/app:2", "docker.io/owner/group/app:2"])
 def test_docker_hubs_namespaces_are_other_peoples(reference: str) -> None:
     """arm32v7/app is Docker's own image `app`, and has nothing to do with user/app."""
@@ -163,10 +202,17 @@ def test_bare_words_only_for_latest() -> None:
 def test_names_that_would_be_too_long_are_left_out() -> None:
     tag = "1" * 122
     assert names(Suffix(), f"user/app:{tag}", "arm64") == [
-        f"user/app:{tag}{suffix}" for suffix in ("-arm64", "_arm64", "-armv8")
+        f"user/app:{tag}{word}" for word in ("-arm64", "-rpi", "_arm64")
     ]
-    repository = "user/" + "a" * (255 - len("docker.io/user/") - len("-arm64"))
-    assert names(RepositorySuffix(), f"{repository}:1", "arm64") == [f"{repository}-arm64:1", f"{repository}-rpi:1"]
+    assert names(Prefix(), f"user/app:{tag}", "arm64") == [
+        f"user/app:{word}{tag}" for word in ("arm64-", "rpi-", "arm64_")
+    ]
+    base = "a" * (255 - len("docker.io/user/") - len("-arm64"))
+    assert names(RepositorySuffix(), f"user/{base}:1", "arm64") == [
+        f"user/{name}:1" for name in (f"{base}-arm64", f"arm64-{base}", f"{base}-rpi", f"rpi-{base}")
+    ]
+    base = "a" * (255 - len("ghcr.io/user/"))
+    assert names(Namespace(), f"ghcr.io/user/{base}:1", "arm64") == []
 
 
 def test_an_arm_without_variant_is_asked_as_v7() -> None:
@@ -193,6 +239,7 @@ def test_nothing_to_propose(convention: TagConvention, reference: Reference, pla
 def test_every_architecture_has_words() -> None:
     for name in load():
         assert names(Suffix(), "user/app:1", name)
+        assert names(Prefix(), "user/app:1", name)
         assert names(RepositorySuffix(), "user/app:1", name)
 
 
@@ -205,7 +252,7 @@ def test_every_architecture_has_words() -> None:
 def test_proposals_are_few_valid_and_by_the_same_publisher(repository: str, host: str, tag: str, platform: str) -> None:
     reference = parse_reference(f"{host}{repository}:{tag}")
     official = reference.repository.startswith("library/")
-    for convention, most in zip(CONVENTIONS, (14 if tag == "latest" else 8, 1, 5), strict=True):
+    for convention, most in zip(CONVENTIONS, (15, 11, 1, 16), strict=True):
         proposals = [each.reference for each in convention.propose(reference, parse(platform))]
         assert len(proposals) <= most
         assert len(set(proposals)) == len(proposals)

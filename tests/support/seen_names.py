@@ -1,0 +1,182 @@
+"""Names that public projects give to their images for one platform each, with the file that says so."""
+
+from __future__ import annotations
+
+V7, V6, V5 = "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"
+ARMHF, ARM = (V7, V6), (V7, V6, V5)
+RPI = (V6, V7, "linux/arm64")
+
+TAGS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
+    # project and file, tag, version, certainty, platforms
+    ("linuxserver/docker-sonarr: README.md", "amd64-latest", "latest", "sure", ("linux/amd64",)),
+    ("linuxserver/docker-sonarr: README.md", "arm64v8-latest", "latest", "sure", ("linux/arm64",)),
+    ("linuxserver/docker-sonarr: README.md", "arm32v7-latest", "latest", "sure", (V7,)),
+    ("k3s-io/k3s: scripts/package-image", "v1.20.4-k3s1-arm64", "v1.20.4-k3s1", "sure", ("linux/arm64",)),
+    ("k3s-io/k3s: scripts/package-image", "v1.20.4-k3s1-arm", "v1.20.4-k3s1", "likely", ARM),
+    ("go-gitea/gitea: docker/manifest.tmpl", "1.20.0-linux-arm64", "1.20.0", "sure", ("linux/arm64",)),
+    ("go-gitea/gitea: docker/manifest.tmpl", "linux-amd64", "latest", "sure", ("linux/amd64",)),
+    ("pi-hole/docker-pi-hole: Dockerfile.py", "v4.0_armhf", "v4.0", "likely", ARMHF),
+    ("pi-hole/docker-pi-hole: Dockerfile.py", "v4.0_armel", "v4.0", "likely", (V5, V6)),
+    ("pi-hole/docker-pi-hole: Dockerfile.py", "v4.0_aarch64", "v4.0", "sure", ("linux/arm64",)),
+    ("pi-hole/docker-pi-hole: Dockerfile.py", "armel-stretch-slim", "stretch-slim", "likely", (V5, V6)),
+    ("multiarch/alpine: README.md", "armhf-edge", "edge", "likely", ARMHF),
+    ("multiarch/alpine: README.md", "amd64-edge", "edge", "sure", ("linux/amd64",)),
+    ("multiarch/alpine: README.md", "x86_64-edge", "edge", "sure", ("linux/amd64",)),
+    ("multiarch/alpine: README.md", "x86-edge", "edge", "likely", ("linux/386", "linux/amd64")),
+    ("patrickse/openhab-docker: Dockerfile", "armhf-wily", "wily", "likely", ARMHF),
+    ("openhab/openhab-docker: README.md", "2.3.0-amd64-debian", "2.3.0-debian", "likely", ("linux/amd64",)),
+    ("kerberos-io/kerberos-docker: updatemanifest.sh", "linux-armv7", "latest", "sure", (V7,)),
+    (
+        "kerberos-io/kerberos-docker: updatemanifest.sh",
+        "linux-armv8",
+        "latest",
+        "likely",
+        ("linux/arm64", "linux/arm/v8"),
+    ),
+    ("dtapps/docker-php: php7.2/docker-manifest.sh", "7.2-linux-arm64", "7.2", "sure", ("linux/arm64",)),
+    ("openbase/spread.package.docker: generate-manifest.sh", "latest-arm32", "latest", "likely", ARM),
+    (
+        "openbase/spread.package.docker: generate-manifest.sh",
+        "experimental-arm64",
+        "experimental",
+        "sure",
+        ("linux/arm64",),
+    ),
+    ("DockerOttawaMeetup/Slides: 2018-02-28-…/manifest_win.ps1", "armv6", "latest", "sure", (V6,)),
+    ("DockerOttawaMeetup/Slides: 2018-02-28-…/manifest_win.ps1", "s390x", "latest", "sure", ("linux/s390x",)),
+    ("DockerOttawaMeetup/Slides: 2018-02-28-…/manifest_win.ps1", "windows-amd64", "latest", "sure", ("windows/amd64",)),
+    ("warp-contracts/warp-node: docker-deploy.sh", "amd64_1.0.2", "1.0.2", "sure", ("linux/amd64",)),
+    ("warp-contracts/warp-node: docker-deploy.sh", "arm64_1.0.2", "1.0.2", "sure", ("linux/arm64",)),
+    ("Elara6331/riscv-docker: golang/manifest.sh", "riscv64", "latest", "sure", ("linux/riscv64",)),
+    (
+        "goreleaser/goreleaser: www/docs/customization/docker_manifest.md",
+        "1.2.3-arm64v8",
+        "1.2.3",
+        "sure",
+        ("linux/arm64",),
+    ),
+    ("drone/drone-plugin-index: content/…/drone-manifest/index.md", "v1.0.0-linux-arm", "v1.0.0", "likely", ARM),
+    ("walkero-gr/WebkitOnDocker: .drone/buildManifest.jsonnet", "latest-amd64", "latest", "sure", ("linux/amd64",)),
+    ("matthuisman/docker-kodi-headless: build.sh", "Matrix-arm", "Matrix", "likely", ARM),
+    ("blakeblackshear/frigate: docker/rpi/rpi.mk", "latest-rpi", "latest", "guess", RPI),
+    ("blakeblackshear/frigate: docker/rpi/rpi.mk", "dev-1a2b3c4-rpi", "dev-1a2b3c4", "guess", RPI),
+    ("portainer/portainer: build/build_container_image.ps1", "linux-arm64-1.19.2", "1.19.2", "sure", ("linux/arm64",)),
+    ("portainer/portainer: build/ci-linux.sh", "pr7-linux-amd64", "pr7", "sure", ("linux/amd64",)),
+    ("portainer/portainer: build/ci-linux.sh", "pr7-windows1709-amd64", "pr7-windows1709", "sure", ("windows/amd64",)),
+    ("CCI-MOC/adjutant: .moc/push.sh", "r1-ppc64le", "r1", "sure", ("linux/ppc64le",)),
+    ("sebthom/dockupdater: scripts/deploy.sh", "master-arm", "master", "likely", ARM),
+    ("mrcxavier/multiarch-travis: manif-mult-arch.sh", "x86_64", "latest", "sure", ("linux/amd64",)),
+    ("mrcxavier/multiarch-travis: manif-mult-arch.sh", "ppc64le", "latest", "sure", ("linux/ppc64le",)),
+    ("TheRemote/Legendary-Bedrock-Container: build.sh", "arm64v8", "latest", "sure", ("linux/arm64",)),
+    ("TheRemote/Legendary-Java-Minecraft-Paper: build.sh", "armv7", "latest", "sure", (V7,)),
+    ("monofuel/nim-docker: Makefile", "arm32v6", "latest", "sure", (V6,)),
+    ("sharescape/golang-protoc-base-docker: Makefile", "manifest-arm32v7", "manifest", "sure", (V7,)),
+    ("webdavis/docker-raspios-lite: README.md", "armhf-2024-11-19", "2024-11-19", "likely", ARMHF),
+    ("webdavis/docker-raspios-lite: README.md", "arm64-2024-11-19", "2024-11-19", "sure", ("linux/arm64",)),
+    ("lukkascost/Experiments_IA_Data: build-push-arm32.sh", "latest-arm", "latest", "likely", ARM),
+)
+
+PLAIN_TAGS: tuple[tuple[str, str], ...] = (
+    # tags that name no platform, although some look like it
+    ("k3d-io: rancher/k3s", "v1.20.4-k3s1"),
+    ("GeorgeSG/flame: .dev/build_multiarch.sh", "multiarch"),
+    ("exivity/docker: manifest.sh", "linux"),
+    ("exivity/docker: manifest.sh", "windows"),
+    ("TheRemote/Legendary-Bedrock-Container: build.sh", "pi5-16k"),
+    ("TheRemote/Legendary-Bedrock-Container: build.sh", "rk3588"),
+    ("webdavis/docker-raspios-lite: README.md", "64-bit"),
+    ("multiarch/qemu-user-static: README.md", "register"),
+    ("multiarch/qemu-user-static: README.md", "x86_64-aarch64"),
+    ("tonistiigi/binfmt: README.md", "qemu-v6.2.0"),
+    ("docker-library/official-images: library/ubuntu", "20.04"),
+    ("docker-library/official-images: library/debian", "bookworm-slim"),
+    ("docker-library/official-images: library/golang", "1.22rc1-alpine3.19"),
+    ("docker-library/official-images: library/postgres", "16.1-alpine"),
+)
+
+REPOSITORIES: tuple[tuple[str, str, str, str], ...] = (
+    # project and file, the name asked for, platform, the name that holds its variant
+    ("prometheus/prometheus: Makefile.common", "prom/prometheus:v2.0", V7, "prom/prometheus-linux-armv7:v2.0"),
+    (
+        "prometheus/prometheus: Makefile.common",
+        "prom/prometheus:v2.0",
+        "linux/s390x",
+        "prom/prometheus-linux-s390x:v2.0",
+    ),
+    (
+        "home-assistant/builder: README.md",
+        "ghcr.io/owner/my-image:1",
+        "linux/arm64",
+        "ghcr.io/owner/aarch64-my-image:1",
+    ),
+    ("home-assistant/builder: README.md", "ghcr.io/owner/my-image:1", "linux/amd64", "ghcr.io/owner/amd64-my-image:1"),
+    ("encodeering/docker-base: README.md", "encodeering/alpine:3.9", V7, "encodeering/alpine-armhf:3.9"),
+    (
+        "encodeering/docker-base: README.md",
+        "encodeering/debian:buster",
+        "linux/amd64",
+        "encodeering/debian-amd64:buster",
+    ),
+    ("hassio-addons/addon-base: README.md", "hassioaddons/base:1", V7, "hassioaddons/base-armhf:1"),
+    (
+        "Dockerfiles of Home Assistant add-ons: BUILD_FROM",
+        "ghcr.io/hassio-addons/base:14.0.2",
+        "linux/arm64",
+        "ghcr.io/hassio-addons/base/aarch64:14.0.2",
+    ),
+    (
+        "kubernetes/kubernetes: build/debian-hyperkube-base/README.md",
+        "k8s.gcr.io/hyperkube:v1",
+        V7,
+        "k8s.gcr.io/hyperkube-arm:v1",
+    ),
+    (
+        "kubernetes/kubernetes: build/debian-hyperkube-base/README.md",
+        "k8s.gcr.io/hyperkube:v1",
+        "linux/ppc64le",
+        "k8s.gcr.io/hyperkube-ppc64le:v1",
+    ),
+    (
+        "chalmers-revere/opendlv-kiwi-view: .multi-arch.sh",
+        "chalmersrevere/opendlv-kiwi-view:v1",
+        V7,
+        "chalmersrevere/opendlv-kiwi-view-armhf:v1",
+    ),
+    (
+        "cachengo/sadis-server: ci_scripts/push_manifest.sh",
+        "cachengo/sadis-server:1",
+        "linux/arm64",
+        "cachengo/sadis-server-aarch64:1",
+    ),
+    (
+        "cachengo/sadis-server: ci_scripts/push_manifest.sh",
+        "cachengo/sadis-server:1",
+        "linux/amd64",
+        "cachengo/sadis-server-x86_64:1",
+    ),
+    (
+        "fscomfs/cvmart-log-pilot: ImageBuild.sh",
+        "192.168.1.186:8099/evtrain/cvmart-log:v1",
+        "linux/arm64",
+        "192.168.1.186:8099/evtrain/cvmart-log-arm64:v1",
+    ),
+    ("fstehle/docker-rpi-node: README.md", "fstehle/node:9", V7, "fstehle/rpi-node:9"),
+    (
+        "balena-io/docs: pages/reference/base-images/base-images.md",
+        "balenalib/debian:buster",
+        V7,
+        "balenalib/raspberrypi3-debian:buster",
+    ),
+    (
+        "balena-io/docs: pages/reference/base-images/base-images.md",
+        "balenalib/debian:buster",
+        V6,
+        "balenalib/raspberry-pi-debian:buster",
+    ),
+    (
+        "balena-io/docs: pages/reference/base-images/base-images.md",
+        "balenalib/debian:buster",
+        "linux/arm64",
+        "balenalib/aarch64-debian:buster",
+    ),
+)
