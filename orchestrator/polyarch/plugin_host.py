@@ -46,7 +46,6 @@ class PluginHost:
         self.disabled: list[str] = []
         self._registrations: list[Registration] = []
         self._contested: dict[tuple[str, str], list[Registration]] = {}
-        off = {_normal(name) for name in settings.disabled_plugins}
         cache = PluginCache(settings.root) if points is None else None
         known = cache.read() if cache and cached else None
         plugins = known
@@ -55,7 +54,7 @@ class PluginHost:
         self.points = tuple(each.point for each in plugins)
         remembered = []
         for each in plugins:
-            if _normal(each.point.name) in off or (not each.point.built_in and _normal(each.point.project) in off):
+            if is_off(settings, each.point):
                 self.disabled.append(each.point.name)
             else:
                 each = self._added(each)
@@ -250,6 +249,12 @@ class PluginHost:
             raise _clash(f"the {WORDS[word]} {name}", name, self._contested[word, name])
         known = ", ".join(sorted(plugins)) or "none"
         raise UsageError(f"there is no {WORDS[word]} called {printable(name, 100)!r} (there are: {known})", _SEE)
+
+
+def is_off(settings: Settings, point: Point) -> bool:
+    """Whether the settings switch a plugin off, by its own name or, if it is no built-in, by its distribution's."""
+    off = {_normal(name) for name in settings.disabled_plugins}
+    return _normal(point.name) in off or (not point.built_in and _normal(point.project) in off)
 
 
 def _registry(each: Registration) -> RegistryPlugin:

@@ -56,7 +56,8 @@ OURS = "polyarch"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9.:*?!\[\]-]{1,255}", re.ASCII)
-_NO_SCHEMES = ("localhost", "http", "https")
+NO_SCHEMES = ("localhost", "http", "https")
+"""Schemes that no plugin may claim: they begin references, or what people paste as such, that mean something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def check_fields(kind: str, item: Registered) -> None:
     if isinstance(item, RegistryPlugin):
         _check_texts(hook, item, "hosts", _HOST)
         _check_texts(hook, item, "schemes", _SCHEME)
-        if unfit := set(item.schemes) & set(_NO_SCHEMES):
+        if unfit := set(item.schemes) & set(NO_SCHEMES):
             raise ValueError(f"{hook}: {', '.join(sorted(unfit))} is no scheme that a plugin may claim")
         if item.search is not None and not callable(item.search):
             raise TypeError(f"{hook}: the search of {item.name} cannot be called")

@@ -50,7 +50,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "polyarch itself",
         (
-            ("plugin", "the plugins that were found: ls"),
+            ("plugin", "plugins: ls, show, check, new"),
             ("doctor", "what works here, what does not, and what mends it"),
             ("completion", "print the completion script of a shell"),
         ),
