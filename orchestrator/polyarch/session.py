@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from polyarch.contract.registry import SearchResult
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
-    from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.listing import ListedImage
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult, VerifiedImage
@@ -229,13 +228,6 @@ class Session(Composition):
         from polyarch.verbs.containers import ContainerVerbs
 
         return ContainerVerbs(self.settings)
-
-    @cached_property
-    def plugin_verbs(self) -> PluginVerbs:
-        """What plugins there are and what they can do, whether they keep the contract, and a skeleton for a new one."""
-        from polyarch.verbs.plugins import PluginVerbs
-
-        return PluginVerbs(self.settings, lambda: self.plugins, lambda: self._registry_services)
 
     @cached_property
     def plugin_verbs(self) -> PluginVerbs:
