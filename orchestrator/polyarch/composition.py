@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,10 @@ from polyarch.contract.http import Http
 from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer, PluginServices
 from polyarch.contract.registry import Registry, RegistryServices, Search
 from polyarch.contract.storage import (
+    HasBlobFiles,
+    Image,
     ImageLoader,
+    OfferedImage,
     ReadsBlobs,
     Storage,
     StorageServices,
@@ -255,6 +259,8 @@ class Composition(ABC):
             settings.environ,
             self._emit,
             self._options(plugin.name),
+            self._offered,
+            lambda: self._registry_services.temporary(),
         )
         made = self._needed(plugin, lambda plugin: plugin.factory(services))
         self._open.callback(made.close)
@@ -262,6 +268,11 @@ class Composition(ABC):
 
     def _http_at(self, socket: Path) -> Http:
         return self._registry_services.http_at(socket)
+
+    def _offered(self, image: Image, blobs: HasBlobFiles) -> AbstractContextManager[OfferedImage]:
+        from polyarch.serve.loopback import offered
+
+        return offered(image, blobs)
 
     @cached_property
     def _staging(self) -> KeepsBlobs:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from polyarch.contract.http import Http, no_http
+from polyarch.contract.registry import no_folder
+from polyarch.errors import HostError
 from polyarch.events import Emit, ignore
 from polyarch.oci.config import ImageConfig
 from polyarch.oci.descriptor import Descriptor
@@ -180,13 +182,36 @@ class RemovesImages(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedImage:
+    """An image that can be pulled from `registry` (a host with a port, plain HTTP), from any repository below
+    `repository` and by any tag, or by digest; by nobody who was not told the repository.
+
+    `root` is what a tag points at there: the image's root, or its manifest where the root would lead an engine to
+    other manifests, too. From an index `platform` leads to the manifest.
+    """
+
+    registry: str
+    repository: str
+    root: Document
+    platform: Platform
+
+
+def no_offer(image: Image, blobs: HasBlobFiles) -> AbstractContextManager[OfferedImage]:
+    """For those who have no registry to hand out: raises HostError."""
+    raise HostError(f"there is no registry here to offer {image.reference.familiar} at")
+
+
+@dataclass(frozen=True, slots=True)
 class StorageServices:
     """What polyarch hands to the factory of a storage.
 
     `location` is what the user wrote behind the storage's name (`oci-archive:FILE`), "" if nothing; `root` is the
     folder of all that polyarch keeps; `lock_timeout` is in seconds, `sync` asks for fsync before a name is written.
     `http_at` speaks HTTP over a unix socket; what it answers is closed by polyarch. `environ` is the environment, which
-    nobody else reads. `emit` is given events (`Warned` for what the user should know).
+    nobody else reads. `emit` is given events (`Warned` for what the user should know). `offer` is for an engine that
+    pulls better than it loads: a registry on loopback with an image, for as long as the context lasts; of the blobs it
+    asks for those that the engine asks for, and a file that cannot be read is raised at the end. `temporary` is a
+    folder for files that are of no use later; polyarch makes it when first asked for, and removes it.
     """
 
     root: Path
@@ -197,3 +222,5 @@ class StorageServices:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     emit: Emit = ignore
     options: Mapping[str, object] = field(default_factory=dict)
+    offer: Callable[[Image, HasBlobFiles], AbstractContextManager[OfferedImage]] = no_offer
+    temporary: Callable[[], Path] = no_folder
