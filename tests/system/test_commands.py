@@ -201,10 +201,12 @@ def test_verify(polyarch: Polyarch, stored: str) -> None:
 
 
 def test_tags(polyarch: Polyarch, registry: DockerRegistry) -> None:
-    names = polyarch("tags", registry.ref("tagged")).ok().stdout.split()
+    names = polyarch("tags", "-q", registry.ref("tagged")).ok().stdout.split()
     assert sorted(names) == ["1.0-amd64", "1.0-arm64v8", "1.0-armhf"]
-    documents = polyarch("tags", "--format", "json", registry.ref("tagged")).ok().json_lines
-    assert [line["tag"] for line in documents] == names
+    [document] = polyarch("tags", "--format", "json", registry.ref("tagged")).ok().json_lines
+    assert document["repository"] == registry.ref("tagged")
+    assert (document["version"], document["tag"]) == ("1.0", None)
+    assert sorted(document["tags"].values()) == sorted(names)
 
 
 def test_device(polyarch: Polyarch) -> None:
