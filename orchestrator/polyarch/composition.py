@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -11,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin
 from polyarch.contract.http import Http
 from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer, PluginServices
-from polyarch.contract.registry import Registry, RegistryServices, Search
+from polyarch.contract.registry import Endpoint, Registry, RegistryServices, Search
 from polyarch.contract.storage import (
     HasBlobFiles,
     Image,
@@ -34,7 +35,7 @@ from polyarch.errors import (
     platforms_errors,
     printable,
 )
-from polyarch.events import Emit, Event, Warned, ignore
+from polyarch.events import Emit, Event, NameTaken, Warned, ignore
 from polyarch.observers import Observers
 from polyarch.plugin_discovery import named_when_interrupted
 from polyarch.plugin_host import PluginHost
@@ -48,6 +49,10 @@ from polyarch.settings import Settings, load_settings
 from polyarch.transfer.staged import KeepsBlobs, StagedStorage
 from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform, is_known, parse
+
+if TYPE_CHECKING:
+    from polyarch.registry.mirrors import RegistryFiles
+    from polyarch.registry.short_names import Names
 
 DEFAULT_STORAGE = "oci"
 A = TypeVar("A")
@@ -64,6 +69,8 @@ class Composition(ABC):
         self._open = contextlib.ExitStack()
         self._observers = Observers(self._observer_makers, lambda text: self._listener(Warned(text)))
         self._registries: dict[str, Registry] = {}
+        self._locating = threading.Lock()
+        self._locates: dict[str, Callable[[Reference], Endpoint]] = {}
         self._storages: dict[str, Storage] = {}
 
     def __enter__(self) -> Self:
@@ -208,7 +215,29 @@ class Composition(ABC):
     def _registry_services(self) -> RegistryServices:
         from polyarch.registry.services import registry_services
 
-        return self._open.enter_context(registry_services(self.settings, self._emit, login_words=self._login_words))
+        return self._open.enter_context(
+            registry_services(
+                self.settings,
+                self._emit,
+                login_words=self._login_words,
+                said=self._registry_files,
+                locate_elsewhere=self._located,
+            )
+        )
+
+    @cached_property
+    def _registry_files(self) -> RegistryFiles:
+        """What the files of podman and containerd say of registries."""
+        from polyarch.registry.mirrors import RegistryFiles
+
+        return RegistryFiles(self.settings)
+
+    def _located(self, reference: Reference) -> Endpoint:
+        """Where its own registry keeps a reference, as the plugin of that registry says."""
+        with self._locating:
+            self._registry(reference)
+        locate = self._locates.get(self.plugins.registry_for(reference).name)
+        return locate(reference) if locate else Endpoint(reference.registry, reference.repository, reference.registry)
 
     def _login_words(self, registry: str) -> str:
         """How one gets credentials of a registry, in words; "" if nobody knows."""
@@ -218,13 +247,46 @@ class Composition(ABC):
             return ""
 
     def reference(self, text: str) -> Reference:
-        """The reference that `text` is. Raises UsageError."""
-        return parse_reference(text, self.plugins.schemes())
+        """The reference that `text` is; of a short name that may be several, the first. Raises UsageError."""
+        return self._names(text).references[0]
+
+    def _names(self, text: str) -> Names:
+        """The references that `text` may be. Other tools' files are read for names without a registry only."""
+        from polyarch.registry.short_names import names_of
+
+        return names_of(text, lambda: self._registry_files.conf, self.plugins.schemes())
+
+    def _at_hand(self, text: str) -> tuple[Reference, ...]:
+        """The names under which an image at hand may be meant, in the order in which they are looked for."""
+        from polyarch.registry.short_names import at_hand
+
+        return at_hand(self._names(text), text, self.plugins.schemes())
+
+    def _taken(self, text: str) -> Reference:
+        """The reference that `text` is, by asking the search registries for it where there are several; it is told.
+
+        Raises UsageError; NotFoundError and the like where none has it.
+        """
+        from polyarch.registry.short_names import found
+
+        names = self._names(text)
+        taken = names.references[0]
+        if len(names.references) > 1:
+            taken = found(text, names, self._registry, self._emit)
+        if names.how and taken != parse_reference(text):
+            self._emit(NameTaken(text, str(taken), names.how, str(names.file)))
+        return taken
 
     def _registry(self, reference: Reference) -> Registry:
         plugin: RegistryPlugin = self.plugins.registry_for(reference)
         if plugin.name not in self._registries:
-            services = replace(self._registry_services, options=self._options(plugin.name))
+            shared = self._registry_services
+
+            def distribution(locate: Callable[[Reference], Endpoint]) -> Registry:
+                self._locates.setdefault(plugin.name, locate)
+                return shared.distribution(locate)
+
+            services = replace(shared, options=self._options(plugin.name), distribution=distribution)
             registry = self._needed(plugin, lambda plugin: plugin.factory(services))
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry

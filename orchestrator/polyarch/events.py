@@ -39,6 +39,24 @@ class PullStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NameTaken(Event):
+    """A name without a registry was found to mean `reference`, by an alias or the search registries in `file`."""
+
+    name: str
+    reference: str
+    how: Literal["alias", "search"]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedElsewhere(Event):
+    """A document of `reference` came from `host`, a mirror or what stands for its registry."""
+
+    reference: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class VariantChosen(Event):
     """Selection made its choice among `candidates` variants.
 

@@ -141,6 +141,12 @@ def names_tag(text: str) -> bool:
     return "@" in text or _split_tag(text)[1] is not None
 
 
+def names_registry(text: str) -> bool:
+    """True if the first component of `text`, a reference without scheme, is a registry: `quay.io/app`, not `app`."""
+    first, slash, _ = text.partition("@")[0].partition("/")
+    return bool(slash) and _is_host(first)
+
+
 def _split_tag(text: str) -> tuple[str, str | None]:
     """`text` split at the colon behind its last slash; the tag is None where there is no such colon."""
     head, colon, tail = text.rpartition(":")

@@ -23,14 +23,17 @@ class Settings:
     the registry of a host that none claims (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded,
     those of `plugin_order` come before the others of their kind, `options` has a table for each plugin that wants one
     (`[options.NAME]`). `insecure_registries` may speak plain HTTP
-    or show any certificate (loopback addresses may anyway). `sync` is `batch` (one sync before a name is written) or
-    `none`.
+    or show any certificate (loopback addresses may anyway). `registries_conf` is a file in podman's format,
+    `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `sync` is
+    `batch` (one sync before a name is written) or `none`.
     """
 
     root: Path
     config_file: Path | None = None
     tls_verify: bool = True
     insecure_registries: tuple[str, ...] = ()
+    registries_conf: str = "none"
+    containerd_hosts: str = "none"
     max_connections: int = 4
     retries: int = 5
     connect_timeout: float = 10.0
@@ -95,6 +98,8 @@ def load_settings(
         values["root"] = root
     values.setdefault("root", _default_root(env, home))
     values["root"] = Path(str(values["root"])).expanduser().absolute()
+    for name in ("registries_conf", "containerd_hosts"):
+        values[name] = env.get(f"POLYARCH_{name.upper()}") or values.get(name, "")
     settings = Settings(
         config_file=file,
         environ=dict(env),

@@ -18,8 +18,10 @@ from polyarch.events import (
     BlobStarted,
     Event,
     ImageLoading,
+    NameTaken,
     PullFinished,
     PullStarted,
+    ServedElsewhere,
     VariantChosen,
     Warned,
 )
@@ -115,6 +117,11 @@ class Progress:
                 asked = str(reference) if reference.digest or not reference.tag else reference.tag
                 first = ["Using default tag: latest"] if event.tag_defaulted else []
                 return [*first, f"{asked}: Pulling from {reference.repository}"]
+            case NameTaken():
+                why = "an alias" if event.how == "alias" else "the search registries"
+                return [f"{event.name}: {event.reference} (by {why} in {event.file})"]
+            case ServedElsewhere():
+                return [f"Served by {event.host} (for {self.parse(event.reference).registry})"]
             case VariantChosen():
                 self._at_hand.clear()
                 self._config = event.config

@@ -34,17 +34,20 @@ def find_certificates(directories: Sequence[Path], host: str, port: int) -> Cert
     names = (f"{host}:{port}", host) if port == DEFAULT_PORTS["https"] else (f"{host}:{port}",)
     for directory in directories:
         for name in names:
-            try:
-                files = sorted((directory / name).iterdir())
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise UsageError(f"certificates in {directory / name}: {error.strerror}") from error
-            return _certificates(files)
+            found = certificates_in(directory / name)
+            if found is not None:
+                return found
     return None
 
 
-def _certificates(files: Sequence[Path]) -> Certificates:
+def certificates_in(folder: Path) -> Certificates | None:
+    """The certificates in a folder; None where there is no such folder. Raises UsageError as above."""
+    try:
+        files = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"certificates in {folder}: {error.strerror}") from error
     by_name = set(files)
     for path in files:
         missing = path.with_suffix({".cert": ".key", ".key": ".cert"}.get(path.suffix, path.suffix))

@@ -7,9 +7,10 @@ from polyarch.contract.storage import ReadsBlobs
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.digest import digest_of
+from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, check_document, parse_document
 from polyarch.reference import Reference
+from polyarch.registry.several import HasMirrors
 
 
 class Documents:
@@ -64,6 +65,16 @@ class Documents:
         where = f"{reference.familiar_name}: config {manifest.config.digest}"
         return parse_config(self._small_blob(reference, manifest.config, where), where)
 
+    def served_by(self, manifest: Manifest, root: Document) -> str | None:
+        """The host that a manifest came from, or else what points at it; None if neither was asked of a registry."""
+        if not isinstance(self.registry, HasMirrors):
+            return None
+        return self.registry.served_by(manifest.digest) or self.registry.served_by(root.digest)
+
+    def blob_served_by(self, digest: Digest) -> str | None:
+        """The host that a blob came from; None if it was not asked of a registry."""
+        return self.registry.served_by(digest) if isinstance(self.registry, HasMirrors) else None
+
     def _at_hand(self, digest: str, media_type: str) -> Document | None:
         raw = self._stored(digest, MAX_DOCUMENT_SIZE)
         return None if raw is None else parse_document(raw, media_type, digest)
@@ -83,17 +94,25 @@ class Documents:
         if blob.size > MAX_CONFIG_SIZE:
             raise IntegrityError(f"{where}: {blob.size} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
         raw = self._stored(blob.digest, blob.size)
-        if raw is None:
-            data = bytearray()
-            with self.registry.open_blob(reference, blob) as stream:
-                for chunk in stream.chunks:
-                    data += chunk
-                    if len(data) > blob.size:
-                        break
-            raw = bytes(data)
-        if len(raw) != blob.size:
-            raise IntegrityError(f"{where}: {blob.size} bytes were promised, {len(raw)} or more came")
-        actual = digest_of(raw, blob.digest.partition(":")[0])
-        if actual != blob.digest:
-            raise IntegrityError(f"{where}: digest {blob.digest} was promised, {actual} came")
+        while raw is None:
+            raw = self._fetched(reference, blob)
+            actual = digest_of(raw, blob.digest.partition(":")[0])
+            if actual == blob.digest and len(raw) == blob.size:
+                break
+            if isinstance(self.registry, HasMirrors) and self.registry.doubt(blob):
+                raw = None
+            elif len(raw) != blob.size:
+                raise IntegrityError(f"{where}: {blob.size} bytes were promised, {len(raw)} or more came")
+            else:
+                raise IntegrityError(f"{where}: digest {blob.digest} was promised, {actual} came")
         return raw
+
+    def _fetched(self, reference: Reference, blob: Descriptor) -> bytes:
+        """What comes of a blob: one byte more than promised at most, by whole chunks."""
+        data = bytearray()
+        with self.registry.open_blob(reference, blob) as stream:
+            for chunk in stream.chunks:
+                data += chunk
+                if len(data) > blob.size:
+                    break
+        return bytes(data)

@@ -18,13 +18,17 @@ from polyarch.selection.types import EmulationPolicy, Selection, Target, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a reference means for a target. `root_of` has, for each candidate's digest, what its name points at."""
+    """What a reference means for a target. `root_of` has, for each candidate's digest, what its name points at.
+
+    `served_by` is the host that it was asked of; None where that was nobody, or a source that has no hosts.
+    """
 
     reference: Reference
     selection: Selection
     chosen: Verdict
     manifest: Manifest
     root_of: dict[str, Document]
+    served_by: str | None = None
 
     @property
     def root(self) -> Document:
@@ -53,7 +57,8 @@ def resolve(
     candidate = selection.chosen.candidate
     manifest = documents.manifest(candidate.reference, candidate.manifest)
     roots = {each.candidate.manifest.digest: each.root for each in found}
-    return Resolution(reference, selection, selection.chosen, manifest, roots)
+    served_by = documents.served_by(manifest, roots[manifest.digest])
+    return Resolution(reference, selection, selection.chosen, manifest, roots, served_by)
 
 
 def gather(

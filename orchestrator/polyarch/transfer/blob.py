@@ -14,6 +14,7 @@ from polyarch.events import BlobProgress, BlobRetried, BlobStarted, Emit
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.reference import Reference
+from polyarch.registry.several import HasMirrors
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -100,13 +101,19 @@ def bring_blob(
     """Fetch what `writer` lacks of the blob, and finish it. Returns the bytes that came over the network.
 
     A stream that breaks is resumed; after `retries` breaks in a row without a new byte the last fault is raised.
-    A wrong digest is tried once more from the first byte.
+    A wrong digest is tried once more from the first byte, and without the mirrors that served it.
     Raises IntegrityError, NotFoundError, UnauthorizedError, UnreachableError, StorageError, Cancelled.
     """
     intake = Intake(blob, writer, emit, cancelled)
     emit(BlobStarted(blob.digest, blob.size, writer.offset))
     _fill(registry, reference, intake, retries)
-    if intake.digest != blob.digest:
+    retried = False
+    while intake.digest != blob.digest:
+        # A mirror's wrong bytes do not use up the registry's second try.
+        if not (isinstance(registry, HasMirrors) and registry.doubt(blob)):
+            if retried:
+                break
+            retried = True
         emit(BlobRetried(blob.digest, 0, f"{intake.digest} came"))
         intake.restart()
         _fill(registry, reference, intake, retries)

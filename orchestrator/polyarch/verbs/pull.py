@@ -139,7 +139,15 @@ def pull_variant(
         manifest,
         platform=platform,
         status=status,
-        layers=tuple(LayerResult(layer.digest, layer.size, how[layer.digest]) for layer in manifest.layers),
+        layers=tuple(
+            LayerResult(
+                layer.digest,
+                layer.size,
+                how[layer.digest],
+                None if how[layer.digest] == "exists" else documents.blob_served_by(layer.digest),
+            )
+            for layer in manifest.layers
+        ),
         downloaded=sum(blob.fetched for blob in blobs),
         reused=sum(blob.reused for blob in blobs),
     )
@@ -204,6 +212,7 @@ def _result(
         downloaded_bytes=downloaded,
         reused_bytes=reused,
         storage=context.storage_name,
+        served_by=context.documents.served_by(manifest, root),
     )
 
 

@@ -18,6 +18,7 @@ class LayerResult:
     digest: str
     size: int
     status: Literal["downloaded", "resumed", "exists", "missing"]
+    served_by: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
@@ -26,7 +27,10 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What a pull of one variant did: `name` is what it is kept under (other than `reference` where that is a file)."""
+    """What a pull of one variant did: `name` is what it is kept under (other than `reference` where that is a file).
+
+    `served_by` is the host that the manifest was asked of; None where that was nobody, or a source without hosts.
+    """
 
     reference: Reference
     name: Reference
@@ -40,9 +44,13 @@ class PullResult:
     downloaded_bytes: int
     reused_bytes: int
     storage: str
+    served_by: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
+        layers = [layer.to_json() for layer in self.layers]
+        if len({self.served_by, *(layer.served_by for layer in self.layers)} - {None}) > 1:
+            layers = [{**layer.to_json(), "served_by": layer.served_by} for layer in self.layers]
         return {
             "reference": str(self.reference),
             "name": str(self.name),
@@ -54,10 +62,11 @@ class PullResult:
             "tag": tag_of(self.candidate, self.reference),
             "emulator": self.emulator,
             "status": self.status,
-            "layers": [layer.to_json() for layer in self.layers],
+            "layers": layers,
             "downloaded_bytes": self.downloaded_bytes,
             "reused_bytes": self.reused_bytes,
             "storage": self.storage,
+            "served_by": self.served_by,
         }
 
 
@@ -68,6 +77,7 @@ def resolution_json(resolution: Resolution) -> dict[str, object]:
         "reference": str(reference),
         "digest": resolution.root.digest,
         "device": resolution.selection.target.name,
+        "served_by": resolution.served_by,
         "chosen": {
             "platform": _platform(resolution.chosen),
             "manifest": resolution.chosen.candidate.manifest.digest,
