@@ -77,7 +77,7 @@ def cut(text: str, width: int) -> str:
     for position, character in enumerate(text):
         used += _columns(character)
         if used > width - 1:
-            return text[:position].rstrip() + "…"
+            return text[:position] + "…"
     return text
 
 
