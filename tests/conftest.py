@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from support.certificates import tls_settings
-from support.command import Polyarch
+from support.command import NO_FILES_OF_THE_MACHINE, Polyarch
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.faulty_registry import FaultyRegistry
@@ -22,6 +22,9 @@ from support.layout_files import Layout
 from support.registry_auth import TokenServer, basic_settings
 from support.throwaway import CannotCopy, ThrowawayMachine
 from support.users import OrdinaryUser
+
+# Sessions in the process of the tests do without this machine's files, too.
+os.environ.update(NO_FILES_OF_THE_MACHINE)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOAK = os.environ.get("POLYARCH_SOAK") == "1"

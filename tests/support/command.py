@@ -17,6 +17,10 @@ from support.users import OrdinaryUser
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+NO_FILES_OF_THE_MACHINE = {"POLYARCH_REGISTRIES_CONF": "none", "POLYARCH_CONTAINERD_HOSTS": "none"}
+"""Keeps out what podman's and containerd's files on this machine say of registries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a command ended (a negative `code` is a signal's number) and what it printed."""
@@ -69,12 +73,19 @@ class Polyarch:
     ) -> subprocess.Popen[str]:
         """Starts the command, behind the words of `prefix`, in a session of its own; give it to `finish`.
 
-        Its environment is a standard PATH, HOME, LANG, POLYARCH_ROOT and `env`. As `user` it has that user's home.
+        Its environment is a standard PATH, HOME, LANG, POLYARCH_ROOT, NO_FILES_OF_THE_MACHINE and `env`. As `user` it has that user's home.
         """
         home = user.home if user else self._home
         command = user.polyarch_command() if user else [sys.executable, "-m", "polyarch"]
         place = root or (home / "polyarch-root" if user else self.root)
-        environment = {"PATH": _PATH, "HOME": str(home), "LANG": "C.UTF-8", "POLYARCH_ROOT": str(place), **(env or {})}
+        environment = {
+            "PATH": _PATH,
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "POLYARCH_ROOT": str(place),
+            **NO_FILES_OF_THE_MACHINE,
+            **(env or {}),
+        }
         return subprocess.Popen(
             [*prefix, *command, *map(str, arguments)],
             cwd=cwd or home,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command import NO_FILES_OF_THE_MACHINE
 from support.docker_registry import DockerRegistry
 
 pytestmark = pytest.mark.system
@@ -38,7 +39,13 @@ def blocks(kind: str) -> list[pytest.param]:  # type: ignore[valid-type]
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Of a user who has nothing yet; containers that an example leaves running end with it."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    variables = {"PATH": path, "HOME": str(tmp_path), "POLYARCH_ROOT": str(tmp_path / "root"), "LANG": "C.UTF-8"}
+    variables = {
+        "PATH": path,
+        "HOME": str(tmp_path),
+        "POLYARCH_ROOT": str(tmp_path / "root"),
+        "LANG": "C.UTF-8",
+        **NO_FILES_OF_THE_MACHINE,
+    }
     yield variables
     subprocess.run(["sh", "-c", "polyarch ps -aq | xargs -r polyarch rm -f"], env=variables, check=True)
 
