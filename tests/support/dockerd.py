@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -23,9 +23,10 @@ class Dockerd:
     """A running engine without networks. `data` is where its content lies, if not below `folder`.
 
     It lives in a mount namespace of its own, so that no mount of it is left; control groups below a parent of its own.
+    `prefix` are words that start it, such as `polyarch emulate --`.
     """
 
-    def __init__(self, folder: Path, *, data: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, data: Path | None = None, prefix: Sequence[str] = ()) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root can start a docker engine")
         for program in ("dockerd", "docker", "containerd"):
@@ -35,6 +36,7 @@ class Dockerd:
         self.folder = folder
         self.socket = folder / "docker.sock"
         self.data = data or folder / "data"
+        self._prefix = prefix
         self._home = folder / "home"
         self._home.mkdir(exist_ok=True)
         self._group = f"polyarch-tests-{os.getpid()}-{folder.name}"
@@ -50,7 +52,7 @@ class Dockerd:
             "--bridge": "none",
             "--cgroup-parent": f"/{self._group}",
         }
-        argv = ["unshare", "--mount", "dockerd", *(f"{name}={value}" for name, value in options.items())]
+        argv = [*self._prefix, "unshare", "--mount", "dockerd", *(f"{name}={value}" for name, value in options.items())]
         argv += [f"--{name}=false" for name in ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy")]
         self._server = Server(argv, self.folder / "log", self._answers)
 

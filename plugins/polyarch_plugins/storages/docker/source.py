@@ -9,6 +9,7 @@ from polyarch.contract import (
     DockerArchive,
     HeldImages,
     Located,
+    NotFoundError,
     RegistryServices,
     disk_error,
     is_digest,
@@ -46,6 +47,8 @@ def _locate(text: str) -> Located:
 
 def _exported(engine: Engine, name: str, folder: Path) -> Path:
     """A file in `folder` with the image's archive. Raises NotFoundError, HostError and StorageError."""
+    if engine.image(name) is None:
+        raise NotFoundError(f"docker has no image {name}", "see: docker image ls")
     path = folder / f"{uuid.uuid4().hex}.tar"
     try:
         with engine.saved(name) as chunks, path.open("xb") as file:
