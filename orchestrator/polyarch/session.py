@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     from polyarch.contract.registry import SearchResult
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
+    from polyarch.verbs.emulator_verbs import EmulatorVerbs
     from polyarch.verbs.listing import ListedImage
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult, VerifiedImage
     from polyarch.verbs.tags import VersionTags
-    from polyarch_platforms.emulators import EmulatorStatus, EmulatorTest
-    from polyarch_platforms.installer import Installed, Removed
 
 
 class Session(Composition):
@@ -295,64 +294,12 @@ class Session(Composition):
                 emit=self._emit,
             )
 
-    def emulator_status(self, words: Sequence[str] = ()) -> tuple[EmulatorStatus, ...]:
-        """How each architecture (those named, or all) stands here, proven by running a program of it."""
-        from polyarch.verbs.emulators import private_emulation
-        from polyarch_platforms import emulators
+    @cached_property
+    def emulators(self) -> EmulatorVerbs:
+        """The emulators of the whole machine: how they stand, and registering them."""
+        from polyarch.verbs.emulator_verbs import EmulatorVerbs
 
-        with platforms_errors():
-            named = emulators.named(words)
-            return emulators.status(named, private=private_emulation(self.device, self.emulator_sources))
-
-    def emulator_test(self, words: Sequence[str] = ()) -> tuple[EmulatorTest, ...]:
-        """Whether programs of the architectures named, or of all that there is an emulator for, behave as they should.
-
-        Raises HostError where nothing is named and there is none.
-        """
-        from polyarch.verbs.emulators import emulated, private_emulation
-        from polyarch_platforms import emulators
-
-        with platforms_errors():
-            private = private_emulation(self.device, self.emulator_sources)
-            return emulators.tried(emulators.named(words or emulated(private)), private=private)
-
-    def emulator_install(
-        self,
-        words: Sequence[str] = (),
-        *,
-        script: Path | None = None,
-        persistent: bool | None = None,
-        fix_binary: bool | None = None,
-        credential: bool = False,
-        preserve_argv0: bool | None = None,
-        qemu_path: Path | None = None,
-        qemu_suffix: str = "",
-        force: bool = False,
-    ) -> tuple[Installed, ...]:
-        """Register emulators for the whole machine; without words, for all foreign architectures that have one."""
-        from polyarch.verbs.emulators import installable
-        from polyarch_platforms import emulators, installer
-
-        with platforms_errors():
-            return installer.install(
-                emulators.named(words or installable(self.device, self.emulator_sources)),
-                script=script,
-                persistent=persistent,
-                fix_binary=fix_binary,
-                credential=credential,
-                preserve_argv0=preserve_argv0,
-                qemu_path=qemu_path,
-                qemu_suffix=qemu_suffix,
-                force=force,
-            )
-
-    def emulator_remove(self, words: Sequence[str] = ()) -> tuple[Removed, ...]:
-        """Take away what `emulator_install` registered, and nothing else."""
-        from polyarch_platforms import emulators, installer
-
-        with platforms_errors():
-            removed = installer.remove(emulators.named(words))
-        return tuple(each for each in removed if words or each.status != "absent")
+        return EmulatorVerbs(lambda: self.device, lambda: self.emulator_sources)
 
     def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
         """Write the merged root file system of an image at hand into `directory`, which is made."""

@@ -40,7 +40,7 @@ _words = click.argument("words", metavar="[ARCH]...", nargs=-1, shell_complete=a
 def status(invocation: Invocation, words: Sequence[str]) -> None:
     """Print a line an architecture."""
     with invocation.session() as session:
-        found = session.emulator_status(words)
+        found = session.emulators.status(words)
     invocation.show(
         json=(fields(each) for each in found),
         quiet=(each.arch for each in found if each.works),
@@ -77,7 +77,7 @@ def _emulator(each: EmulatorStatus) -> str:
 def test(invocation: Invocation, words: Sequence[str]) -> None:
     """Print a line a check; HostError if an essential one failed."""
     with invocation.session() as session:
-        found = session.emulator_test(words)
+        found = session.emulators.test(words)
     invocation.show(
         json=(fields(each.status) | {"checks": [fields(check) for check in each.checks]} for each in found),
         quiet=(each.status.arch for each in found if each.ok),
@@ -137,7 +137,7 @@ def install(
 ) -> None:
     """Print what was registered."""
     with invocation.session() as session:
-        installed = session.emulator_install(
+        installed = session.emulators.install(
             words,
             script=script,
             persistent=persistent,
@@ -176,7 +176,7 @@ def _installed(each: Installed) -> str:
 def remove(invocation: Invocation, words: Sequence[str]) -> None:
     """Print what became of each."""
     with invocation.session() as session:
-        removed = session.emulator_remove(words)
+        removed = session.emulators.remove(words)
     said = {
         "removed": "removed",
         "restored": "removed; what it had replaced is back",
