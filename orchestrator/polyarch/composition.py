@@ -51,7 +51,7 @@ from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform, is_known, parse
 
 if TYPE_CHECKING:
-    from polyarch.registry.mirrors import RegistryFiles
+    from polyarch.registry.machine_files import MachineFiles
     from polyarch.registry.short_names import Names
 
 DEFAULT_STORAGE = "oci"
@@ -220,17 +220,17 @@ class Composition(ABC):
                 self.settings,
                 self._emit,
                 login_words=self._login_words,
-                said=self._registry_files,
+                said=self._machine_files,
                 locate_elsewhere=self._located,
             )
         )
 
     @cached_property
-    def _registry_files(self) -> RegistryFiles:
+    def _machine_files(self) -> MachineFiles:
         """What the files of podman and containerd say of registries."""
-        from polyarch.registry.mirrors import RegistryFiles
+        from polyarch.registry.machine_files import MachineFiles
 
-        return RegistryFiles(self.settings)
+        return MachineFiles(self.settings)
 
     def _located(self, reference: Reference) -> Endpoint:
         """Where its own registry keeps a reference, as the plugin of that registry says."""
@@ -254,7 +254,7 @@ class Composition(ABC):
         """The references that `text` may be. Other tools' files are read for names without a registry only."""
         from polyarch.registry.short_names import names_of
 
-        return names_of(text, lambda: self._registry_files.conf, self.plugins.schemes())
+        return names_of(text, self._machine_files.conf, self.plugins.schemes())
 
     def _at_hand(self, text: str) -> tuple[Reference, ...]:
         """The names under which an image at hand may be meant, in the order in which they are looked for."""

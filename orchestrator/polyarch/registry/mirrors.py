@@ -1,42 +1,20 @@
-"""Which places are asked for a reference, and in which order, by the files of podman and of containerd.
+"""Which places are asked for a reference, and in which order, by the files of podman and of containerd. Pure.
 
 The order: podman's rewriting, its mirrors, containerd's hosts, then the registry itself or what takes its place.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import UnauthorizedError, UsageError
 from polyarch.reference import Reference
-from polyarch.registry.hosts_toml import Host, Hosts, find_hosts
+from polyarch.registry.hosts_toml import Host, Hosts
 from polyarch.registry.place import Place
-from polyarch.registry.registries_conf import (
-    NOTHING,
-    Pulls,
-    RegistriesConf,
-    Rule,
-    merge,
-    parse_aliases,
-    parse_registries_conf,
-    rewritten,
-)
-from polyarch.registry.toml_file import read_toml
+from polyarch.registry.registries_conf import Pulls, RegistriesConf, Rule, rewritten
 from polyarch.registry.trust import USUAL, Trust
-from polyarch.settings import Settings
-
-NO_FILE = "none"
-"""The value of a setting that keeps other tools' files out."""
-
-SYSTEM = Path("/etc/containers")
-CONTAINERD_HOSTS = Path("/etc/containerd/certs.d")
-MAX_DROP_INS = 200
-"""Files of one registries.conf.d that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,91 +103,3 @@ def _host_source(host: Host, reference: Reference, *, mirror: bool) -> Source:
         0 if mirror else None,
     )
     return Source(host.name, place, replace(reference, registry=host.name), mirror, resolves=host.resolves)
-
-
-class RegistryFiles:
-    """What this machine's files say of registries; each is read when it is first needed. For any number of threads."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lock = threading.RLock()
-        self._conf: RegistriesConf | None = None
-        self._hosts: dict[str, Hosts | None] = {}
-
-    @property
-    def conf(self) -> RegistriesConf:
-        """What podman's files say. Raises UsageError."""
-        with self._lock:
-            if self._conf is None:
-                self._conf = merge(read_registries_confs(self._settings))
-            return self._conf
-
-    def hosts_of(self, registry: str) -> Hosts | None:
-        """What containerd's files say of a registry. Raises UsageError."""
-        with self._lock:
-            if registry not in self._hosts:
-                directory = hosts_directory(self._settings)
-                self._hosts[registry] = find_hosts(directory, registry) if directory else None
-            return self._hosts[registry]
-
-
-def hosts_directory(settings: Settings) -> Path | None:
-    """Where containerd's hosts.toml files are looked for; None for nowhere."""
-    if settings.containerd_hosts == NO_FILE:
-        return None
-    return Path(settings.containerd_hosts) if settings.containerd_hosts else CONTAINERD_HOSTS
-
-
-def read_registries_confs(settings: Settings, system: Path = SYSTEM) -> Iterator[RegistriesConf]:
-    """podman's files, in the order in which the later ones add to the earlier. Raises UsageError for a broken one.
-
-    `registries_conf` of the settings names the one file that is read then. Otherwise it is as with podman: the file of
-    CONTAINERS_REGISTRIES_CONF, else the user's, else the system's; then the drop-in files, the system's only where the
-    user has no file of their own; then the short names that podman has recorded.
-    """
-    named = settings.registries_conf
-    if named == NO_FILE:
-        return
-    if named:
-        yield _read(Path(named), needed=True)
-        return
-    user = settings.home / ".config" / "containers"
-    folders: tuple[Path, ...] = (system, user)
-    if by_environment := settings.environ.get("CONTAINERS_REGISTRIES_CONF"):
-        main = Path(by_environment)
-    elif (user / "registries.conf").exists():
-        main, folders = user / "registries.conf", (user,)
-    else:
-        main = system / "registries.conf"
-    yield _read(main, needed=bool(by_environment))
-    for folder in folders:
-        for path in _drop_ins(folder / "registries.conf.d"):
-            yield _read(path, drop_in=True)
-    cache = settings.environ.get("XDG_CACHE_HOME") or settings.home / ".cache"
-    recorded = Path("/var/cache" if os.geteuid() == 0 else cache) / "containers" / "short-name-aliases.conf"
-    raw = read_toml(recorded, "short names")
-    if raw is not None:
-        yield parse_aliases(raw, recorded)
-
-
-def _read(path: Path, *, needed: bool = False, drop_in: bool = False) -> RegistriesConf:
-    raw = read_toml(path, "registries.conf")
-    if raw is None:
-        if needed:
-            raise UsageError(
-                f"registries.conf {path}: there is no such file", "the settings or the environment name it"
-            )
-        return NOTHING
-    return parse_registries_conf(raw, path, drop_in=drop_in)
-
-
-def _drop_ins(folder: Path) -> list[Path]:
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".conf" and not path.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UsageError(f"registries.conf {folder}: {error.strerror}") from error
-    if len(paths) > MAX_DROP_INS:
-        raise UsageError(f"registries.conf {folder}: more than {MAX_DROP_INS} files")
-    return paths

@@ -17,8 +17,10 @@ from polyarch.registry.authenticator import Account
 from polyarch.registry.certificates import DIRECTORIES
 from polyarch.registry.http_client import HttpClient, no_words
 from polyarch.registry.local import LocalHttp
+from polyarch.registry.machine_files import MachineFiles
 from polyarch.registry.mirrored import MirroredRegistry
-from polyarch.registry.mirrors import RegistryFiles, Source, plan
+from polyarch.registry.mirrors import Source, plan
+from polyarch.registry.registries_conf import NOTHING
 from polyarch.settings import Settings
 
 
@@ -33,7 +35,7 @@ def registry_services(
     emit: Emit,
     certificate_directories: Sequence[Path] = DIRECTORIES,
     login_words: Callable[[str], str] = no_words,
-    said: RegistryFiles | None = None,
+    said: MachineFiles | None = None,
     locate_elsewhere: Callable[[Reference], Endpoint] = where_its_name_says,
 ) -> Iterator[RegistryServices]:
     """One client for all registries, and what makes a distribution-spec registry of it; closed in the end.
@@ -44,11 +46,13 @@ def registry_services(
 
     Raises UsageError: an auth file is broken.
     """
-    known = said or RegistryFiles(settings)
+    known = said or MachineFiles(settings)
     files = read_auth_files(settings)
 
     def find(account: Account) -> Credentials | None:
-        return find_credentials(files, account.key, account.repository, known.conf.helpers or (AUTH_FILES,))
+        return find_credentials(
+            files, account.key, account.repository, (known.conf() or NOTHING).helpers or (AUTH_FILES,)
+        )
 
     client = HttpClient(settings, emit, find, certificate_directories, login_words)
 
@@ -68,7 +72,7 @@ def registry_services(
             def place(there: Reference) -> Endpoint:
                 return locate(there) if there.registry == reference.registry else locate_elsewhere(there)
 
-            return plan(reference, known.conf, known.hosts_of, place)
+            return plan(reference, known.conf() or NOTHING, known.hosts_of, place)
 
         return MirroredRegistry(client, locate, sources, emit)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from polyarch.contract.registry import Registry
 from polyarch.errors import NotFoundError, PolyarchError, UnauthorizedError, UnreachableError, UsageError, printable
 from polyarch.events import Emit, Warned
 from polyarch.reference import Reference, names_registry, parse_reference
-from polyarch.registry.registries_conf import RegistriesConf
+
+if TYPE_CHECKING:
+    from polyarch.registry.registries_conf import RegistriesConf
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Names:
     file: Path | None = None
 
 
-def names_of(text: str, said: Callable[[], RegistriesConf], schemes: Collection[str] = ()) -> Names:
+def names_of(text: str, said: Callable[[], RegistriesConf | None], schemes: Collection[str] = ()) -> Names:
     """What `text` means; what podman's files have `said` is asked for where it counts.
 
     Raises UsageError: no reference, or several registries where podman would have to ask its user.
@@ -38,6 +40,8 @@ def names_of(text: str, said: Callable[[], RegistriesConf], schemes: Collection[
     if docker.scheme or names_registry(text):
         return Names((docker,))
     conf = said()
+    if conf is None:
+        return Names((docker,))
     short = text.partition("@")[0].partition(":")[0]
     alias = conf.aliases.get(short)
     if alias is not None and alias.name:
