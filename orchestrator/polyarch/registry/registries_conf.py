@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from polyarch.auth.files import AUTH_FILES
-from polyarch.auth.helpers import is_helper_name
 from polyarch.errors import UsageError, printable
 from polyarch.reference import Reference, names_registry, names_tag, parse_reference, parse_registry
 from polyarch.registry.toml_file import Fault, flag, parse_toml, table, tables, text, texts
@@ -167,16 +165,12 @@ def _new_format(document: Mapping[str, object], path: Path) -> RegistriesConf:
     mode = text(document.get("short-name-mode"), "short-name-mode")
     if mode not in ("", "enforcing", "permissive", "disabled"):
         raise Fault(f"short-name-mode is enforcing, permissive or disabled, not {printable(mode, 80)!r}")
-    helpers = texts(document.get("credential-helpers"), "credential-helpers")
-    for name in helpers or ():
-        if name != AUTH_FILES and not is_helper_name(name):
-            raise Fault(f"credential-helpers: {printable(name, 80)!r} is not the name of a credential helper")
     return RegistriesConf(
         rules,
         None if search is None else (tuple(_registry(name) for name in search), path),
         _aliases(document, path),
         cast(Mode, mode) or None,
-        helpers,
+        _helpers(document.get("credential-helpers")),
     )
 
 
@@ -252,6 +246,18 @@ def _registry(name: str) -> str:
         return parse_registry(_location(name, "unqualified-search-registries") or "-")
     except UsageError as error:
         raise Fault(f"unqualified-search-registries: {error.message}") from error
+
+
+def _helpers(value: object) -> tuple[str, ...] | None:
+    names = texts(value, "credential-helpers")
+    if names:
+        from polyarch.auth.files import AUTH_FILES
+        from polyarch.auth.helpers import is_helper_name
+
+        for name in names:
+            if name != AUTH_FILES and not is_helper_name(name):
+                raise Fault(f"credential-helpers: {printable(name, 80)!r} is not the name of a credential helper")
+    return names
 
 
 def _aliases(document: Mapping[str, object], path: Path) -> dict[str, Alias]:

@@ -15,7 +15,7 @@ from polyarch.contract.storage import Storage
 from polyarch.errors import PolyarchError
 from polyarch.plugin_host import PluginHost
 from polyarch.settings import Settings
-from polyarch.verbs.doctor import contents, emulation, machine, namespaces, place, programs, registries
+from polyarch.verbs.doctor import contents, emulation, machine, mirrors, namespaces, place, programs, registries
 from polyarch.verbs.doctor.check import Check as Check
 from polyarch.verbs.doctor.check import refused
 from polyarch_platforms.device import Device
@@ -82,4 +82,5 @@ def _checks(
     yield from programs.engines(settings)
     known, names = registries.credentials(settings)
     yield from known
+    yield from mirrors.mirrors(settings)
     yield from registries.registries(settings, plugins, names)
