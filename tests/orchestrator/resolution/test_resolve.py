@@ -279,6 +279,20 @@ def test_of_two_opinions_on_a_name_the_better_counts() -> None:
     assert (lead.weight.guess, lead.place, lead.weight.certainty) == (False, 1, 0)
 
 
+def test_a_word_stands_where_the_best_of_its_platforms_does() -> None:
+    reader = Reader(hard=reading("likely", "arm/v6", "arm/v7"))
+    places = [parse("arm64"), parse("arm/v7"), parse("arm/v6")]
+    [lead] = leads(parse_reference("user/app:1"), [reader], places, ["1.hard", "2.hard"])
+    assert lead.place == 1
+
+
+def test_what_is_not_in_the_whole_list_is_not_asked_for() -> None:
+    registry = ListingRegistry()
+    registry.name("docker.io/user/app:2", registry.add_manifest(ARM64))
+    assert probe(registry, [Suffix()], "arm64", "arm/v7") == []
+    assert registry.requests == ["TAGS user/app"]
+
+
 def test_names_are_asked_for_until_a_platform_is_found_that_none_is_better_than() -> None:
     registry = MemoryRegistry()
     registry.name("docker.io/user/app-s-armv7:1", registry.add_manifest(V7))
