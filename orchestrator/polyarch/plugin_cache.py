@@ -11,9 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,11 +33,14 @@ _MAX_SIZE = 4 << 20
 _KEPT = 8
 """Files of other environments that stay."""
 
+_METADATA = (".dist-info", ".egg-info", ".egg")
+
 _TICK = 2.0
 """Seconds: what changed so lately may change again without a trace (some file systems count whole seconds)."""
 
 Signature = tuple[int, int, int] | None
-"""Of a file or folder: when it was changed (ns), its size, its inode. None: it is not there."""
+"""Of a file: when it was changed (ns), its size, its inode. Of a folder of distributions: when the last of them was
+changed (ns), their number, a checksum of their names and times. None: it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ class PluginCache:
                 if os.fstat(stream.fileno()).st_uid != os.geteuid():
                     return None
                 document = json.loads(stream.read(_MAX_SIZE))
-            if document["form"] != _FORM or not _unchanged(document["watched"]):
+            if document["form"] != _FORM or document["folders"] != _as_read(_folders()):
+                return None
+            if not _unchanged(document["entry_points"]):
                 return None
             return [_known(entry) for entry in document["plugins"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StorageError):
@@ -91,14 +96,15 @@ class PluginCache:
 
     def write(self, plugins: Iterable[Known]) -> None:
         """Remember these, all that are installed."""
-        watched = {path: _signature(path) for path in _watched()}
+        folders, entry_points = _folders(), {path: _signature(path) for path in _entry_points()}
+        if _is_fresh(folders) or _is_fresh(entry_points):
+            return
         document = {
             "form": _FORM,
-            "watched": watched,
+            "folders": folders,
+            "entry_points": entry_points,
             "plugins": [_document(each) for each in plugins],
         }
-        if _is_fresh(watched):
-            return
         with contextlib.suppress(OSError, StorageError, ValueError, TypeError):
             make_directory(self._folder, 0o700)
             temporary = self._path.with_suffix(f".{os.getpid()}")
@@ -122,30 +128,52 @@ def loaded(point: Point) -> tuple[Items, Known]:
 
 def _environment() -> str:
     """A word for all that a file may not be read under another one of."""
-    places = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # "" is the working directory
-    words = [sys.version, sys.executable, __version__, CONTRACT_VERSION, str(os.geteuid()), *places]
+    words = [sys.version, sys.executable, __version__, CONTRACT_VERSION, str(os.geteuid()), *_search_path()]
     return hashlib.sha256("\0".join(words).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _watched() -> Iterator[str]:
-    """What says which distributions there are: the folders of the search path, and entry points that may be ours.
+def _search_path() -> list[str]:
+    return [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  # "" is the working directory
 
-    A distribution that is installed, updated or removed changes its folder; some tools write the entry points of an
-    editable one anew in their place.
+
+def _folders() -> dict[str, Signature]:
+    """What says which distributions there are: those in the folders of the search path.
+
+    Installing, updating or removing one makes, or removes, a folder of metadata. The time of the folder around them
+    says nothing: it changes with every file, and with the first `__pycache__`.
     """
-    for entry in sys.path:
-        place = os.path.abspath(entry)  # noqa: PTH100  # "" is the working directory
-        yield place
+    return {place: _folder_signature(place) for place in _search_path()}
+
+
+def _folder_signature(place: str) -> Signature:
+    newest = count = checksum = 0
+    try:
+        with os.scandir(place) as entries:
+            found = sorted(
+                (entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.name.endswith(_METADATA)
+            )
+    except NotADirectoryError:
+        return _signature(place)  # an archive
+    except OSError:
+        return None
+    for name, changed in found:
+        newest, count = max(newest, changed), count + 1
+        checksum = zlib.crc32(f"{name}\0{changed}\0".encode(errors="surrogateescape"), checksum)
+    return newest, count, checksum
+
+
+def _entry_points() -> Iterator[str]:
+    """The files with entry points of plugins: some tools write those of an editable package anew in their place."""
+    for place in _search_path():
         try:
-            names = os.listdir(place)  # noqa: PTH208  # quicker
+            names = [name for name in os.listdir(place) if name.endswith(_METADATA)]  # noqa: PTH208  # quicker
         except OSError:
             continue
         for name in names:
-            if name.endswith((".dist-info", ".egg-info")):
-                path = Path(place, name, "entry_points.txt")
-                with contextlib.suppress(OSError):
-                    if OURS.encode() in path.read_bytes():
-                        yield str(path)
+            path = Path(place, name, "entry_points.txt")
+            with contextlib.suppress(OSError):
+                if OURS.encode() in path.read_bytes():
+                    yield str(path)
 
 
 def _files(point: Point, before: set[str]) -> Iterator[str]:
@@ -167,12 +195,16 @@ def _signature(path: str) -> Signature:
         found = os.stat(path)  # noqa: PTH116  # quicker
     except (OSError, ValueError):
         return None
-    size = 0 if stat.S_ISDIR(found.st_mode) else found.st_size
-    return found.st_mtime_ns, size, found.st_ino
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _as_read(signatures: Mapping[str, Signature]) -> dict[str, list[int] | None]:
+    """As JSON gives them back."""
+    return {path: list(known) if known else None for path, known in signatures.items()}
 
 
 def _unchanged(signatures: Mapping[str, object]) -> bool:
-    return all(_signature(path) == (tuple(was) if isinstance(was, list) else was) for path, was in signatures.items())
+    return _as_read({path: _signature(path) for path in signatures}) == signatures
 
 
 def _is_fresh(signatures: Mapping[str, Signature]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,9 +16,11 @@ from polyarch.contract.hooks import (
     RegistryPlugin,
     StoragePlugin,
     TagConventionPlugin,
+    VerifierPlugin,
 )
-from polyarch.errors import UsageError
+from polyarch.errors import InterruptedPull, UsageError
 from polyarch.plugin_host import PluginHost
+from polyarch.plugin_kinds import Point
 from polyarch.reference import parse_reference
 from polyarch.settings import Settings
 
@@ -55,6 +59,26 @@ BROKEN = [
     ("yields the wrong type", HEAD + "@hookimpl\ndef polyarch_storages():\n    yield 3\n", "StoragePlugin, not int"),
     ("returns no list", HEAD + "@hookimpl\ndef polyarch_storages():\n    return 3\n", "not int"),
     ("raises in its hook", HEAD + "@hookimpl\ndef polyarch_storages():\n    raise KeyError('x')\n", "KeyError"),
+    ("raises no Exception but SystemExit", "raise SystemExit(3)", "SystemExit: 3"),
+    ("has no hook", "x = 1\n", "no function of it is marked by hookimpl"),
+    ("names nothing", GOOD.replace("'good'", "''"), "the name '' is not made of letters"),
+    ("has a name that no option can have", GOOD.replace("'good'", "'a:b'"), "the name 'a:b'"),
+    ("has no text for its summary", GOOD.replace("'fine'", "3"), "summary of good is not a text"),
+    ("has nothing to call", GOOD.replace("lambda services: None", "3"), "factory of good cannot be called"),
+    ("says maybe", GOOD.replace("None)", "None, 'maybe')"), "several_platforms of good is not True or False"),
+    ("registers a name twice", GOOD + "    yield StoragePlugin('good', '', print)\n", "the name good is there twice"),
+    ("has hosts in a text", registry_source("r", "hosts='quay.io'"), "hosts of r are not a tuple but str"),
+    (
+        "has a host with a path",
+        registry_source("r", "hosts=('quay.io/x',)"),
+        "'quay.io/x' does not belong to the hosts",
+    ),
+    ("has a host that is none", registry_source("r", "hosts=(3,)"), "3 does not belong to the hosts"),
+    ("has a scheme with a colon", registry_source("r", "schemes=('r:',)"), "'r:' does not belong to the schemes"),
+    ("has a scheme like a host", registry_source("r", "schemes=('quay.io',)"), "'quay.io' does not belong"),
+    ("claims localhost", registry_source("r", "schemes=('localhost',)"), "localhost is no scheme that a plugin may"),
+    ("cannot search", registry_source("r", "search=3"), "search of r cannot be called"),
+    ("cannot say how to log in", registry_source("r", "login=None"), "login of r is not a text"),
     ("mixes kinds", registry_source("r", "('*',)").replace("_registries", "_storages"), "not RegistryPlugin"),
 ]
 
@@ -129,6 +153,217 @@ def test_two_storages_of_one_name_clash_and_are_named(host: Host) -> None:
     plugins = host(one=GOOD, two=GOOD)
     with pytest.raises(UsageError, match=r"good is claimed by one .* and two"):
         plugins.storage("good")
+    assert [(problem.entry_point, problem.part) for problem in plugins.problems] == [
+        ("one", "storage good"),
+        ("two", "storage good"),
+    ]
+
+
+def test_a_clash_leaves_the_others_alone(host: Host) -> None:
+    plugins = host(one=GOOD, two=GOOD, three=GOOD.replace("'good'", "'other'"))
+    assert plugins.storage("other").name == "other"
+
+
+def point(name: str, project: str, group: str = ENTRY_POINT_GROUP, value: str = "") -> Point:
+    return Point(name, value or f"{name}_module", group, project, "1.0")
+
+
+Plugins = Callable[..., PluginHost]
+
+
+@pytest.fixture
+def plugins(host: Host, tmp_path: Path) -> Plugins:
+    """A plugin host over points whose modules the test has written by `host`."""
+
+    def make(points: list[Point], **settings: object) -> PluginHost:
+        return PluginHost(Settings(root=tmp_path, **settings), points)  # type: ignore[arg-type]
+
+    return make
+
+
+def storage_source(name: str, summary: str) -> str:
+    return GOOD.replace("'good', 'fine'", f"{name!r}, {summary!r}")
+
+
+OURS, THEIRS, OTHERS = point("ours", "polyarch"), point("aaa", "aaa-storages"), point("zzz", "zzz-storages")
+# entry points, prefer, whose storage it is ("" for a clash), how many problems are told
+NAME_CLASHES: list[tuple[list[Point], dict[str, str], str, int]] = [
+    ([OURS, THEIRS], {}, "ours", 1),
+    ([THEIRS, OURS], {}, "ours", 1),
+    ([OURS, THEIRS, OTHERS], {}, "ours", 2),
+    ([OURS, THEIRS], {"good": "aaa"}, "aaa", 0),
+    ([OURS, THEIRS], {"good": "aaa-storages"}, "aaa", 0),
+    ([OURS, THEIRS], {"good": "AAA_Storages"}, "aaa", 0),
+    ([OURS, THEIRS], {"good": "ours"}, "ours", 0),
+    ([OURS, THEIRS], {"good": "nobody"}, "ours", 1),
+    ([OURS, THEIRS, OTHERS], {"good": "zzz"}, "zzz", 0),
+    ([THEIRS, OTHERS], {}, "", 2),
+    ([THEIRS, OTHERS], {"good": "zzz"}, "zzz", 0),
+    ([THEIRS, OTHERS], {"good": "good"}, "", 2),
+]
+
+
+@pytest.mark.parametrize(("points", "prefer", "whose", "told"), NAME_CLASHES)
+def test_a_built_in_stays_unless_the_user_prefers_another(
+    host: Host, plugins: Plugins, points: list[Point], prefer: dict[str, str], whose: str, told: int
+) -> None:
+    host(**{name: storage_source("good", name) for name in ("ours", "aaa", "zzz")})
+    found = plugins(points, prefer=prefer)
+    assert len(found.problems) == told, [str(problem) for problem in found.problems]
+    if whose:
+        assert found.storage("good").summary == whose
+    else:
+        with pytest.raises(UsageError, match="good is claimed by aaa"):
+            found.storage("good")
+
+
+def test_a_clash_says_what_to_write(host: Host, plugins: Plugins) -> None:
+    host(ours=storage_source("good", ""), aaa=storage_source("good", ""))
+    [problem] = plugins([OURS, THEIRS]).problems
+    assert str(problem) == (
+        "plugin aaa (aaa-storages 1.0): its storage good is passed over: polyarch's own ours stays; "
+        'to take this one, set prefer = {"good" = "aaa"}'
+    )
+
+
+def test_what_it_says_to_write_helps(host: Host, plugins: Plugins) -> None:
+    """Also where the two are called the same and only their distributions differ."""
+    host(same=storage_source("good", ""))
+    points = [point("same", "aaa-storages"), point("same", "zzz-storages")]
+    found = plugins(points)
+    assert [problem.entry_point for problem in found.problems] == ["same", "same"]
+    for problem in found.problems:
+        said = re.search(r'prefer = \{"good" = "(.*)"\}', problem.reason)
+        assert said is not None
+        settled = plugins(points, prefer={"good": said[1]})
+        assert settled.origin(settled.storage("good")) == problem.point
+
+
+HOST_CLASHES = [
+    ("('docker.io',)", "('docker.io',)", "busybox"),
+    ("('*',)", "('*',)", "ghcr.io/a/b"),
+    ("(), ('oci',)", "(), ('oci',)", "oci:/a"),
+]
+
+
+@pytest.mark.parametrize(("own", "stranger", "name"), HOST_CLASHES)
+def test_a_stranger_does_not_take_hosts_and_schemes_away(
+    host: Host, plugins: Plugins, own: str, stranger: str, name: str
+) -> None:
+    host(ours=registry_source("ours", own), aaa=registry_source("aaa", stranger))
+    points = [OURS, THEIRS]
+    found = plugins(points)
+    reference = parse_reference(name, found.schemes())
+    assert found.registry_for(reference).name == "ours"
+    [problem] = found.problems
+    said = re.search(r"prefer = (\{.*\})", problem.reason)
+    assert said is not None
+    prefer = tomllib.loads(f"prefer = {said[1]}")["prefer"]
+    settled = plugins(points, prefer=prefer)
+    assert settled.registry_for(reference).name == "aaa"
+    assert settled.problems == []
+
+
+@pytest.mark.parametrize("pattern", ["docker.[i]o", "docker.i?", "docker*io", "[d]ocker.io", "*docker.io", "?ocker.io"])
+def test_no_pattern_is_closer_than_the_host_itself(host: Host, pattern: str) -> None:
+    found = host(one=registry_source("one", "('docker.io',)"), two=registry_source("two", f"({pattern!r},)"))
+    assert found.registry_for(parse_reference("busybox")).name == "one"
+
+
+def test_prefer_gives_a_host_to_a_registry_that_does_not_know_it(host: Host, tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, prefer={"quay.corp.example": "quay"})
+    found = host(settings, any=registry_source("any", "('*',)"), quay=registry_source("quay", "('quay.io',)"))
+    assert found.registry_for(parse_reference("quay.corp.example/a/b")).name == "quay"
+    assert found.registry_for(parse_reference("QUAY.corp.example/a/b")).name == "quay"
+    assert found.registry_for(parse_reference("other.example/a/b")).name == "any"
+
+
+def test_prefer_names_a_registry_that_is_not_there(host: Host, tmp_path: Path) -> None:
+    found = host(Settings(root=tmp_path, prefer={"a.example": "kway"}), any=registry_source("any", "('*',)"))
+    with pytest.raises(UsageError, match=r"prefer gives a\.example to 'kway', but no registry is called so .*: any"):
+        found.registry_for(parse_reference("a.example/b"))
+
+
+def test_a_verifier_does_not_just_fall_away(host: Host, plugins: Plugins) -> None:
+    source = HEAD + "@hookimpl\ndef polyarch_verifiers():\n    yield VerifierPlugin('strict', '', print)\n"
+    host(aaa=source, zzz=source)
+    with pytest.raises(UsageError, match="the verifier strict is claimed by aaa"):
+        plugins([THEIRS, OTHERS]).all(VerifierPlugin)
+    assert len(plugins([THEIRS, OTHERS], prefer={"strict": "zzz"}).all(VerifierPlugin)) == 1
+
+
+def test_the_settings_order_plugins(host: Host, tmp_path: Path) -> None:
+    def names(*order: str) -> list[str]:
+        settings = Settings(root=tmp_path, plugin_order=order)
+        found = host(settings, **{f"p_{name}": storage_source(name, "") for name in "dabc"})
+        return [plugin.name for plugin in found.all(StoragePlugin)]
+
+    assert names() == ["a", "b", "c", "d"]
+    assert names("c") == ["c", "a", "b", "d"]
+    assert names("d", "nobody", "b") == ["d", "b", "a", "c"]
+    assert names("p_c") == ["c", "a", "b", "d"]
+
+
+def test_a_distribution_is_switched_off_by_its_name(host: Host, plugins: Plugins) -> None:
+    host(ours=storage_source("mine", ""), aaa=storage_source("good", ""), zzz=storage_source("other", ""))
+    found = plugins([OURS, THEIRS, OTHERS], disabled_plugins=("AAA.storages", "polyarch"))
+    assert found.disabled == ["aaa"]
+    assert {plugin.name for plugin in found.all(StoragePlugin)} == {"mine", "other"}
+
+
+# the source's first lines, the group; what is told ("" if it is fine)
+CONTRACTS = [
+    ("", "polyarch.v1", ""),
+    ("POLYARCH_CONTRACT = '1.0'", "polyarch.v1", ""),
+    ("POLYARCH_CONTRACT = '1.99'", "polyarch.v1", "it needs contract 1.99, which is newer than the contract 1."),
+    ("POLYARCH_CONTRACT = '2.0'", "polyarch.v1", "it needs contract 2.0, which is newer"),
+    ("POLYARCH_CONTRACT = '0.9'", "polyarch.v1", "it needs contract 0.9, which is older"),
+    ("POLYARCH_CONTRACT = 1.1", "polyarch.v1", 'written "MAJOR.MINOR", not 1.1'),
+    ("POLYARCH_CONTRACT = 'new'", "polyarch.v1", "not 'new'"),
+    ("from polyarch.contract import WhatIsToCome", "polyarch.v1", "it needs a newer contract than the 1."),
+    ("raise RuntimeError('never imported')", "polyarch.v2", "it needs contract 2.0, which is newer"),
+    ("raise RuntimeError('never imported')", "polyarch.v0", "it needs contract 0.0, which is older"),
+]
+
+
+@pytest.mark.parametrize(("head", "group", "reason"), CONTRACTS)
+def test_the_contract_that_a_plugin_needs(host: Host, plugins: Plugins, head: str, group: str, reason: str) -> None:
+    host(new=f"{GOOD}{head}\n" if "POLYARCH" in head else f"{head}\n{GOOD}")
+    found = plugins([point("new", "new-things", group)])
+    assert [reason in problem.reason for problem in found.problems] == [True] * bool(reason)
+    assert len(found.all(StoragePlugin)) == (not reason)
+
+
+def test_of_a_plugin_for_two_contracts_the_fitting_one_is_taken(host: Host, plugins: Plugins) -> None:
+    host(new=GOOD)
+    later = point("new", "new-things", "polyarch.v2", "nowhere")
+    for points in ([point("new", "new-things"), later], [later, point("new", "new-things")]):
+        found = plugins(points)
+        assert found.problems == []
+        assert found.storage("good")
+
+
+def test_ctrl_c_names_the_plugin_that_hangs(host: Host) -> None:
+    with pytest.raises(InterruptedPull, match=r"interrupted in plugin bad") as caught:
+        host(bad="raise KeyboardInterrupt\n")
+    assert 'disabled_plugins = ["bad"]' in (caught.value.hint or "")
+
+
+def test_what_a_plugin_prints_is_no_answer(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host(good="print('hello')\n" + GOOD)
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_the_culprit_of_an_error_is_found(host: Host, plugins: Plugins) -> None:
+    host(
+        ours=GOOD + "def fail(): return {}['ours']\n",
+        aaa=GOOD.replace("good", "bad") + "def fail(): return {}['aaa']\n",
+    )
+    found = plugins([OURS, THEIRS])
+    for module, culprit in (("ours_module", None), ("aaa_module", THEIRS)):
+        with pytest.raises(KeyError) as caught:
+            sys.modules[module].fail()
+        assert found.culprit(caught.value) == culprit
 
 
 def test_an_unknown_storage_lists_those_that_there_are(host: Host) -> None:
