@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -34,18 +35,24 @@ class Dockerd:
                 pytest.skip(f"the program {program} is not installed")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.socket = folder / "docker.sock"
+        # The paths of its sockets must not be long (unix(7): 108 bytes).
+        self._run = Path(tempfile.mkdtemp(prefix="dockerd-"))
+        self.socket = self._run / "docker.sock"
         self.data = data or folder / "data"
         self._prefix = prefix
         self._home = folder / "home"
         self._home.mkdir(exist_ok=True)
         self._group = f"polyarch-tests-{os.getpid()}-{folder.name}"
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self._run)
+            raise
 
     def _start(self) -> None:
         options = {
             "--data-root": self.data,
-            "--exec-root": self.folder / "exec",
+            "--exec-root": self._run / "exec",
             "--pidfile": self.folder / "docker.pid",
             "--host": f"unix://{self.socket}",
             "--group": str(os.getegid()),
@@ -56,26 +63,22 @@ class Dockerd:
         argv += [f"--{name}=false" for name in ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy")]
         self._server = Server(argv, self.folder / "log", self._answers)
 
-    def restart(self) -> None:
-        """End it, if it still runs, and start it again over the same content."""
-        self.stop()
-        self._start()
-
     def stop(self) -> None:
-        """End it, its containers and its containerd."""
+        """End it, its containers and its containerd; its content stays."""
         if self._answers():
             for name in self.docker("ps", "--quiet", "--all").split():
                 self.docker("rm", "--force", "--volumes", name)
         self._server.stop()
         with contextlib.suppress(OSError, ValueError):  # dockerd ends its containerd, unless it was killed
-            helper = int((self.folder / "exec" / "containerd" / "containerd.pid").read_text())
-            if os.fsencode(self.folder) in Path(f"/proc/{helper}/cmdline").read_bytes():
+            helper = int((self._run / "exec" / "containerd" / "containerd.pid").read_text())
+            if os.fsencode(self._run) in Path(f"/proc/{helper}/cmdline").read_bytes():
                 os.kill(helper, signal.SIGTERM)
                 await_true(lambda: not Path(f"/proc/{helper}").exists(), "containerd ends")
         for parent in Path("/sys/fs/cgroup").glob(f"*/{self._group}"):
             for group in sorted(parent.rglob("*/"), reverse=True):
                 group.rmdir()
             parent.rmdir()
+        shutil.rmtree(self._run, ignore_errors=True)
 
     @property
     def environ(self) -> dict[str, str]:

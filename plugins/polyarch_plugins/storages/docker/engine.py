@@ -70,7 +70,7 @@ class Engine:
             said = self._read(reply)
         for message in _messages(said):
             if error := message.get("error"):
-                raise StorageError(f"docker cannot load it: {printable(str(error))}", _hint(str(error)))
+                raise _load_error(printable(str(error)))
             # containerd's image store names an image before it finds that its layers are no sound archives.
             if str(message.get("stream", "")).startswith("Error unpacking image"):
                 raise StorageError(f"docker cannot load it: {printable(str(message['stream']).strip())}")
@@ -131,7 +131,7 @@ class Engine:
     def _gone(self, error: UnreachableError) -> HostError:
         socket = self.socket
         start = "start it, such as with: systemctl start docker; for one that listens elsewhere set DOCKER_HOST"
-        if not socket.exists():
+        if not os.path.exists(socket):  # noqa: PTH110 - which raises no error where a folder above is closed
             return HostError(f"docker does not run here: there is no socket {socket}", start)
         if not os.access(socket, os.R_OK | os.W_OK):
             return HostError(
@@ -145,10 +145,11 @@ def _quoted(name: str) -> str:
     return quote(name, safe="/:@")
 
 
-def _hint(error: str) -> str | None:
-    if "no space left" in error:
-        return "free some space where docker keeps its images (docker image prune), then try again: what came is kept"
-    return None
+def _load_error(words: str) -> StorageError | IntegrityError:
+    if "invalid diffID" in words:
+        return IntegrityError(f"docker refuses it: {words}", "its config promises other layers than it has")
+    hint = "free some space where docker keeps its images (docker image prune), then try again: what came is kept"
+    return StorageError(f"docker cannot load it: {words}", hint if "no space left" in words else None)
 
 
 def _parsed(raw: bytes) -> object:
