@@ -10,15 +10,15 @@ A storage: a function that opens it at the same place each time it is called, as
         several_platforms = False  # as in the StoragePlugin; True if not said
 
         @pytest.fixture
-        def open_storage(self, tmp_path):
-            return lambda: Shelf(StorageServices(tmp_path, location=str(tmp_path / "shelf")))
+        def open_storage(self, tmp_path, polyarch_storage_services):
+            return lambda: Shelf(polyarch_storage_services(str(tmp_path / "shelf")))
 
 A plugin that makes an ImageLoader in place of a Storage (`several_names = False`: one place keeps one name)::
 
     class TestCrate(LoaderConformance):
         @pytest.fixture
-        def open_loader(self, tmp_path):
-            return lambda: Crate(StorageServices(tmp_path, location=str(tmp_path / "crate.tar")))
+        def open_loader(self, tmp_path, polyarch_storage_services):
+            return lambda: Crate(polyarch_storage_services(str(tmp_path / "crate.tar")))
 
 Images and names are new in each test, so an engine may be started once for all of them.
 
@@ -41,8 +41,8 @@ A tag convention::
         def convention(self):
             return Prefix(PluginServices())
 
-The fixtures `polyarch_content` and `polyarch_registry_services` (real HTTP; `http_at` for sockets) come with polyarch's
-pytest plugin, which is there wherever polyarch is installed, and are made once in a session.
+The fixtures whose names begin with `polyarch_` come with polyarch's pytest plugin, which is there wherever polyarch is
+installed: services as polyarch itself hands them to factories (real HTTP, sockets), and the content of registries.
 """
 
 from __future__ import annotations

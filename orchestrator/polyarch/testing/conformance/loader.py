@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.contract import Digest, Image, ImageLoader, StorageError, UsageError
+from polyarch.contract import Digest, HostError, Image, ImageLoader, StorageError, UsageError
 from polyarch.testing.conformance.images import BIG, MOST_HELD, BlobFiles, SampleImages, names_of
 from polyarch.testing.conformance.loader_abilities import LoaderAbilities
 from polyarch.testing.conformance.loader_base import LoaderBase, LoaderOpener, files_for, load
-from polyarch.testing.conformance.trials import die, in_processes, killed, memory
+from polyarch.testing.conformance.trials import die, in_processes, killed, memory, refused
 
 
 class FailingFiles:
@@ -327,7 +327,7 @@ def _has(loader: ImageLoader, image: Image) -> bool:
 def _fail(loader: ImageLoader, files: BlobFiles, image: Image) -> None:
     """Loads the image from files of which the last one cannot be read."""
     failing = FailingFiles(files, len(set(loader.lacks(image))), _disk_error)
-    with pytest.raises(StorageError):
+    with refused("a load whose files cannot be read fails (ImageLoader.load)", StorageError, HostError):
         loader.load(image, failing)
 
 

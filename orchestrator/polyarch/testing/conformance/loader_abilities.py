@@ -8,6 +8,7 @@ from polyarch.contract import ImageLoader, ListsImages, NotFoundError, RemovesIm
 from polyarch.testing.conformance.images import SampleImages
 from polyarch.testing.conformance.loader_base import LoaderBase, LoaderOpener, load
 from polyarch.testing.conformance.storage_abilities import able
+from polyarch.testing.conformance.trials import refused
 
 
 class LoaderAbilities(LoaderBase):
@@ -66,7 +67,7 @@ class LoaderAbilities(LoaderBase):
     def test_what_is_not_here_cannot_be_removed(self, loader: ImageLoader, sample: SampleImages) -> None:
         """RemovesImages: NotFoundError for an unknown name."""
         remover = able(loader, RemovesImages)
-        with pytest.raises(NotFoundError):
+        with refused("an unknown name cannot be removed (RemovesImages.remove)", NotFoundError):
             remover.remove(sample.name())
 
     def test_a_removed_image_can_come_again(self, loader: ImageLoader, sample: SampleImages) -> None:

@@ -31,7 +31,7 @@ from polyarch.testing.conformance.registry_base import (
     read,
     wanted,
 )
-from polyarch.testing.conformance.trials import in_threads, memory
+from polyarch.testing.conformance.trials import in_threads, memory, refused
 
 
 class RegistryBlobs(RegistryBase):
@@ -113,14 +113,14 @@ class RegistryBlobs(RegistryBase):
     def test_a_missing_blob(self, registry: Registry, reference: Reference, manifest: Manifest) -> None:
         """NotFoundError for a blob that is not there, when the stream is opened."""
         absent = replace(manifest.layers[0], digest=NOTHING)
-        with pytest.raises(NotFoundError):
+        with refused("a blob that is not there is not found (Registry.open_blob)", NotFoundError):
             with registry.open_blob(reference, absent):
                 pass
 
     def test_a_blob_of_a_missing_repository(self, registry: Registry, reference: Reference, manifest: Manifest) -> None:
         """NotFoundError for a place that is not there; UnauthorizedError where nobody may know."""
         absent = replace(reference, repository=f"{reference.repository}-absent")
-        with pytest.raises((NotFoundError, UnauthorizedError)):
+        with refused("a place that is not there is not found (Registry)", NotFoundError, UnauthorizedError):
             with registry.open_blob(absent, manifest.layers[0]):
                 pass
 

@@ -20,6 +20,7 @@ from polyarch.contract import (
 )
 from polyarch.testing.conformance.images import SampleImages
 from polyarch.testing.conformance.storage_base import Opener, StorageBase, put, store
+from polyarch.testing.conformance.trials import refused
 from polyarch_platforms.platform import parse
 
 A = TypeVar("A")
@@ -60,13 +61,13 @@ class StorageAbilities(StorageBase):
     def test_a_blob_that_is_not_here_cannot_be_read(self, storage: Storage, sample: SampleImages) -> None:
         """ReadsBlobs: NotFoundError for a blob that never came, and for one that is on its way."""
         reader, made = able(storage, ReadsBlobs), sample.image()
-        with pytest.raises(NotFoundError):
+        with refused("a blob that never came cannot be read (ReadsBlobs.open_blob)", NotFoundError):
             reader.open_blob(digest_of(b"never came")).close()
         blob = made.manifest.layers[0]
         with storage.write_blob(blob) as writer:
             assert writer is not None
             writer.write(made.bytes_of(blob))
-            with pytest.raises(NotFoundError):
+            with refused("a blob on its way cannot be read (ReadsBlobs.open_blob)", NotFoundError):
                 reader.open_blob(blob.digest).close()
 
     def test_blobs_are_files(self, storage: Storage, sample: SampleImages) -> None:
@@ -81,13 +82,13 @@ class StorageAbilities(StorageBase):
     def test_a_blob_that_is_not_here_is_no_file(self, storage: Storage, sample: SampleImages) -> None:
         """HasBlobFiles: NotFoundError for a blob that never came, and for one that is on its way."""
         holder, made = able(storage, HasBlobFiles), sample.image()
-        with pytest.raises(NotFoundError):
+        with refused("a blob that never came is no file (HasBlobFiles.blob_path)", NotFoundError):
             holder.blob_path(digest_of(b"never came"))
         blob = made.manifest.layers[0]
         with storage.write_blob(blob) as writer:
             assert writer is not None
             writer.write(made.bytes_of(blob))
-            with pytest.raises(NotFoundError):
+            with refused("a blob on its way is no file (HasBlobFiles.blob_path)", NotFoundError):
                 holder.blob_path(blob.digest)
 
     def test_all_images_are_listed(self, reopen: Opener, sample: SampleImages) -> None:
@@ -164,13 +165,13 @@ class StorageAbilities(StorageBase):
         assert [image.manifest for image in storage.find(sample.name())] == [made[1].manifest], (
             "one platform of the name goes, the others stay (RemovesImages.remove)"
         )
-        with pytest.raises(NotFoundError):
+        with refused("a platform that is not here cannot be removed (RemovesImages.remove)", NotFoundError):
             remover.remove(sample.name(), parse("linux/amd64"))
 
     def test_what_is_not_here_cannot_be_removed(self, storage: Storage, sample: SampleImages) -> None:
         """RemovesImages: NotFoundError for an unknown name."""
         remover = able(storage, RemovesImages)
-        with pytest.raises(NotFoundError):
+        with refused("an unknown name cannot be removed (RemovesImages.remove)", NotFoundError):
             remover.remove(sample.name())
 
     def test_a_removed_image_can_come_again(self, storage: Storage, sample: SampleImages) -> None:

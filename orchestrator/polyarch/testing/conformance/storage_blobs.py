@@ -10,7 +10,7 @@ import pytest
 from polyarch.contract import Descriptor, NotFoundError, ReadsBlobs, Storage
 from polyarch.testing.conformance.images import BIG, MOST_HELD, SampleImage, SampleImages
 from polyarch.testing.conformance.storage_base import PIECE, Opener, StorageBase, put, put_blobs
-from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed, memory
+from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed, memory, refused
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -210,7 +210,7 @@ class StorageBlobs(StorageBase):
         storage = reopen()
         assert not storage.has_blob(blob.descriptor), "nothing is visible before `finish` (BlobWriter)"
         if isinstance(storage, ReadsBlobs):
-            with pytest.raises(NotFoundError):
+            with refused("a blob on its way cannot be read (ReadsBlobs.open_blob)", NotFoundError):
                 storage.open_blob(blob.descriptor.digest).close()
 
     @pytest.mark.usefixtures("_forks")

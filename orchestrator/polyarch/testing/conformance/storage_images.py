@@ -10,7 +10,7 @@ import pytest
 from polyarch.contract import Image, Platform, Storage, StorageError, UsageError, digest_of
 from polyarch.testing.conformance.images import SampleImages, names_of
 from polyarch.testing.conformance.storage_base import Opener, StorageBase, platforms, put_blobs, store
-from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed
+from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed, refused
 
 
 class StorageImages(StorageBase):
@@ -56,14 +56,14 @@ class StorageImages(StorageBase):
     def test_an_image_without_its_blobs_is_refused(self, storage: Storage, sample: SampleImages) -> None:
         """`commit` raises StorageError where a blob is missing, and no name points at the image."""
         made = sample.image()
-        with pytest.raises(StorageError):
+        with refused("an image whose blobs are not here is refused (Storage.commit)", StorageError):
             storage.commit(made.named(sample.name()))
         assert tuple(storage.find(sample.name())) == (), "a name never points at half an image (Storage.commit)"
 
     def test_a_refused_image_leaves_the_name_as_it_was(self, storage: Storage, sample: SampleImages) -> None:
         """After a `commit` that was refused the name points at what it pointed at before."""
         image = store(storage, sample.image(), sample.name())
-        with pytest.raises(StorageError):
+        with refused("an image whose blobs are not here is refused (Storage.commit)", StorageError):
             storage.commit(sample.image(text="-newer").named(sample.name()))
         assert storage.find(sample.name()) == (image,), "a refused commit changes nothing (Storage.commit)"
 

@@ -108,15 +108,17 @@ class TagConventionConformance:
 
     def test_questions_do_not_meet(self, convention: TagConvention) -> None:
         """What is proposed does not depend on what was asked before, nor on one who asks in between."""
-        name = parse_reference("user/app:1.0")
-        alone = list(convention.propose(name, PLATFORMS[2]))
-        other = iter(convention.propose(parse_reference("user/other:2.0"), PLATFORMS[5]))
-        started = iter(convention.propose(name, PLATFORMS[2]))
-        mixed = []
-        for proposal in started:
-            mixed.append(proposal)
-            next(other, None)
-        assert mixed == alone, "questions do not share anything (TagConvention: pure)"
+        name, other = parse_reference("user/app:1.0"), parse_reference("user/other:2.0")
+        for platform in PLATFORMS:
+            alone = list(convention.propose(name, platform))
+            begun = iter(convention.propose(name, platform))
+            between = iter(convention.propose(other, platform))
+            next(between, None)
+            mixed = []
+            for proposal in begun:
+                mixed.append(proposal)
+                next(between, None)
+            assert mixed == alone, "questions do not share anything (TagConvention: pure)"
 
     def test_threads_ask_at_once(self, convention: TagConvention) -> None:
         """Several threads get the same answers as one."""

@@ -13,10 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+from polyarch.contract import PolyarchError
+
 T = TypeVar("T")
 
 PATIENCE = 120.0
 """Seconds after which a process that does not end is taken to hang."""
+
+
+@contextmanager
+def refused(promise: str, *errors: type[PolyarchError]) -> Iterator[None]:
+    """Wants one of the contract's errors to be raised within; AssertionError with the promise where none is."""
+    names = " or ".join(error.__name__ for error in errors)
+    try:
+        yield
+    except errors:
+        return
+    except Exception as other:
+        raise AssertionError(f"{promise}: wanted is {names}, raised was {type(other).__name__}: {other}") from other
+    raise AssertionError(f"{promise}: wanted is {names}, nothing was raised")
 
 
 class Hangs(AssertionError):
