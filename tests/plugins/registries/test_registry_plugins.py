@@ -15,12 +15,14 @@ from polyarch.contract import (
     Registry,
     RegistryPlugin,
     RegistryServices,
+    UnauthorizedError,
     UsageError,
 )
 from polyarch.events import ignore
 from polyarch.plugin_host import PluginHost
 from polyarch.reference import parse_reference
 from polyarch.registry.services import registry_services
+from polyarch.session import Session
 from polyarch.settings import Settings
 from polyarch_plugins.registries.distribution.locate import locate as locate_anywhere
 from polyarch_plugins.registries.docker_hub.locate import locate as locate_on_docker_hub
@@ -28,7 +30,9 @@ from polyarch_plugins.registries.docker_hub.plugin import polyarch_registries as
 from polyarch_plugins.registries.harbor.plugin import polyarch_registries as harbor
 from polyarch_plugins.registries.quay.plugin import polyarch_registries as quay
 from polyarch_plugins.registries.well_known.plugin import polyarch_registries as well_known
+from support import faults
 from support.docker_registry import DockerRegistry
+from support.faulty_registry import FaultyRegistry
 
 HUB_KEY = "https://index.docker.io/v1/"
 
@@ -153,3 +157,13 @@ def test_a_plugin_costs_no_more_than_its_hooks(name: str) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     package = "polyarch_plugins.registries"
     assert run.stdout.strip() == str(["polyarch_plugins", package, f"{package}.{name}", f"{package}.{name}.plugin"])
+
+
+def test_the_words_of_the_plugin_reach_who_is_refused(faulty_registry: FaultyRegistry, tmp_path: Path) -> None:
+    faulty_registry.script("GET", "/manifests/", faults.status(403), forever=True)
+    faulty_registry.script("HEAD", "/manifests/", faults.status(403), forever=True)
+    settings = Settings(root=tmp_path, home=tmp_path, retries=0, prefer={faulty_registry.address: "ghcr"})
+    with Session(settings) as session, pytest.raises(UnauthorizedError) as caught:
+        session.resolve(faulty_registry.ref("owner/app:1"))
+    words = "your GitHub name and a personal access token (classic) with the scope read:packages"
+    assert (caught.value.hint or "").endswith(f"polyarch login {faulty_registry.address} ({words})")
