@@ -23,6 +23,7 @@ from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageEr
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
 from polyarch.resolution.documents import Documents
+from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.verbs.stored import best_of, by_id, one_of, still_best
@@ -74,7 +75,7 @@ class Session(Composition):
 
     def _conventions(self) -> list[TagConvention]:
         made = self._made(TagConventionPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
-        return [convention for _, convention in made]
+        return [guarded(name, convention, self._emit) for name, convention in made]
 
     def pull(
         self,

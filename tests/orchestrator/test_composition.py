@@ -118,6 +118,36 @@ def test_a_broken_tag_convention_is_passed_over(opened: Open) -> None:
     ]
 
 
+CONVENTIONS = [
+    ("propose", "raise KeyError('x')", "KeyError: 'x'"),
+    ("propose", "return [3]", "TypeError: propose has to yield TagProposal, not int"),
+    ("read", "raise KeyError('x')", "KeyError: 'x'"),
+    ("read", "return 3", "TypeError: read has to answer TagReading or None, not int"),
+]
+
+
+@pytest.mark.parametrize(("method", "does", "said"), CONVENTIONS)
+def test_a_tag_convention_cannot_break_resolving(opened: Open, method: str, does: str, said: str) -> None:
+    session, events = opened(
+        "from support.listing_registry import ListingRegistry\n"
+        "registry = ListingRegistry()\n"
+        "arm64 = registry.add_manifest({'os': 'linux', 'architecture': 'arm64'})\n"
+        "registry.name('docker.io/library/app:other', arm64)\n"
+        "class Convention:\n"
+        "    def propose(self, reference, platform): return []\n"
+        "    def read(self, tag): return None\n"
+        f"    def {method}(self, *words): {does}\n"
+        "@hookimpl\n"
+        "def polyarch_registries():\n"
+        "    yield RegistryPlugin('one', '', lambda services: registry, hosts=('docker.io',))\n"
+        "@hookimpl\n"
+        "def polyarch_tag_conventions():\n    yield TagConventionPlugin('t', '', lambda services: Convention())\n"
+    )
+    with pytest.raises(NotFoundError):
+        session.resolve("app:1", platform="linux/arm64")
+    assert warnings(events) == [f"tag convention t failed and is passed over: {said}"]
+
+
 NEEDED = [
     "polyarch_verifiers():\n    yield VerifierPlugin('v', '', broken)\n",
     "polyarch_registries():\n    yield RegistryPlugin('v', '', broken, hosts=('docker.io',))\n",

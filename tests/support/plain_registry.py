@@ -74,7 +74,7 @@ class PlainRegistry:
         for entry in self.layout(reference).entries():
             yield entry.annotations[REF_NAME]
 
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         return parse_reference(f"localhost/plain:{reference.tag}")
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class HeldImages:
                 elif whole and whole.name == repository.name and whole.tag:
                     yield whole.tag
 
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         """The whole name that the image carries, the asked one of several; else `localhost/BASE:TAG`."""
         place, located = self._place(reference)
         if not reference.digest or any(each.root.digest == reference.digest for each in place.images):

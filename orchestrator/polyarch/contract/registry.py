@@ -81,7 +81,7 @@ class ListsReferrers(Protocol):
 class NamesImages(Protocol):
     """A source whose images carry names of their own, as those in an archive do."""
 
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         """The name under which the image is to be kept: a proper one, without the source's scheme."""
 
 

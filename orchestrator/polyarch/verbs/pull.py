@@ -90,7 +90,7 @@ def pull_variant(
             config=manifest.config.digest,
         )
     )
-    name = documents.registry.name(reference) if isinstance(documents.registry, NamesImages) else reference
+    name = documents.registry.kept_name(reference) if isinstance(documents.registry, NamesImages) else reference
     known = [image for image in storage.find(name) if image.manifest.digest == manifest.digest]
 
     @cache

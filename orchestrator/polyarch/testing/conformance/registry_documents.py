@@ -205,11 +205,11 @@ class RegistryDocuments(RegistryBase):
         """NamesImages: a name without the source's scheme, which can be written and read again."""
         namer = able(registry, NamesImages)
         for reference in source.references.values():
-            name = namer.name(reference)
+            name = namer.kept_name(reference)
             assert name.scheme == "", "the name is a proper one, without the source's scheme (NamesImages.name)"
             assert parse_reference(str(name)) == name, f"{name} can be read again (NamesImages.name)"
 
     def test_a_name_stays(self, registry: Registry, reference: Reference) -> None:
         """NamesImages: the same image is kept under the same name each time."""
         namer = able(registry, NamesImages)
-        assert namer.name(reference) == namer.name(reference), "a second pull finds the first (NamesImages.name)"
+        assert namer.kept_name(reference) == namer.kept_name(reference), "a second pull finds the first (NamesImages.name)"
