@@ -41,7 +41,7 @@ def polyarch_registry_services(tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def polyarch_storage_services(
     tmp_path: Path, polyarch_registry_services: RegistryServices
-) -> Callable[[str], StorageServices]:
+) -> Callable[..., StorageServices]:
     """A location ("" for none) -> what polyarch hands to the factory of a storage; the root is this test's own."""
     from polyarch.contract import StorageServices
     from polyarch.serve.loopback import offered

@@ -25,7 +25,9 @@ class LoaderBase:
     @pytest.fixture
     def open_loader(self) -> LoaderOpener:
         """The author's: a function that opens the loader at the same place each time it is called."""
-        pytest.fail(f"{type(self).__name__} has to give a fixture `open_loader`, a function that opens the loader")
+        pytest.fail(
+            f"{type(self).__name__} has to give, within it, a fixture `open_loader`: a function that opens the loader"
+        )
 
     @pytest.fixture
     def reopen(self, open_loader: LoaderOpener) -> Iterator[LoaderOpener]:

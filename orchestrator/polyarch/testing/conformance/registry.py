@@ -9,5 +9,5 @@ from polyarch.testing.conformance.registry_documents import RegistryDocuments
 class RegistryConformance(RegistryDocuments, RegistryBlobs):
     """Subclass it as `Test…`, and give the fixture `source`: a `Source`, the registry and what it holds.
 
-    The fixture may have any scope: nothing is written, and the registry stays open.
+    Nothing is written, and the registry stays open: what takes long to start belongs into a fixture of the module.
     """

@@ -18,7 +18,7 @@ class RegistryBase:
     @pytest.fixture
     def source(self) -> Source:
         """The author's: the registry, and where it offers the content."""
-        pytest.fail(f"{type(self).__name__} has to give a fixture `source`: a Source with the registry")
+        pytest.fail(f"{type(self).__name__} has to give, within it, a fixture `source`: a Source with the registry")
 
     @pytest.fixture
     def registry(self, source: Source) -> Registry:

@@ -212,4 +212,6 @@ class RegistryDocuments(RegistryBase):
     def test_a_name_stays(self, registry: Registry, reference: Reference) -> None:
         """NamesImages: the same image is kept under the same name each time."""
         namer = able(registry, NamesImages)
-        assert namer.kept_name(reference) == namer.kept_name(reference), "a second pull finds the first (NamesImages.name)"
+        assert namer.kept_name(reference) == namer.kept_name(reference), (
+            "a second pull finds the first (NamesImages.name)"
+        )

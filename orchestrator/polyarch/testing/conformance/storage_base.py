@@ -25,7 +25,9 @@ class StorageBase:
     @pytest.fixture
     def open_storage(self) -> Opener:
         """The author's: a function that opens the storage at the same place each time it is called."""
-        pytest.fail(f"{type(self).__name__} has to give a fixture `open_storage`, a function that opens the storage")
+        pytest.fail(
+            f"{type(self).__name__} has to give, within it, a fixture `open_storage`: a function that opens the storage"
+        )
 
     @pytest.fixture
     def reopen(self, open_storage: Opener) -> Iterator[Opener]:

@@ -81,7 +81,9 @@ class TagConventionConformance:
     @pytest.fixture
     def convention(self) -> TagConvention:
         """The author's: the convention."""
-        pytest.fail(f"{type(self).__name__} has to give a fixture `convention`, the object that proposes names")
+        pytest.fail(
+            f"{type(self).__name__} has to give, within it, a fixture `convention`: the object that proposes names"
+        )
 
     def test_something_is_proposed(self, convention: TagConvention) -> None:
         """For one of the usual names and platforms at least there is a proposal."""
