@@ -15,10 +15,12 @@ from hypothesis import settings
 
 from support.certificates import tls_settings
 from support.command import NO_FILES_OF_THE_MACHINE, Polyarch
+from support.containerd_engine import ContainerdEngine
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.faulty_registry import FaultyRegistry
 from support.layout_files import Layout
+from support.podman_engine import PodmanEngine
 from support.registry_auth import TokenServer, basic_settings
 from support.throwaway import CannotCopy, ThrowawayMachine
 from support.users import OrdinaryUser
@@ -120,6 +122,28 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     Load under names of your own only, and layers that others do not have where it matters which of them travel.
     """
     engine = Dockerd(tmp_path_factory.mktemp("dockerd"))
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[PodmanEngine]:
+    """podman with folders of the tests' own: `options.podman` of polyarch is in `.settings`; `.serve()` starts it.
+
+    Load under names of your own only, and layers that others do not have where it matters which of them travel.
+    """
+    engine = PodmanEngine()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[ContainerdEngine]:
+    """containerd with folders and a socket of the tests' own: `.environ` tells polyarch and `ctr` where it is.
+
+    Load under names of your own only, and layers that others do not have where it matters which of them travel.
+    """
+    engine = ContainerdEngine()
     yield engine
     engine.stop()
 

@@ -1,0 +1,50 @@
+"""The source: an image that podman has, read from the archive that podman makes of it.
+
+The archive is docker's kind. It has the config as it is and the layers as podman keeps them, unpacked; an OCI archive
+would have layers compressed anew, and of a docker image another config.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from polyarch.contract import DockerArchive, HeldImages, Located, RegistryServices
+from polyarch_plugins.storages.podman.engine import Engine
+from polyarch_plugins.storages.podman.place import find_place
+
+
+def open_containers_storage(services: RegistryServices) -> HeldImages:
+    """The images of the podman that the user named, else of the one found on PATH. Asks it nothing yet."""
+    place = find_place("", services.options, services.environ)
+    engine: Engine
+    if place.socket is not None:
+        from polyarch_plugins.storages.podman.service import Service
+
+        engine = Service(services.http_at(place.socket), place.socket)
+    else:
+        from polyarch_plugins.storages.podman.program import Program
+
+        engine = Program(place.command, services.environ, services.temporary)
+
+    def open_image(name: str) -> DockerArchive:
+        path = _exported(engine, name, services.temporary())
+        try:
+            archive = DockerArchive(path, services.temporary)
+        finally:
+            path.unlink()  # it stays open as long as it is read
+        archive.where = f"podman's {name}"
+        return archive
+
+    return HeldImages(lambda text: Located(text, text, ""), open_image)
+
+
+def _exported(engine: Engine, name: str, folder: Path) -> Path:
+    """A file in `folder` with the image's archive."""
+    path = folder / f"{uuid.uuid4().hex}.tar"
+    try:
+        engine.save(name, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
