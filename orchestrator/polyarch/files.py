@@ -130,10 +130,10 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def _lock_folder(path: Path) -> int | None:
-    """The open and locked folder; None if somebody else has it locked, or it is gone. Raises OSError."""
+    """The open and locked folder; None if somebody else has it locked, or it is gone, or none. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

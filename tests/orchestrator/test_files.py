@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from polyarch.files import (
     make_directory,
     open_regular,
     read_bounded,
+    temporary_folder,
     write_in_one_step,
 )
 
@@ -93,3 +97,82 @@ def test_what_the_disk_refuses_has_a_hint(number: int, hint: str) -> None:
 def test_another_fault_has_no_hint() -> None:
     assert disk_error(OSError("odd"), "cannot write").message == "cannot write: odd"
     assert disk_error(OSError("odd"), "cannot write").hint is None
+
+
+def test_a_temporary_folder_goes_with_what_is_in_it(tmp_path: Path) -> None:
+    parent = tmp_path / "missing" / "temporary"
+    with temporary_folder(parent) as folder:
+        assert folder.parent == parent
+        assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+        (folder / "deep").mkdir()
+        (folder / "deep").chmod(0o700)
+        (folder / "deep" / "file").write_bytes(b"of no use later")
+    assert list(parent.iterdir()) == []
+
+
+def test_a_temporary_folder_goes_after_a_failure(tmp_path: Path) -> None:
+    def fail() -> None:
+        with temporary_folder(tmp_path) as folder:
+            (folder / "file").write_bytes(b"of no use later")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_folders_of_others_in_use_stay(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path) as one, temporary_folder(tmp_path) as other:
+        assert one != other
+        (one / "file").write_bytes(b"in use")
+        with temporary_folder(tmp_path):
+            assert (one / "file").read_bytes() == b"in use"
+            assert other.is_dir()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys\n"
+        "from polyarch.files import temporary_folder\n"
+        "with temporary_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'big').write_bytes(b'left')\n"
+        "    print(folder, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        with temporary_folder(tmp_path):
+            assert (left / "big").read_bytes() == b"left"  # its owner lives
+        process.kill()
+    assert left.exists()
+    with temporary_folder(tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_many_make_temporary_folders_at_once(tmp_path: Path) -> None:
+    """A folder that is made and not yet locked may be taken for one of the dead: then another is made."""
+
+    def make(_: int) -> None:
+        with temporary_folder(tmp_path) as folder:
+            (folder / "file").write_bytes(b"own")
+            assert (folder / "file").read_bytes() == b"own"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(400)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_temporary_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"of somebody else")
+    with temporary_folder(tmp_path):
+        pass
+    assert (tmp_path / "file").read_bytes() == b"of somebody else"
+
+
+def test_a_temporary_folder_where_none_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot make a folder for temporary files"):
+        with temporary_folder(tmp_path / "file" / "below"):
+            pass

@@ -17,6 +17,7 @@ from polyarch.contract import OCI_INDEX, Digest, HasBlobFiles, Image, decompress
 
 _CHUNK = 1 << 18
 _GZIP = b"\x1f\x8b"
+_SMALLEST_GZIP = 18  # RFC 1952, 2.3: header and trailer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,14 @@ def layers_only(
     """
     config = f"{_hex(image.config.digest)}.json"
     layers = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
-    members = [_manifest(image, config, [layers[layer.digest] for layer in image.manifest.layers])]
-    members.append(_document(config, image.config.raw))
+    members = [_document(config, image.config.raw)]
     for digest, name in layers.items():
         if digest in wanted:
             path = blobs.blob_path(digest)
             chunks = partial(_decompressed, path, f"layer {digest}")
             guess = None if name in counted else _guessed_size(path)
             members.append(Member(name, sum(map(len, chunks())) if guess is None else guess, chunks))
-    return members
+    return [*members, _manifest(image, config, [layers[layer.digest] for layer in image.manifest.layers])]
 
 
 def layout(image: Image, blobs: HasBlobFiles) -> list[Member]:
@@ -91,18 +91,23 @@ def layout(image: Image, blobs: HasBlobFiles) -> list[Member]:
     members = [
         _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
         _document("index.json", json.dumps(index).encode()),
-        _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers]),
         _document(_place(manifest.digest), manifest.raw),
         _document(_place(manifest.config.digest), image.config.raw),
     ]
     for digest in dict.fromkeys(layer.digest for layer in manifest.layers):
         path = blobs.blob_path(digest)
         members.append(Member(_place(digest), _size(path), partial(_plain, path)))
-    return members
+    return [
+        *members,
+        _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers]),
+    ]
 
 
 def _manifest(image: Image, config: str, layers: list[str]) -> Member:
-    """manifest.json (moby, image/tarexport): which files make the image, and its name."""
+    """manifest.json (moby, image/tarexport): which files make the image, and its name.
+
+    It comes last, so that an archive which breaks off is none.
+    """
     name = f"{image.reference.name}:{image.reference.tag}"
     return _document("manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode())
 
@@ -119,9 +124,11 @@ def _guessed_size(path: Path) -> int | None:
     """
     try:
         with path.open("rb") as stream:
-            if stream.read(2) != _GZIP:
+            compressed = stream.seek(0, 2)
+            stream.seek(0)
+            if stream.read(2) != _GZIP or compressed < _SMALLEST_GZIP:
                 return None
-            compressed = stream.seek(-4, 2) + 4
+            stream.seek(-4, 2)
             size = int.from_bytes(stream.read(4), "little")
     except OSError as error:
         raise disk_error(error, f"cannot read {path}") from error
