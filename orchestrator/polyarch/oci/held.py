@@ -44,7 +44,7 @@ class ImagePlace(Protocol):
     def read(self, digest: Digest, limit: int) -> bytes:
         """A blob of at most `limit` bytes, not verified. Raises NotFoundError; IntegrityError if it is larger."""
 
-    def chunks(self, digest: Digest, offset: int) -> Iterator[bytes]:
+    def chunks(self, digest: Digest, offset: int) -> Iterator[bytes | memoryview]:
         """The bytes of a blob from `offset` on, not verified. Raises NotFoundError."""
 
     def close(self) -> None:
