@@ -97,7 +97,7 @@ def parse_hosts(raw: bytes, path: Path) -> Hosts:
 
 def _host(url: str, entry: Mapping[str, object], where: str, path: Path) -> Host:
     try:
-        origin, api = split_url(url if url.startswith(("http://", "https://")) else f"https://{url}")
+        origin, api = split_url(url if "://" in url else f"https://{url}")
     except ValueError as error:
         raise Fault(f"{where}: {printable(url, 100)!r} is not the address of a host: {error}") from error
     api = posixpath.normpath(api.partition("?")[0]).rstrip("/")
