@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from polyarch.contract.registry import BlobStream
-from polyarch.errors import NotFoundError, UsageError, printable
+from polyarch.errors import IntegrityError, NotFoundError, UsageError, printable
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, check_document, parse_document
+from polyarch.oci.digest import Digest, digest_of
+from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, check_document, is_attestation, parse_document
 from polyarch.oci.held import HeldImage, ImagePlace
 from polyarch.reference import DEFAULT_TAG, Reference, parse_reference
 
@@ -58,12 +59,12 @@ class HeldImages:
     def head(self, reference: Reference) -> Descriptor | None:
         """What the name points at."""
         place, located = self._place(reference)
-        return None if reference.digest else replace(_chosen(place, located, reference).root, annotations={})
+        return None if reference.digest else replace(_root(place, _chosen(place, located, reference)), annotations={})
 
     def get(self, reference: Reference) -> Document:
         """The manifest or index that the name, or the digest, stands for."""
         place, located = self._place(reference)
-        root = None if reference.digest else _chosen(place, located, reference).root
+        root = None if reference.digest else _root(place, _chosen(place, located, reference))
         digest = root.digest if root else reference.digest
         try:
             raw = place.read(digest, MAX_DOCUMENT_SIZE)
@@ -98,7 +99,7 @@ class HeldImages:
     def kept_name(self, reference: Reference) -> Reference:
         """The whole name that the image carries, the asked one of several; else `localhost/BASE:TAG`."""
         place, located = self._place(reference)
-        if not reference.digest or any(each.root.digest == reference.digest for each in place.images):
+        if not reference.digest or any(reference.digest in _digests(each) for each in place.images):
             image = _chosen(place, located, reference)
         elif located.wanted:  # the digest is of a manifest further in
             image = _chosen(place, located, replace(reference, digest=""))
@@ -130,7 +131,7 @@ def _chosen(place: ImagePlace, located: Located, reference: Reference) -> HeldIm
     """The image that the reference means. Raises NotFoundError, and UsageError where it may be several."""
     images = {(image.root.digest, image.names): image for image in place.images}.values()
     if reference.digest:
-        fitting = [image for image in images if image.root.digest == reference.digest]
+        fitting = [image for image in images if reference.digest in _digests(image)]
         if fitting:
             return next((image for image in fitting if located.wanted in image.names), fitting[0])
         raise NotFoundError(f"{place.where} names no image {reference.digest}")
@@ -155,11 +156,32 @@ def _chosen(place: ImagePlace, located: Located, reference: Reference) -> HeldIm
         raise NotFoundError(f"{place.where} holds no image")
     if not fitting:
         raise NotFoundError(f"{printable(wanted, 200)!r} is not in {place.where} (there are: {listed})")
-    example = f"{reference.scheme}:{located.place}"
+    example = place.where if "://" in place.where else f"{reference.scheme}:{place.where}"
     raise UsageError(
         f"{place.where} holds several images (there are: {listed})",
         f"name one: {example}:{printable(known[0], 200)}, or {example}@{fitting[0].root.digest}",
     )
+
+
+def _digests(image: HeldImage) -> tuple[Digest, ...]:
+    return image.root.digest, image.origin
+
+
+def _root(place: ImagePlace, image: HeldImage) -> Descriptor:
+    """What the image's name stands for: the registry's own index, where all that it lists is here; else the entry's.
+
+    So the digest stays the one that everybody knows, and no variant is chosen that the place does not have.
+    """
+    if not image.origin or place.size(image.origin) is None:
+        return image.root
+    where = f"{image.origin} in {place.where}"
+    document = parse_document(place.read(image.origin, MAX_DOCUMENT_SIZE), "", where)
+    if digest_of(document.raw, image.origin.partition(":")[0]) != image.origin:
+        raise IntegrityError(f"{where} is damaged")
+    entries = document.manifests if isinstance(document, Index) else ()
+    if all(place.size(entry.digest) == entry.size for entry in entries if not is_attestation(entry)):
+        return document.descriptor
+    return image.root
 
 
 def _is_tag(name: str) -> bool:

@@ -18,14 +18,12 @@ from dataclasses import dataclass, replace
 from polyarch.errors import UsageError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
-from polyarch.oci.held import POLYARCH_NAME, REF_NAME, names_of
+from polyarch.oci.held import POLYARCH_NAME, REF_NAME, ROOT, names_of
 from polyarch.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from polyarch.reference import Reference, parse_reference
 
 SCHEME = "io.polyarch.scheme"
 """The scheme that the name begins with, for names that a plugin understands."""
-ROOT = "io.polyarch.root"
-"""Digest of what the name points at in the registry, where that is not the entry itself."""
 ROOT_TYPE = "io.polyarch.root.media-type"
 MADE_HERE = "io.polyarch.index"
 """Marks an index that was made here to list the platforms of a name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.digest import Digest, check_digest, hex_of
+from polyarch.oci.digest import Digest, check_digest, hex_of, is_digest
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation of an index.json's entry (image-spec annotations.md): a tag with most tools, a whole name with some."""
@@ -18,13 +18,20 @@ CONTAINERD_NAME = "io.containerd.image.name"
 POLYARCH_NAME = "io.polyarch.name"
 """The whole name, where polyarch wrote the entry and the image-spec's grammar does not allow it as a `ref.name`."""
 
+ROOT = "io.polyarch.root"
+"""Digest of what the name points at in the registry, where that is not the entry itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """An image in a place: what its names point at, and the names as they are written there, whole ones first."""
+    """An image in a place: what its names point at, and the names as they are written there, whole ones first.
+
+    `origin` is the digest of what the name points at in the registry that polyarch took it from, "" if nobody noted it.
+    """
 
     root: Descriptor
     names: tuple[str, ...] = ()
+    origin: Digest = ""
 
 
 class ImagePlace(Protocol):
@@ -53,7 +60,11 @@ class ImagePlace(Protocol):
 
 def held_images(entries: Iterable[Descriptor]) -> tuple[HeldImage, ...]:
     """The images that the entries of an index.json name."""
-    return tuple(HeldImage(entry, names_of(entry)) for entry in entries)
+    found = []
+    for entry in entries:
+        origin = entry.annotations.get(ROOT, "")
+        found.append(HeldImage(entry, names_of(entry), origin if is_digest(origin) else ""))
+    return tuple(found)
 
 
 def names_of(entry: Descriptor) -> tuple[str, ...]:
