@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
+from benchmarks.into_docker import into_docker
+from benchmarks.plugins import plugins
 from benchmarks.process import measured
 from benchmarks.registry import program
 from benchmarks.result import Case, Figure, max_rss, median
@@ -122,7 +124,9 @@ def probe(bench: Bench) -> Case:
 CASES = {
     "pull": pull,
     "second-pull": second_pull,
+    "into-docker": into_docker,
     "resolve": resolve,
+    "plugins": plugins,
     "start": start,
     "probe": probe,
     "run": run,
