@@ -107,15 +107,29 @@ HEAVY = ("httpx", "plumbum", "rich", "pluggy", "starlette", "polyarch_plugins")
     ids=" ".join,
 )
 def test_the_import_budget(argv: list[str], forbidden: tuple[str, ...], tmp_path: Path) -> None:
+    loaded = _loaded(tmp_path, argv)
+    assert [name for name in loaded for bad in forbidden if name == bad or name.startswith(bad + ".")] == []
+
+
+def test_plugins_are_looked_for_once(tmp_path: Path) -> None:
+    """The second command looks through no distribution, and imports no plugin but the one that it uses."""
+    _loaded(tmp_path, ["image", "ls"])
+    loaded = _loaded(tmp_path, ["image", "ls"])
+    assert "importlib.metadata" not in loaded
+    plugins = [name for name in loaded if name.startswith("polyarch_plugins.") and name.endswith(".plugin")]
+    assert plugins == ["polyarch_plugins.storages.oci.plugin"]
+
+
+def _loaded(root: Path, argv: list[str]) -> list[str]:
+    """The modules that a command has loaded at its end."""
     code = (
         "import sys, polyarch.cli\n"
         "try:\n    polyarch.cli.main()\n"
         "except SystemExit:\n    pass\n"
         "print('loaded:', *sys.modules, file=sys.stderr)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, "--root", str(tmp_path), *argv], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", code, "--root", str(root), *argv]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     loaded = run.stderr.rpartition("loaded:")[2].split()
     assert "polyarch.cli" in loaded
-    assert [name for name in loaded for bad in forbidden if name == bad or name.startswith(bad + ".")] == []
+    return loaded
