@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from polyarch.contract.registry import BlobStream
@@ -81,20 +82,25 @@ class HeldImages:
     @contextmanager
     def open_blob(self, reference: Reference, blob: Descriptor, offset: int = 0) -> Iterator[BlobStream]:
         """The bytes of a config or layer."""
-        place, _ = self._place(reference)
-        yield BlobStream(offset, place.chunks(blob.digest, offset))
+        place, located = self._place(reference)
+        if not reference.digest:
+            _chosen(place, located, reference)
+        chunks = place.chunks(blob.digest, offset)
+        first = next(chunks, b"")  # what is not here is told now
+        yield BlobStream(offset, chain((first,), chunks))
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """The names that the place has; behind the name of a repository, the tags of that one."""
         place, located = self._place(reference, whole=True)
+        names = [name for image in place.images for name in image.names]
+        if not located.wanted:
+            return iter(names)
         repository = _read_name(located.wanted)
-        for image in place.images:
-            for name in image.names:
-                whole = _whole_name(name)
-                if repository is None:
-                    yield name
-                elif whole and whole.name == repository.name and whole.tag:
-                    yield whole.tag
+        wholes = [whole for name in names if (whole := _whole_name(name))]
+        tags = [whole.tag for whole in wholes if repository and whole.name == repository.name and whole.tag]
+        if not tags:
+            raise NotFoundError(f"{printable(located.wanted, 200)!r} is not in {place.where}")
+        return iter(tags)
 
     def kept_name(self, reference: Reference) -> Reference:
         """The whole name that the image carries, the asked one of several; else `localhost/BASE:TAG`."""
