@@ -73,4 +73,4 @@ def loader_fixtures(kind: type[PlainLoader]) -> dict[str, Any]:
     def open_loader(self: object, tmp_path: Path) -> Callable[[], PlainLoader]:
         return lambda: kind(tmp_path / "loader")
 
-    return {"open_loader": open_loader}
+    return {"open_loader": open_loader, "most_held": 1 << 20}

@@ -227,4 +227,4 @@ def storage_fixtures(kind: type[PlainStorage]) -> dict[str, Any]:
     def open_storage(self: object, tmp_path: Path) -> Callable[[], PlainStorage]:
         return lambda: kind(tmp_path / "storage")
 
-    return {"open_storage": open_storage}
+    return {"open_storage": open_storage, "most_held": 1 << 20}

@@ -235,13 +235,13 @@ class ListsWhatIsGone(PlainRegistry):
 
 @breaks("test_images_get_proper_names")
 class KeepsItsScheme(PlainRegistry):
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         return reference
 
 
 @breaks("test_images_get_proper_names")
 class NamesAfterTheFolder(PlainRegistry):
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         return Reference("localhost", reference.repository, reference.tag)
 
 
@@ -249,7 +249,7 @@ class NamesAfterTheFolder(PlainRegistry):
 class CountsNames(PlainRegistry):
     asked = 0
 
-    def name(self, reference: Reference) -> Reference:
+    def kept_name(self, reference: Reference) -> Reference:
         self.asked += 1
         return Reference("localhost", f"plain-{self.asked}", reference.tag)
 

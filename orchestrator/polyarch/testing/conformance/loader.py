@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import Digest, HostError, Image, ImageLoader, StorageError, UsageError
-from polyarch.testing.conformance.images import BIG, MOST_HELD, BlobFiles, SampleImages, names_of
+from polyarch.testing.conformance.images import BlobFiles, SampleImage, SampleImages, names_of
 from polyarch.testing.conformance.loader_abilities import LoaderAbilities
-from polyarch.testing.conformance.loader_base import LoaderBase, LoaderOpener, files_for, load
+from polyarch.testing.conformance.loader_base import LoaderBase, LoaderOpener, files_for, load, load_anew
 from polyarch.testing.conformance.trials import die, in_processes, killed, memory, refused
 
 
@@ -260,48 +260,47 @@ class LoaderPromises(LoaderBase):
         load(loader, made, image)
         assert reopen().has(image), "what failed once can be loaded later (ImageLoader.load)"
 
-    @pytest.mark.usefixtures("_forks")
-    def test_a_killed_load_leaves_nothing_visible(self, reopen: LoaderOpener, sample: SampleImages) -> None:
+    def test_a_killed_load_leaves_nothing_visible(
+        self, open_loader: LoaderOpener, reopen: LoaderOpener, sample: SampleImages
+    ) -> None:
         """A process that is killed in the midst of a load changes no name, and the next one gets on."""
         old, new = sample.image(), sample.image(text="-newer")
         before = load(reopen(), old, old.named(sample.name()))
         image = new.named(sample.name())
-
-        def work() -> None:
-            loader = reopen()
-            files = files_for(loader, new, image)
-            loader.load(image, FailingFiles(files, len(set(loader.lacks(image))), die))
-
-        killed(work)
+        killed(partial(_load_and_die, open_loader, new, image), forks=self.forks)
         assert not reopen().has(image), "an image is seen when it is whole (ImageLoader.load)"
         assert reopen().has(before), "a name moves in one step, or not at all (ImageLoader.load)"
         load(reopen(), new, image)
         assert reopen().has(image), "what a killed process began can be loaded (ImageLoader.load)"
 
-    @pytest.mark.usefixtures("_forks")
-    def test_processes_load_one_image(self, reopen: LoaderOpener, sample: SampleImages) -> None:
+    def test_processes_load_one_image(
+        self, open_loader: LoaderOpener, reopen: LoaderOpener, sample: SampleImages
+    ) -> None:
         """Several processes load the same image: none fails, and it is here."""
         made = sample.image()
         image = made.named(sample.name())
-        in_processes([lambda: load(reopen(), made, image)] * 3)
+        in_processes([partial(load_anew, open_loader, made, image)] * 3, forks=self.forks)
         assert reopen().has(image), "several processes may load at once (ImageLoader)"
 
-    @pytest.mark.usefixtures("_forks", "_names")
-    def test_processes_load_several_images(self, reopen: LoaderOpener, sample: SampleImages) -> None:
+    @pytest.mark.usefixtures("_names")
+    def test_processes_load_several_images(
+        self, open_loader: LoaderOpener, reopen: LoaderOpener, sample: SampleImages
+    ) -> None:
         """Several processes load at once: each name is there in the end."""
         made = {sample.name(tag=f"v{number}"): sample.image(text=f"-{number}") for number in range(3)}
-        in_processes([partial(lambda i, n: load(reopen(), i, i.named(n)), each, name) for name, each in made.items()])
+        works = [partial(load_anew, open_loader, each, each.named(name)) for name, each in made.items()]
+        in_processes(works, forks=self.forks)
         for name, each in made.items():
             assert reopen().has(each.named(name)), "no load loses another's name (ImageLoader)"
 
     def test_big_layers_pass_through(self, loader: ImageLoader, sample: SampleImages) -> None:
         """A layer is never held whole: layers have gigabytes, and a Raspberry Pi Zero has 512 MB."""
-        made = sample.image(layers=[sample.layer("big", BIG)])
+        made = sample.image(layers=[sample.layer("big", 2 * self.most_held)])
         image = made.named(sample.name())
         with memory() as held:
             load(loader, made, image)
         assert loader.has(image)
-        assert held.most < MOST_HELD, f"of a layer of {BIG} bytes {held.most} were held at once (ImageLoader.load)"
+        assert held.most < self.most_held, f"{held.most} bytes were held at once (ImageLoader.load)"
 
     def test_closed_twice(self, reopen: LoaderOpener, sample: SampleImages) -> None:
         """`close` can come once more, and takes no image away."""
@@ -314,6 +313,13 @@ class LoaderPromises(LoaderBase):
     def test_closed_unused(self, reopen: LoaderOpener) -> None:
         """A loader that was opened and not used can be closed."""
         reopen().close()
+
+
+def _load_and_die(open_loader: LoaderOpener, made: SampleImage, image: Image) -> None:
+    """In another process: is killed in the midst of a load."""
+    loader = open_loader()
+    files = files_for(loader, made, image)
+    loader.load(image, FailingFiles(files, len(set(loader.lacks(image))), die))
 
 
 def _has(loader: ImageLoader, image: Image) -> bool:
@@ -335,6 +341,7 @@ class LoaderConformance(LoaderPromises, LoaderAbilities):
     """Subclass it as `Test…`, and give the fixture `open_loader`: a function that opens it at one place.
 
     `several_platforms` is that of the plugin's StoragePlugin; `several_names` is False where one place keeps one name
-    (a file). `forks` is False where what the plugin uses cannot be used in a forked process; the tests with several
-    processes, and with killed ones, are skipped then.
+    (a file); `most_held` is how many bytes of a layer may be held at once. `forks` is False where what the plugin uses
+    cannot be used in a forked process: processes are started anew then, and `open_loader` has to be one that can be
+    pickled, such as a functools.partial.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import Image, ImageLoader
-from polyarch.testing.conformance.images import BlobFiles, SampleImage, SampleImages
+from polyarch.testing.conformance.images import MOST_HELD, BlobFiles, SampleImage, SampleImages
 
 LoaderOpener = Callable[[], ImageLoader]
 
@@ -21,6 +21,7 @@ class LoaderBase:
     several_platforms = True
     several_names = True
     forks = True
+    most_held = MOST_HELD
 
     @pytest.fixture
     def open_loader(self) -> LoaderOpener:
@@ -57,11 +58,6 @@ class LoaderBase:
         return SampleImages(tmp_path / "sample", uuid.uuid4().hex[:12])
 
     @pytest.fixture
-    def _forks(self) -> None:
-        if not self.forks:
-            pytest.skip(f"{type(self).__name__}.forks is False: it cannot be used in a forked process")
-
-    @pytest.fixture
     def _names(self) -> None:
         if not self.several_names:
             pytest.skip(f"{type(self).__name__}.several_names is False: one place keeps one name")
@@ -77,3 +73,10 @@ def load(loader: ImageLoader, made: SampleImage, image: Image) -> Image:
     """All that a pull does with a loader; the image."""
     loader.load(image, files_for(loader, made, image))
     return image
+
+
+def load_anew(open_loader: LoaderOpener, made: SampleImage, image: Image) -> None:
+    """In another process: opens the loader, and does all that a pull does."""
+    loader = open_loader()
+    load(loader, made, image)
+    loader.close()

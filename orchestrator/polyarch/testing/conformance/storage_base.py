@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import Descriptor, Document, Image, ImageLoader, Platform, Reference, Storage
-from polyarch.testing.conformance.images import SampleImage, SampleImages
+from polyarch.testing.conformance.images import MOST_HELD, SampleImage, SampleImages
+from polyarch.testing.conformance.trials import die
 
 Opener = Callable[[], Storage]
 PIECE = 1 << 16
@@ -21,6 +22,7 @@ class StorageBase:
 
     several_platforms = True
     forks = True
+    most_held = MOST_HELD
 
     @pytest.fixture
     def open_storage(self) -> Opener:
@@ -56,11 +58,6 @@ class StorageBase:
         """Images and names that are new to the storage."""
         return SampleImages(tmp_path / "sample", uuid.uuid4().hex[:12])
 
-    @pytest.fixture
-    def _forks(self) -> None:
-        if not self.forks:
-            pytest.skip(f"{type(self).__name__}.forks is False: it cannot be used in a forked process")
-
 
 def put(storage: Storage, blob: Descriptor, data: bytes) -> None:
     """Brings a blob in as a pull does, unless it is here: from where an earlier try broke off, piece by piece."""
@@ -90,6 +87,34 @@ def store(
     put_blobs(storage, sample)
     storage.commit(image)
     return image
+
+
+def put_anew(open_storage: Opener, blob: Descriptor, data: bytes) -> None:
+    """In another process: opens the storage, and brings a blob in."""
+    storage = open_storage()
+    put(storage, blob, data)
+    storage.close()
+
+
+def store_anew(open_storage: Opener, sample: SampleImage, reference: Reference) -> None:
+    """In another process: opens the storage, and does all that a pull does."""
+    storage = open_storage()
+    store(storage, sample, reference)
+    storage.close()
+
+
+def put_half_and_die(open_storage: Opener, blob: Descriptor, data: bytes) -> None:
+    """In another process: is killed in the midst of a blob."""
+    with open_storage().write_blob(blob) as writer:
+        assert writer is not None
+        writer.write(data)
+        die()
+
+
+def put_blobs_and_die(open_storage: Opener, sample: SampleImage) -> None:
+    """In another process: is killed when all blobs are here, and no name."""
+    put_blobs(open_storage(), sample)
+    die()
 
 
 def platforms(images: tuple[Image, ...]) -> set[str]:

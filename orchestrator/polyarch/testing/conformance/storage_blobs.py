@@ -8,9 +8,17 @@ from functools import partial
 import pytest
 
 from polyarch.contract import Descriptor, NotFoundError, ReadsBlobs, Storage
-from polyarch.testing.conformance.images import BIG, MOST_HELD, SampleImage, SampleImages
-from polyarch.testing.conformance.storage_base import PIECE, Opener, StorageBase, put, put_blobs
-from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed, memory, refused
+from polyarch.testing.conformance.images import SampleImage, SampleImages
+from polyarch.testing.conformance.storage_base import (
+    PIECE,
+    Opener,
+    StorageBase,
+    put,
+    put_anew,
+    put_blobs_and_die,
+    put_half_and_die,
+)
+from polyarch.testing.conformance.trials import in_processes, in_threads, killed, memory, refused
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -188,64 +196,43 @@ class StorageBlobs(StorageBase):
             assert storage.has_blob(blob.descriptor), "a storage is used by several threads at once (Storage)"
             _check_bytes(storage, blob)
 
-    @pytest.mark.usefixtures("_forks")
-    def test_processes_bring_the_same_blob(self, reopen: Opener, blob: Blob) -> None:
+    def test_processes_bring_the_same_blob(self, open_storage: Opener, reopen: Opener, blob: Blob) -> None:
         """Several processes bring one blob: none fails, and it is whole in the end."""
-        in_processes([lambda: put(reopen(), blob.descriptor, blob.data)] * 4)
+        in_processes([partial(put_anew, open_storage, blob.descriptor, blob.data)] * 4, forks=self.forks)
         storage = reopen()
         assert storage.has_blob(blob.descriptor), "a storage is used by several processes at once (Storage)"
         _check_bytes(storage, blob)
 
-    @pytest.mark.usefixtures("_forks")
-    def test_a_killed_write_leaves_nothing_visible(self, reopen: Opener, blob: Blob) -> None:
+    def test_a_killed_write_leaves_nothing_visible(self, open_storage: Opener, reopen: Opener, blob: Blob) -> None:
         """A process that is killed in the midst of a write leaves no blob."""
-
-        def work() -> None:
-            with reopen().write_blob(blob.descriptor) as writer:
-                assert writer is not None
-                writer.write(blob.data[: blob.half])
-                die()
-
-        killed(work)
+        killed(partial(put_half_and_die, open_storage, blob.descriptor, blob.data[: blob.half]), forks=self.forks)
         storage = reopen()
         assert not storage.has_blob(blob.descriptor), "nothing is visible before `finish` (BlobWriter)"
         if isinstance(storage, ReadsBlobs):
             with refused("a blob on its way cannot be read (ReadsBlobs.open_blob)", NotFoundError):
                 storage.open_blob(blob.descriptor.digest).close()
 
-    @pytest.mark.usefixtures("_forks")
-    def test_a_killed_write_holds_nobody_up(self, reopen: Opener, blob: Blob) -> None:
+    def test_a_killed_write_holds_nobody_up(self, open_storage: Opener, reopen: Opener, blob: Blob) -> None:
         """The next process can bring the blob that a killed one was at: its lock went with it."""
-
-        def work() -> None:
-            with reopen().write_blob(blob.descriptor) as writer:
-                assert writer is not None
-                writer.write(blob.data[: blob.half])
-                die()
-
-        killed(work)
-        in_processes([lambda: put(reopen(), blob.descriptor, blob.data)])
+        killed(partial(put_half_and_die, open_storage, blob.descriptor, blob.data[: blob.half]), forks=self.forks)
+        in_processes([partial(put_anew, open_storage, blob.descriptor, blob.data)], forks=self.forks)
         storage = reopen()
         assert storage.has_blob(blob.descriptor), "what a killed process began can be finished (Storage.write_blob)"
         _check_bytes(storage, blob)
 
-    @pytest.mark.usefixtures("_forks")
-    def test_a_killed_pull_loses_no_finished_blob(self, reopen: Opener, sample: SampleImages) -> None:
+    def test_a_killed_pull_loses_no_finished_blob(
+        self, open_storage: Opener, reopen: Opener, sample: SampleImages
+    ) -> None:
         """What was finished before a process was killed is here for the next one."""
         image = sample.image()
-
-        def work() -> None:
-            put_blobs(reopen(), image)
-            die()
-
-        killed(work)
+        killed(partial(put_blobs_and_die, open_storage, image), forks=self.forks)
         storage = reopen()
         for blob in image.manifest.blobs:
             assert storage.has_blob(blob), "a finished blob stays, whatever becomes of the process (BlobWriter.finish)"
 
     def test_big_blobs_pass_through(self, storage: Storage, sample: SampleImages) -> None:
         """A blob is never held whole: layers have gigabytes, and a Raspberry Pi Zero has 512 MB."""
-        image = sample.image(layers=[sample.layer("big", BIG)])
+        image = sample.image(layers=[sample.layer("big", 2 * self.most_held)])
         layer = image.manifest.layers[0]
         with memory() as held, storage.write_blob(layer) as writer, image.files[layer.digest].open("rb") as source:
             assert writer is not None
@@ -257,7 +244,7 @@ class StorageBlobs(StorageBase):
             writer.finish()
         assert f"sha256:{taken.hexdigest()}" == layer.digest, "`kept` gives the bytes, in pieces (BlobWriter.kept)"
         assert storage.has_blob(layer)
-        assert held.most < MOST_HELD, f"of a blob of {BIG} bytes {held.most} were held at once (BlobWriter)"
+        assert held.most < self.most_held, f"of {layer.size} bytes {held.most} were held at once (BlobWriter)"
 
 
 def _check_bytes(storage: Storage, blob: Blob) -> None:

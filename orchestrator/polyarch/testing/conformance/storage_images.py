@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import pytest
-
 from polyarch.contract import Image, Platform, Storage, StorageError, UsageError, digest_of
 from polyarch.testing.conformance.images import SampleImages, names_of
-from polyarch.testing.conformance.storage_base import Opener, StorageBase, platforms, put_blobs, store
-from polyarch.testing.conformance.trials import die, in_processes, in_threads, killed, refused
+from polyarch.testing.conformance.storage_base import (
+    Opener,
+    StorageBase,
+    platforms,
+    put_blobs_and_die,
+    store,
+    store_anew,
+)
+from polyarch.testing.conformance.trials import in_processes, in_threads, killed, refused
 
 
 class StorageImages(StorageBase):
@@ -67,16 +72,10 @@ class StorageImages(StorageBase):
             storage.commit(sample.image(text="-newer").named(sample.name()))
         assert storage.find(sample.name()) == (image,), "a refused commit changes nothing (Storage.commit)"
 
-    @pytest.mark.usefixtures("_forks")
-    def test_nothing_is_found_before_commit(self, reopen: Opener, sample: SampleImages) -> None:
+    def test_nothing_is_found_before_commit(self, open_storage: Opener, reopen: Opener, sample: SampleImages) -> None:
         """A process that is killed before `commit` leaves blobs, but no name."""
         image = sample.image()
-
-        def work() -> None:
-            put_blobs(reopen(), image)
-            die()
-
-        killed(work)
+        killed(partial(put_blobs_and_die, open_storage, image), forks=self.forks)
         assert tuple(reopen().find(sample.name())) == (), "a name is written by `commit` alone (Storage.commit)"
         store(reopen(), image, sample.name())
         assert reopen().find(sample.name()) == (image.named(sample.name()),), "and the next process gets on"
@@ -209,11 +208,11 @@ class StorageImages(StorageBase):
         for name, image in made.items():
             assert storage.find(name) == (image.named(name),), "no commit loses another's name (Storage)"
 
-    @pytest.mark.usefixtures("_forks")
-    def test_processes_commit_names(self, reopen: Opener, sample: SampleImages) -> None:
+    def test_processes_commit_names(self, open_storage: Opener, reopen: Opener, sample: SampleImages) -> None:
         """Several processes commit at once: each name is there in the end."""
         made = {sample.name(tag=f"v{number}"): sample.image(text=f"-{number}") for number in range(4)}
-        in_processes([partial(lambda i, n: store(reopen(), i, n), image, name) for name, image in made.items()])
+        works = [partial(store_anew, open_storage, image, name) for name, image in made.items()]
+        in_processes(works, forks=self.forks)
         for name, image in made.items():
             assert reopen().find(name) == (image.named(name),), "no commit loses another's name (Storage)"
 

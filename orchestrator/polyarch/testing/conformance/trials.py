@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import select
 import signal
 import threading
@@ -10,8 +12,11 @@ import traceback
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from typing import NoReturn, TypeVar
+
+import pytest
 
 from polyarch.contract import PolyarchError
 
@@ -63,7 +68,7 @@ def in_threads(works: Sequence[Callable[[], T]]) -> list[T]:
     return [results[number] for number in range(len(works))]
 
 
-class Process:
+class Forked:
     """A fork of this process that does one work."""
 
     def __init__(self, work: Callable[[], object]) -> None:
@@ -72,8 +77,11 @@ class Process:
             warnings.simplefilter("ignore")  # of Python 3.12 on: other threads do not go on in a fork; none is needed
             self._pid = os.fork()
         if self._pid == 0:
-            _do(work, write)
+            report = _done(work)
+            os.write(write, report)
+            os._exit(1 if report else 0)
         os.close(write)
+        self._ended = False
 
     def wait(self) -> int:
         """The exit code, negative for the signal that ended it. Raises Hangs; AssertionError with what it raised."""
@@ -84,8 +92,16 @@ class Process:
         finally:
             os.close(self._report)
             _, status = os.waitpid(self._pid, 0)
+            self._ended = True
         assert not said, f"in another process:\n{said.decode(errors='replace')}"
         return os.waitstatus_to_exitcode(status)
+
+    def end(self) -> None:
+        """Leave nothing behind, where nobody has waited."""
+        if not self._ended:
+            os.kill(self._pid, signal.SIGKILL)
+            with suppress(AssertionError):  # another's fault is told already
+                self.wait()
 
     def _read(self) -> bytes:
         """What the process reports; b"" when it has ended."""
@@ -96,27 +112,71 @@ class Process:
         return os.read(self._report, 1 << 16)
 
 
-def _do(work: Callable[[], object], report: int) -> NoReturn:
-    code = 0
+class Started:
+    """A new process that does one work, which travels there as a pickle."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        try:
+            pickle.dumps(work)
+        except Exception as error:  # whatever the work's parts raise
+            pytest.skip(
+                f"what opens it cannot be pickled (make it a functools.partial of a module's function): {error}"
+            )
+        context = multiprocessing.get_context("spawn")
+        self._report, report = context.Pipe(duplex=False)
+        self._process = context.Process(target=_tell, args=(work, report), daemon=True)
+        self._process.start()
+        report.close()
+
+    def wait(self) -> int:
+        """The exit code, negative for the signal that ended it. Raises Hangs; AssertionError with what it raised."""
+        with self._report:
+            if not self._report.poll(PATIENCE):
+                self._process.kill()
+                raise Hangs(f"a process is not done after {PATIENCE:.0f} seconds")
+            try:
+                said = self._report.recv_bytes()
+            except EOFError:  # it was killed
+                said = b""
+        self._process.join()
+        assert not said, f"in another process:\n{said.decode(errors='replace')}"
+        return self._process.exitcode or 0
+
+    def end(self) -> None:
+        """Leave nothing behind, where nobody has waited."""
+        self._process.kill()
+        self._process.join()
+
+
+def _tell(work: Callable[[], object], report: Connection) -> None:
+    report.send_bytes(_done(work))
+
+
+def _done(work: Callable[[], object]) -> bytes:
+    """Does the work; what it raised, b"" for nothing."""
     try:
         work()
     except BaseException:
-        os.write(report, traceback.format_exc().encode(errors="replace")[-60_000:])
-        code = 1
-    os._exit(code)
+        return traceback.format_exc().encode(errors="replace")[-60_000:]
+    return b""
 
 
-def in_processes(works: Sequence[Callable[[], object]]) -> None:
-    """Does all of the works at the same time, each in a fork. Raises AssertionError with what one of them raised."""
-    processes = [Process(work) for work in works]
-    for process in processes:
-        code = process.wait()
-        assert code == 0, f"a process ended with {code}"
+def in_processes(works: Sequence[Callable[[], object]], *, forks: bool) -> None:
+    """Does all of the works at the same time, each in a process. Raises AssertionError with what one of them raised."""
+    kind = Forked if forks else Started
+    processes = [kind(work) for work in works]
+    try:
+        for process in processes:
+            code = process.wait()
+            assert code == 0, f"a process ended with {code}"
+    finally:
+        for process in processes:
+            process.end()
 
 
-def killed(work: Callable[[], object]) -> None:
-    """Does the work in a fork, in the midst of which it calls `die`."""
-    code = Process(work).wait()
+def killed(work: Callable[[], object], *, forks: bool) -> None:
+    """Does the work in a process, in the midst of which it calls `die`."""
+    code = (Forked if forks else Started)(work).wait()
     assert code == -signal.SIGKILL, f"a process that was to be killed in the midst of its work ended with {code}"
 
 
