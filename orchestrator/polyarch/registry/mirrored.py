@@ -121,8 +121,8 @@ class MirroredRegistry(DistributionRegistry):
         image = (reference.name, reference.tag or reference.digest)
         if not reference.digest:
             self._by_tag.add(image)
-        by_digest = image not in self._by_tag
-        asked = [source for source in self._plan(reference) if source.serves(reference, by_digest=by_digest)]
+        by_digest, tag = image not in self._by_tag, not reference.digest and blob is None
+        asked = [source for source in self._plan(reference) if source.serves(by_digest=by_digest, tag=tag)]
         if not asked:
             raise UsageError(f"{reference}: the files of this machine let no host say what a tag points at")
         what = f"{image[0]} {image[1]}"

@@ -31,11 +31,11 @@ class Source:
     pulls: Pulls = "all"
     resolves: bool = True
 
-    def serves(self, reference: Reference, *, by_digest: bool) -> bool:
-        """True if it is asked for the reference; `by_digest` says that the image itself was asked for by digest."""
+    def serves(self, *, by_digest: bool, tag: bool) -> bool:
+        """True if it is asked: for an image that was wanted `by_digest`, and now for a `tag`, or for content."""
         if self.pulls != "all" and (self.pulls == "digest-only") != by_digest:
             return False
-        return self.resolves or bool(reference.digest)
+        return self.resolves or not tag
 
 
 def plan(
