@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,34 +58,39 @@ def docker(folder: Path, reference: str, environment: Mapping[str, str]) -> Iter
     if shutil.which("dockerd") is None:
         yield None
         return
-    socket, archive = f"unix://{folder}/docker.sock", folder / "image.tar"
-    name = "benchmark:1"
+    archive, name = folder / "image.tar", "benchmark:1"
     source = ("--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", f"docker://{reference}")
     measured([program("skopeo"), *source, f"docker-archive:{archive}:{name}"], environment)
-    options = (
-        "--data-root",
-        folder / "docker",
-        "--exec-root",
-        folder / "docker-run",
-        "--pidfile",
-        folder / "docker.pid",
-    )
-    own = (*map(str, options), "--host", socket, "--iptables=false", "--ip6tables=false")
-    script = 'ip link set lo up && exec "$@"'
-    words = (program("unshare"), "--net", "--mount", "sh", "-c", script, "sh", program("dockerd"), *own)
-    client = (program("docker"), "--host", socket)
-    log = folder / "dockerd.log"
-    with log.open("wb") as output:
-        daemon = subprocess.Popen(words, stdout=output, stderr=output, env=dict(environment))
-    try:
-        await_true(
-            lambda: daemon.poll() is not None or _answers(client, environment), f"dockerd does not start; see {log}"
-        )
+    with dockerd(folder, environment, alone=True) as socket:
+        client = (program("docker"), "--host", f"unix://{socket}")
         measured([*client, "load", "--quiet", "--input", archive], environment)
         yield Engine(client, name)
-    finally:
-        daemon.terminate()
-        daemon.wait()
+
+
+@contextmanager
+def dockerd(folder: Path, environment: Mapping[str, str], *, alone: bool) -> Iterator[Path]:
+    """The socket of a daemon with its content in `folder`, in a mount namespace; `alone`: in one of networks, too."""
+    log = folder / "dockerd.log"
+    # The paths of its sockets must not be long (unix(7): 108 bytes).
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as run, log.open("wb") as output:
+        socket = Path(run, "docker.sock")
+        options = {"--data-root": folder / "docker", "--exec-root": f"{run}/exec", "--pidfile": f"{run}/docker.pid"}
+        own = [f"{name}={value}" for name, value in options.items()]
+        own += [f"--host=unix://{socket}", "--iptables=false", "--ip6tables=false"]
+        own += [] if alone else ["--bridge=none", "--ip-forward=false"]
+        script = 'ip link set lo up && exec "$@"' if alone else 'exec "$@"'
+        namespaces = ("--net", "--mount") if alone else ("--mount",)
+        words = (program("unshare"), *namespaces, "sh", "-c", script, "sh", program("dockerd"), *own)
+        daemon = subprocess.Popen(words, stdout=output, stderr=output, env=dict(environment))
+        try:
+            client = (program("docker"), "--host", f"unix://{socket}")
+            await_true(
+                lambda: daemon.poll() is not None or _answers(client, environment), f"dockerd does not start; see {log}"
+            )
+            yield socket
+        finally:
+            daemon.terminate()
+            daemon.wait()
 
 
 def _answers(client: Sequence[str], environment: Mapping[str, str]) -> bool:

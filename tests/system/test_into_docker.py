@@ -15,6 +15,7 @@ from support.command import Polyarch
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.layout_files import Layout
+from support.podman_engine import PodmanEngine
 
 pytestmark = pytest.mark.system
 HERE = "amd64" if os.uname().machine == "x86_64" else "arm64"
@@ -266,3 +267,19 @@ def test_all_of_a_repository_is_not_meant(polyarch: Polyarch, engine: Dockerd, r
     polyarch(*words, env=engine.environ).ok()
     listed = polyarch("image", "ls", "--format", "json").ok().json_lines
     assert [line["tag"] for line in listed] == ["latest"]
+
+
+def test_podmans_imitation_of_docker_is_loaded_into(
+    polyarch: Polyarch, podman: PodmanEngine, stack: DockerRegistry
+) -> None:
+    """DOCKER_HOST often names it. It takes an image only with all its layers."""
+    storage = f"docker:{podman.serve()}"
+    for name in ("stack/one:1.0", "stack/two:1.0"):
+        polyarch("pull", "--into", storage, stack.ref(name)).ok()
+    for name in ("stack/one:1.0", "stack/two:1.0"):
+        assert podman.images()[stack.ref(name)]
+    done = polyarch("pull", "--into", storage, stack.ref("stack/two:1.0"), "--format", "json").ok()
+    assert done.json_lines[0]["status"] == "up-to-date"
+    polyarch("pull", stack.ref("stack/two:1.0")).ok()
+    (own,) = polyarch("image", "inspect", stack.ref("stack/two:1.0"), "--format", "json").ok().json_lines
+    assert f"sha256:{podman.inspect(stack.ref('stack/two:1.0'))['Id']}" == own["id"]

@@ -1,7 +1,7 @@
 """What engines say that the real one of the tests does not: newer dockers, podman's imitation, and nonsense.
 
-The shapes are those of docs.docker.com/reference/api/engine/version/v1.51, and of docs.podman.io/en/latest/_static/api.html
-(SystemPing: the header `Libpod-API-Version`).
+The shapes are those of docs.docker.com/reference/api/engine/version/v1.51, and of podman's API
+(docs.podman.io/en/latest/_static/api.html, SystemPing: the header `Libpod-API-Version`).
 """
 
 from __future__ import annotations
