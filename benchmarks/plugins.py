@@ -50,6 +50,7 @@ def plugins(bench: Bench) -> Case:
     without, with_them, unknown = "polyarch resolve", f"with {COUNT} plugins", f"with {COUNT} plugins, not remembered"
     turns = {without: partial(command, empty), with_them: partial(command, site), unknown: anew}
     for place in (empty, site):
+        (bench.work / f"root-{place.name}").mkdir()
         measured(command(place, bench.work), bench.environment)
     contenders = alternating(bench, turns, bench.runs * QUICK_FACTOR)
     pairs = zip(contenders[without], contenders[with_them], strict=True)

@@ -21,7 +21,7 @@ from types import ModuleType
 
 from polyarch.contract.version import CONTRACT_VERSION
 from polyarch.errors import StorageError
-from polyarch.files import make_directory, open_regular, write_in_one_step
+from polyarch.files import open_regular, write_in_one_step
 from polyarch.plugin_discovery import Items, load
 from polyarch.plugin_kinds import KINDS, OURS, Point, Registered
 from polyarch.version import __version__
@@ -95,7 +95,7 @@ class PluginCache:
             return None
 
     def write(self, plugins: Iterable[Known]) -> None:
-        """Remember these, all that are installed."""
+        """Remember these, all that are installed. A root that is not there is not made for it."""
         folders, entry_points = _folders(), {path: _signature(path) for path in _entry_points()}
         if _is_fresh(folders) or _is_fresh(entry_points):
             return
@@ -106,7 +106,8 @@ class PluginCache:
             "plugins": [_document(each) for each in plugins],
         }
         with contextlib.suppress(OSError, StorageError, ValueError, TypeError):
-            make_directory(self._folder, 0o700)
+            if not self._folder.exists():
+                self._folder.mkdir(0o700)
             temporary = self._path.with_suffix(f".{os.getpid()}")
             write_in_one_step(self._path, json.dumps(document).encode(), temporary, sync=False)
             self._remove_old()

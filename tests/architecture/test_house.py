@@ -114,6 +114,7 @@ def test_the_import_budget(argv: list[str], forbidden: tuple[str, ...], tmp_path
 def test_plugins_are_looked_for_once(tmp_path: Path) -> None:
     """The second command looks through no distribution, and imports no plugin but the one that it uses."""
     _loaded(tmp_path, ["image", "ls"])
+    assert list((tmp_path / "cache").iterdir())
     loaded = _loaded(tmp_path, ["image", "ls"])
     assert "importlib.metadata" not in loaded
     plugins = [name for name in loaded if name.startswith("polyarch_plugins.") and name.endswith(".plugin")]

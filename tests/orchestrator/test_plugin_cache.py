@@ -55,6 +55,8 @@ def forget() -> None:
 def start(site: Path, tmp_path: Path) -> Start:
     """The host of a new process."""
 
+    (tmp_path / "root").mkdir()
+
     def host() -> PluginHost:
         forget()
         return PluginHost(Settings(root=tmp_path / "root"))
@@ -266,9 +268,15 @@ def test_a_pipe_in_its_place_holds_nobody_up(start: Start, package: Path, tmp_pa
 
 def test_where_nothing_can_be_written_nothing_is_remembered(site: Path, tmp_path: Path) -> None:
     install(site, "kept-crate", SOURCE)
-    (tmp_path / "root").write_text("a file in the way")
+    (tmp_path / "file").write_text("in the way")
     for _ in range(2):
-        assert len(crates(PluginHost(Settings(root=tmp_path / "root")))) == 1
+        assert len(crates(PluginHost(Settings(root=tmp_path / "file")))) == 1
+
+
+def test_a_root_that_is_not_there_is_not_made(site: Path, tmp_path: Path) -> None:
+    install(site, "kept-crate", SOURCE)
+    assert len(crates(PluginHost(Settings(root=tmp_path / "nowhere")))) == 1
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("name", ["__version__", "CONTRACT_VERSION"])

@@ -17,6 +17,7 @@ from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
 from support.faults import slow, status, wrong_bytes
 from support.faulty_registry import FaultyRegistry
+from support.plugin_packages import install
 from support.processes import await_true
 from support.registry_auth import write_auth_file
 
@@ -278,32 +279,39 @@ def _received(root: Path) -> int:
 
 
 def test_1_a_defect(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
-    """A plugin that breaks its contract while it works."""
-    site = tmp_path / "site"
-    info = site / "broken-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[polyarch.v1]\nbroken = broken\n")
-    (site / "broken.py").write_text(
+    """A polyarch with a part broken out of it."""
+    site, reports = tmp_path / "site", tmp_path / "reports"
+    site.mkdir()
+    reports.mkdir()
+    (site / "sitecustomize.py").write_text("import polyarch.reference\npolyarch.reference.parse_reference = None\n")
+    env = {"PYTHONPATH": str(site), "TMPDIR": str(reports)}
+    result = polyarch("--format", "json", "pull", registry.ref("busybox:1.36"), env=env)
+    error = check(result, 1, "internal")
+    assert "TypeError" in error["message"]
+    (report,) = reports.iterdir()
+    assert str(report) in error["hint"]
+    assert "Traceback" in report.read_text()
+
+
+def test_8_where_a_plugin_breaks_its_contract_while_it_works(
+    polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path
+) -> None:
+    install(
+        tmp_path / "site",
+        "broken",
         "from polyarch.contract import StoragePlugin, hookimpl\n"
         "class Broken:\n"
         "    def __init__(self, services): ...\n"
         "    def close(self): ...\n"
         "    def find(self, reference): return 1 / 0\n"
+        "    has_blob = write_blob = commit = find\n"
         "@hookimpl\n"
         "def polyarch_storages():\n"
-        "    yield StoragePlugin('broken', 'divides by zero', Broken)\n"
+        "    yield StoragePlugin('broken', 'divides by zero', Broken)\n",
     )
-    reports = tmp_path / "reports"
-    reports.mkdir()
-    env = {"PYTHONPATH": str(site), "TMPDIR": str(reports)}
     words = ["pull", "--into", "broken", registry.ref("busybox:1.36")]
-    result = polyarch("--format", "json", *words, env=env)
-    error = check(result, 1, "internal")
-    assert "ZeroDivisionError" in error["message"]
-    (report,) = reports.iterdir()
-    assert str(report) in error["hint"]
-    assert "Traceback" in report.read_text()
+    error = fails(polyarch, words, 8, "host", {"PYTHONPATH": str(tmp_path / "site")})
+    assert error["message"].startswith("plugin broken (broken 1.0) cannot be used: ZeroDivisionError")
 
 
 def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: DockerRegistry) -> None:

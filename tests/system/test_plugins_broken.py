@@ -248,6 +248,8 @@ def test_a_plugin_that_is_not_used_is_not_imported_again(shop: Shop, tmp_path: P
     module = install(
         shop.folder, "quiet-plugin", source + hook("storages", "yield StoragePlugin('quiet', 'one', print)")
     )
+    shop.pull().ok()
+    log.unlink()
     for _ in range(3):
         shop.resolve().ok()
     assert log.read_text() == "imported\n"

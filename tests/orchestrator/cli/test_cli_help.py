@@ -51,7 +51,10 @@ PROMISED = {
     "login": "--username --password-stdin",
     "logout": "",
     "serve": "--listen",
+    "plugin check": "",
     "plugin ls": "",
+    "plugin new": "--kind",
+    "plugin show": "",
     "doctor": "",
     "completion": "",
 }

@@ -23,7 +23,7 @@ KINDS = ("registry", "storage", "tag-convention", "emulator", "observer")
 command = Group(
     "plugin",
     help="The plugins that were found, what they register, and whether they keep the contract.",
-    examples=("polyarch plugin ls", "polyarch plugin show oci", "polyarch plugin new attic"),
+    examples=("polyarch plugin ls", "polyarch plugin show oci", "polyarch plugin new crate"),
 )
 
 
@@ -82,7 +82,7 @@ def show(invocation: Invocation, name: str) -> None:
     "check",
     help="Import every plugin, or NAME alone, in earnest, and hold what it makes against the contract.\n"
     "Whether methods do what they promise, only its author's tests can tell: the conformance kit, see docs/plugins.md.",
-    examples=("polyarch plugin check", "polyarch plugin check attic --format json"),
+    examples=("polyarch plugin check", "polyarch plugin check oci --format json"),
     exits=(0, 2, 8, 10),
 )
 @click.argument("name", required=False, default="")
@@ -114,9 +114,8 @@ def check(invocation: Invocation, name: str) -> None:
     help="Write a package for a new plugin: it works as it is and passes the conformance kit, so that each change from "
     "there on can be tried.\nDIRECTORY is polyarch-NAME if not said, and has to be new or empty.",
     examples=(
-        "polyarch plugin new attic",
-        "polyarch plugin new attic --kind observer",
-        "pip install -e polyarch-attic && polyarch plugin check attic",
+        "polyarch plugin new crate",
+        "polyarch plugin new crate ~/src/crate --kind observer",
     ),
     exits=(0, 2, 9),
 )
