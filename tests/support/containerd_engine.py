@@ -22,12 +22,11 @@ _DISABLED = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 class ContainerdEngine:
     """A running containerd. `data` is where its content lies: another folder than its own, if given.
 
-    It lives in a mount namespace of its own, so that no mount of it is left.
+    It lives in a mount namespace with a /run of its own, so that nothing of it is left. `prefix` are words in front of
+    its own. With `kubernetes` it keeps the namespace k8s.io as a node of a cluster does.
     """
 
-    namespace = "default"
-
-    def __init__(self, *, data: Path | None = None, kubernetes: bool = False) -> None:
+    def __init__(self, *, data: Path | None = None, kubernetes: bool = False, prefix: Sequence[str] = ()) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root can start containerd")
         for program in ("containerd", "ctr"):
@@ -38,6 +37,7 @@ class ContainerdEngine:
         self.data = data or self.folder / "data"
         self.socket = self.folder / "containerd.sock"
         self._kubernetes = kubernetes
+        self._prefix = prefix
         self.start()
 
     def start(self) -> None:
@@ -56,7 +56,9 @@ class ContainerdEngine:
             address = "{self.folder}/ttrpc.sock"
             """
         )
-        argv = ["unshare", "--mount", "containerd", "--config", str(settings)]
+        # Its shims keep their sockets below /run, whatever the settings say.
+        alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
+        argv = [*self._prefix, *alone, "containerd", "--config", str(settings)]
         self._server = Server(argv, self.folder / "log", self._answers)
 
     def _answers(self) -> bool:
@@ -65,7 +67,7 @@ class ContainerdEngine:
     @property
     def environ(self) -> dict[str, str]:
         """What tells polyarch and `ctr` where it is."""
-        return {"CONTAINERD_ADDRESS": str(self.socket), "CONTAINERD_NAMESPACE": self.namespace}
+        return {"CONTAINERD_ADDRESS": str(self.socket)}
 
     def ctr(self, *arguments: str) -> str:
         """Runs containerd's own command; its standard output. AssertionError where it fails."""
@@ -84,17 +86,14 @@ class ContainerdEngine:
         lines = self.ctr("images", "ls").splitlines()[1:]
         return {line.split()[0]: line.split()[2] for line in lines}
 
-    def content(self, digest: str) -> bytes:
-        """A blob out of its store."""
-        return self.ctr("content", "get", digest).encode()
-
     def blobs(self) -> set[str]:
         """The digests of its store's blobs."""
         return set(self.ctr("content", "ls", "--quiet").split())
 
-    def collect(self) -> None:
-        """Let it collect its garbage, and wait for that."""
-        self.ctr("content", "prune", "references")
+    def clear(self) -> None:
+        """Remove every image, and wait until its garbage is collected."""
+        if names := list(self.images()):
+            self.ctr("images", "rm", "--sync", *names)
 
     def stop(self) -> None:
         """End it and what it started, and take away what it left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ class PodmanEngine:
         if self._service is not None:
             self._service.stop()
         self.try_podman("container", "rm", "--all", "--force", "--time", "0")
+        for path in self.folder.rglob("pause.pid"):  # an ordinary user's namespace is held open by a process
+            os.kill(int(path.read_text()), signal.SIGTERM)
         remove(self.folder)
         if self.data.exists():
             unmount(self.data)
