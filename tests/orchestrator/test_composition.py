@@ -179,3 +179,37 @@ def test_a_verifier_that_refuses_is_heard_before_anything_is_stored(opened: Open
     )
     with pytest.raises(IntegrityError, match=r"docker\.io/library/app:1: sha256:.* is not ours"):
         session.pull("app:1", platform="linux/arm64")
+
+
+def test_what_a_foreign_plugin_raises_while_it_works_names_it(opened: Open) -> None:
+    session, _ = opened(
+        "class Fails(Nothing):\n"
+        "    def get(self, reference): return {}['nothing']\n"
+        "@hookimpl\n"
+        "def polyarch_registries():\n"
+        "    yield RegistryPlugin('fails', '', Fails, hosts=('docker.io',))\n"
+    )
+    with pytest.raises(HostError, match=r"plugin composed \(unknown distribution\) cannot be used: KeyError") as caught:
+        with session:
+            session.pull("app:1", platform="linux/arm64")
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_defect_of_polyarch_stays_one(opened: Open) -> None:
+    session, _ = opened("")
+    assert session.plugins
+    with pytest.raises(ZeroDivisionError), session:
+        raise ZeroDivisionError
+
+
+def test_what_a_plugin_raises_when_it_is_closed_names_it(opened: Open) -> None:
+    session, _ = opened(
+        "class Fails(Nothing):\n"
+        "    def close(self): return {}['nothing']\n"
+        "@hookimpl\n"
+        "def polyarch_registries():\n"
+        "    yield RegistryPlugin('fails', '', Fails, hosts=('docker.io',))\n"
+    )
+    with pytest.raises(HostError, match="KeyError"), session:
+        with pytest.raises(NotFoundError):
+            session.pull("app:1", platform="linux/arm64")

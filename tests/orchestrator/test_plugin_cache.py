@@ -160,16 +160,8 @@ def test_what_was_just_written_is_not_remembered(start: Start, site: Path) -> No
 
 
 def test_a_new_distribution_is_seen(start: Start, site: Path, package: Path) -> None:
-    install(
-        site,
-        "kept-other",
-        SOURCE.replace('"crate"', '"other"')
-        .replace("schemes=", "login='', schemes=", 1)
-        .replace("login='', ", "")
-        .replace("crate.example", "other.example")
-        .replace('("crate",)', '("other",)'),
-    )
-    age(site, 1_700_000_000)
+    install(site, "kept-other", SOURCE.replace('"crate"', '"other"').replace("crate.example", "other.example"))
+    os.utime(site)  # within one process importlib.metadata goes by it
     assert "other" in {plugin.name for plugin in start().all(StoragePlugin)}
 
 

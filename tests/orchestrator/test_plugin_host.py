@@ -336,8 +336,8 @@ def test_the_contract_that_a_plugin_needs(host: Host, plugins: Plugins, head: st
 
 def test_of_a_plugin_for_two_contracts_the_fitting_one_is_taken(host: Host, plugins: Plugins) -> None:
     host(new=GOOD)
-    later = point("new", "new-things", "polyarch.v2", "nowhere")
-    for points in ([point("new", "new-things"), later], [later, point("new", "new-things")]):
+    others = [point("new", "new-things", group, "nowhere") for group in ("polyarch.v0", "polyarch.v2")]
+    for points in ([point("new", "new-things"), *others], [*others, point("new", "new-things")]):
         found = plugins(points)
         assert found.problems == []
         assert found.storage("good")
