@@ -13,6 +13,7 @@ from polyarch.resolution.documents import Documents
 from support import faults
 from support.docker_registry import DockerRegistry
 from support.faulty_registry import FaultyRegistry
+from support.registry_auth import PASSWORD, USERNAME
 from support.registry_client import Connect, Connected
 
 NAME = "busybox:1.36"
@@ -111,3 +112,19 @@ def test_an_insecure_registry_of_podmans_file(tls_registry: DockerRegistry, conn
             reference = parse_reference(tls_registry.ref("library/busybox:1.36"))  # another namespace: not insecure
         with pytest.raises(UnreachableError, match="not trusted"):
             client.get(reference)
+
+
+def test_credential_helpers_of_podmans_file(
+    authed_registry: DockerRegistry, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "docker-credential-mine"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncat > {tmp_path}/asked\necho \'{{"Username":"{USERNAME}","Secret":"{PASSWORD}"}}\'\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    conf = tmp_path / "registries.conf"
+    conf.write_text('credential-helpers = ["containers-auth.json", "mine"]')
+    assert connect(registries_conf=str(conf)).registry.get(parse_reference(authed_registry.ref(NAME)))
+    assert (tmp_path / "asked").read_text() == authed_registry.address
