@@ -16,6 +16,7 @@ from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.layout_files import Layout
 from support.podman_engine import PodmanEngine
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.system
 HERE = "amd64" if os.uname().machine == "x86_64" else "arm64"
@@ -153,6 +154,22 @@ def test_docker_says_that_it_loads(polyarch: Polyarch, engine: Dockerd, stack: D
     again = polyarch("pull", "--into", "docker", name, env=engine.environ).ok().stdout
     assert "Loading" not in again
     assert f"Status: Image is up to date for {name}" in again
+
+
+def test_docker_says_that_it_loads_on_a_terminal(polyarch: Polyarch, engine: Dockerd, stack: DockerRegistry) -> None:
+    name = stack.ref("stack/big:1.0")
+    code, written = on_a_terminal(polyarch, "pull", "--into", "docker", name, env=engine.environ, width=120)
+    assert code == 0, written
+    assert written.index("Pull complete") < written.index(f"Loading {name} into docker") < written.index("Status: ")
+
+
+def test_an_image_is_read_from_docker_by_its_id(polyarch: Polyarch, engine: Dockerd, stack: DockerRegistry) -> None:
+    engine.docker("pull", "--quiet", stack.ref("stack/one:1.0"))
+    identifier = engine.inspect(stack.ref("stack/one:1.0"))["Id"]
+    polyarch("pull", f"docker-daemon:{identifier}", env=engine.environ).ok()
+    (own,) = polyarch("image", "ls", "--format", "json").ok().json_lines
+    assert own["id"] == identifier
+    assert own["repository"].startswith("localhost/")
 
 
 @pytest.mark.parametrize("words", [("--platform", "linux/amd64,linux/arm64"), ("--all-platforms",)], ids=" ".join)
