@@ -96,7 +96,7 @@ class Session(Composition):
         """
         from polyarch.verbs.pull import PullContext, pull_all, pull_best
 
-        parsed = self.reference(reference)
+        self.reference(reference)
         if all_platforms and (platform or device):
             raise UsageError("all platforms and a certain one cannot both be asked for", "leave out --all-platforms")
         storage = self.storage(into)
@@ -332,8 +332,8 @@ class Session(Composition):
         """Remove what no image needs, and what waits for a pull into an engine; (digest, bytes) of each."""
         return self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images").prune() + self._staging.prune()
 
-    def tag(self, reference: str, new: str) -> None:
-        """Let a further name point at an image at hand, with all its platforms."""
+    def tag(self, reference: str, new: str) -> Reference:
+        """Let a further name point at an image at hand, with all its platforms; that name, whole, by docker's rule."""
         from dataclasses import replace
 
         name = parse_reference(new, self.plugins.schemes())
@@ -344,6 +344,7 @@ class Session(Composition):
             raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
         for image in found:
             self.storage().commit(replace(image, reference=name))
+        return name
 
     def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
         """Read an image at hand again, all its platforms; what is wrong stands in the results."""

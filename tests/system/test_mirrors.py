@@ -178,7 +178,8 @@ def test_search_registries_are_asked_in_their_order(
         assert len(cache.access_log()) == seen
         asked = len(registry.access_log())
         assert polyarch("run", "--rm", "busybox:1.36", "echo", "found").ok().stdout == "found\n"
-        polyarch("image", "tag", "busybox:1.36", "mine").ok()
+        tagged = polyarch("image", "tag", "-q", "busybox:1.36", "mine").ok()
+        assert tagged.stdout == "docker.io/library/mine:latest\n"
         assert polyarch("run", "--rm", "mine", "echo", "mine").ok().stdout == "mine\n"  # kept as docker names it
         assert len(registry.access_log()) == asked
         polyarch("image", "rm", "busybox:1.36").ok()

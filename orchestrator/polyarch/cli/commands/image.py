@@ -214,8 +214,7 @@ def unpack(invocation: Invocation, reference: str, directory: Path, platform: st
 def tag(invocation: Invocation, reference: str, new: str) -> None:
     """Name it; silent, as docker is."""
     with invocation.session() as session:
-        session.tag(reference, new)
-        name = str(session.reference(new))
+        name = str(session.tag(reference, new))
     invocation.show(json=[{"reference": name}], quiet=[name], lines=[])
 
 
