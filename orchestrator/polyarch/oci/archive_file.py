@@ -11,12 +11,11 @@ from typing import BinaryIO
 
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.files import disk_error, open_regular
-from polyarch.oci.compression import decompressed
+from polyarch.oci.compression import decompressed, is_compressed
 from polyarch.oci.tar_index import Member, index_tar
 
 CHUNK = 1 << 18
 _MAGIC = 8
-_UNCOMPRESSED_TAR = b"ustar"
 
 
 class ArchiveFile:
@@ -35,8 +34,7 @@ class ArchiveFile:
         except OSError as error:
             raise disk_error(error, f"cannot read {path}") from error
         try:
-            head = os.pread(self._file.fileno(), 512, 0)
-            if head and head[257:262] != _UNCOMPRESSED_TAR:
+            if is_compressed(os.pread(self._file.fileno(), _MAGIC, 0)):
                 self._file = self._decompressed(self._file, temporary)
             self._size = os.fstat(self._file.fileno()).st_size
             self.members: Mapping[str, Member] = index_tar(self._file.fileno(), self._size, self.where)

@@ -45,6 +45,11 @@ def decompressed(source: BinaryIO, where: str = "layer") -> Generator[bytes, Non
     return _plain(source, head)
 
 
+def is_compressed(head: bytes) -> bool:
+    """True if bytes that begin so, at least 8 of them, are compressed, in whatever way is known here by name."""
+    return head.startswith((_GZIP, _ZSTD, *_REFUSED)) or _is_skippable_zstd(head)
+
+
 def _is_skippable_zstd(head: bytes) -> bool:
     """True for a skippable frame (RFC 8878, 3.1.2): magic number 0x184D2A50 to 0x184D2A5F."""
     return len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50

@@ -73,9 +73,8 @@ class OciArchiveStorage:
             new = LayoutImages(old).with_image(place.index.manifests if place else (), image)
             entries = [*new.entries[:-1], _with_containerd_name(new.entries[-1], image)]
             incoming = {blob.digest: blob for blob in image.manifest.blobs if not old.has_blob(blob)}
-            layout = VerifiedPlace(
-                place, self._where, new.documents, {digest: blob.size for digest, blob in incoming.items()}
-            )
+            sizes = {digest: blob.size for digest, blob in incoming.items()}
+            layout = VerifiedPlace(place, self._where, (*new.documents, image.config.raw), sizes)
             images = LayoutImages(layout)
             tar = TarWriter(stream)
             tar.add("oci-layout", [marker_json()])
