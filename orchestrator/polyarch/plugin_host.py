@@ -217,7 +217,7 @@ class PluginHost:
                 if scheme in each.plugin.schemes:
                     yield (True, 0), scheme, each
                 continue
-            fitting = [pattern.lower() for pattern in each.plugin.hosts if fnmatchcase(host, pattern.lower())]
+            fitting = [pattern.lower() for pattern in each.plugin.hosts if _fits(host, pattern.lower())]
             if fitting:
                 pattern = max(fitting, key=_weight)
                 yield _weight(pattern), pattern, each
@@ -262,9 +262,20 @@ def _registry(each: Registration) -> RegistryPlugin:
     return each.plugin
 
 
+_WILD = re.compile(r"[*?\[]")
+
+
+def _fits(host: str, pattern: str) -> bool:
+    """Whether the pattern matches; where its beginning does not, no regular expression is made of it."""
+    wild = _WILD.search(pattern)
+    if wild is None:
+        return host == pattern
+    return host.startswith(pattern[: wild.start()]) and fnmatchcase(host, pattern)
+
+
 def _weight(pattern: str) -> tuple[bool, int]:
     """How closely a pattern names hosts: one that names a single host most of all, then the longest."""
-    return not set("*?[") & set(pattern), len(pattern)
+    return _WILD.search(pattern) is None, len(pattern)
 
 
 def _claimed(plugin: RegistryPlugin) -> set[str]:
