@@ -55,12 +55,16 @@ def plugins(bench: Bench) -> Case:
     contenders = alternating(bench, turns, bench.runs * QUICK_FACTOR)
     pairs = zip(contenders[without], contenders[with_them], strict=True)
     added = statistics.median(more.seconds - less.seconds for less, more in pairs) * 1000
+    quickest = [min(run.seconds for run in contenders[name]) for name in (without, with_them)]
     first = (median(contenders[unknown]) - median(contenders[without])) * 1000
     return Case(
         f"{COUNT} installed plugins",
         contenders,
         [Figure("what they add to resolve", added, MOST_MILLISECONDS, " ms")],
-        [f"the first time, when nothing is remembered: {first:.0f} ms"],
+        [
+            f"the quickest runs of both are {(quickest[1] - quickest[0]) * 1000:.1f} ms apart",
+            f"the first time, when nothing is remembered: {first:.0f} ms",
+        ],
     )
 
 
