@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from polyarch.contract import (
@@ -10,6 +11,7 @@ from polyarch.contract import (
     HeldImages,
     Located,
     NotFoundError,
+    Reference,
     RegistryServices,
     disk_error,
     is_digest,
@@ -19,7 +21,24 @@ from polyarch_plugins.storages.docker.engine import Engine
 from polyarch_plugins.storages.docker.place import find_socket
 
 
-def open_docker_daemon(services: RegistryServices) -> HeldImages:
+class DockerDaemon(HeldImages):
+    """The engine's images, each in an archive of its own when it is asked for."""
+
+    def __init__(self, engine: Engine, open_image: Callable[[str], DockerArchive]) -> None:
+        super().__init__(_locate, open_image)
+        self._engine = engine
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """The tags that docker has of the repository. Raises NotFoundError where it has none."""
+        wanted = parse_reference(reference.repository)
+        texts = [str(text) for image in self._engine.images() for text in image.get("RepoTags") or ()]
+        tags = dict.fromkeys(name.tag for name in map(parse_reference, texts) if name.name == wanted.name)
+        if not tags:
+            raise NotFoundError(f"docker has no image of {wanted.familiar_name}", "see: docker image ls")
+        return iter(tags)
+
+
+def open_docker_daemon(services: RegistryServices) -> DockerDaemon:
     """The images of the engine that docker's own command would speak with. Asks it nothing yet."""
     socket = find_socket("", services.options, services.environ)
     engine = Engine(services.http_at(socket), socket)
@@ -33,7 +52,7 @@ def open_docker_daemon(services: RegistryServices) -> HeldImages:
         archive.where = f"docker's {name}"
         return archive
 
-    return HeldImages(_locate, open_image)
+    return DockerDaemon(engine, open_image)
 
 
 def _locate(text: str) -> Located:
