@@ -44,14 +44,16 @@ PLUGINS = {plugin.name: plugin for plugin in PluginHost(Settings(root=Path("/"))
 def server(polyarch_content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
     """A real registry that offers the content as `kit/team/sample:NAME` and `library/sample:NAME`."""
     server = DockerRegistry(tmp_path_factory.mktemp("conformance-registry"))
-    layout = Layout(polyarch_content.layout)
-    entries = layout.names
-    for repository in ("kit/team/sample", "library/sample"):
-        layout.names = {f"{repository}:{name}": entry for name, entry in entries.items()}
-        for name in layout.names:
-            layout.push(name, server.address)
-    yield server
-    server.stop()
+    try:
+        layout = Layout(polyarch_content.layout)
+        entries = layout.names
+        for repository in ("kit/team/sample", "library/sample"):
+            layout.names = {f"{repository}:{name}": entry for name, entry in entries.items()}
+            for name in layout.names:
+                layout.push(name, server.address)
+        yield server
+    finally:
+        server.stop()
 
 
 def _tried(plugin: RegistryPlugin, repository: str) -> type:
