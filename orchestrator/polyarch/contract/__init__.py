@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from polyarch.contract.deprecation import Deprecated, deprecated_names
-from polyarch.contract.held import HeldImages, Located, locate_file
 from polyarch.contract.hooks import (
     EmulatorPlugin,
     FleetEnginePlugin,
@@ -17,7 +17,6 @@ from polyarch.contract.hooks import (
     hookimpl,
 )
 from polyarch.contract.http import Http, HttpResponse, get_json
-from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries, VerifiedPlace
 from polyarch.contract.others import (
     Certainty,
     EmulatorServices,
@@ -76,22 +75,26 @@ from polyarch.errors import (
 )
 from polyarch.events import Emit, Event, Warned
 from polyarch.files import disk_error, make_directory, read_bounded, sync_directory, write_in_one_step
-from polyarch.oci.compression import decompressed
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
-from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, is_attestation, parse_document
-from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
 from polyarch.oci.layout import Layout, index_json, marker_json
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
-from polyarch.oci.oci_archive import OciArchive
 from polyarch.reference import Reference, parse_reference
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.architecture import get as architecture_named
 from polyarch_platforms.platform import Platform
-from polyarch_platforms.qemu import QemuBinary
-from polyarch_platforms.qemu import find as find_qemu
+
+if TYPE_CHECKING:
+    from polyarch.contract.held import HeldImages, Located, locate_file
+    from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries, VerifiedPlace
+    from polyarch.oci.compression import decompressed
+    from polyarch.oci.docker_archive import DockerArchive
+    from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
+    from polyarch.oci.oci_archive import OciArchive
+    from polyarch_platforms.qemu import QemuBinary
+    from polyarch_platforms.qemu import find as find_qemu
 
 __all__ = [
     "CONFIGS",
@@ -209,6 +212,34 @@ __all__ = [
     "write_in_one_step",
 ]
 
+_LATER = {
+    "HeldImages": "polyarch.contract.held:HeldImages",
+    "Located": "polyarch.contract.held:Located",
+    "locate_file": "polyarch.contract.held:locate_file",
+    "LayoutImages": "polyarch.contract.layout_images:LayoutImages",
+    "LayoutReader": "polyarch.contract.layout_images:LayoutReader",
+    "NewEntries": "polyarch.contract.layout_images:NewEntries",
+    "VerifiedPlace": "polyarch.contract.layout_images:VerifiedPlace",
+    "decompressed": "polyarch.oci.compression:decompressed",
+    "DockerArchive": "polyarch.oci.docker_archive:DockerArchive",
+    "CONTAINERD_NAME": "polyarch.oci.held:CONTAINERD_NAME",
+    "HeldImage": "polyarch.oci.held:HeldImage",
+    "ImagePlace": "polyarch.oci.held:ImagePlace",
+    "blob_name": "polyarch.oci.held:blob_name",
+    "held_images": "polyarch.oci.held:held_images",
+    "names_of": "polyarch.oci.held:names_of",
+    "OciArchive": "polyarch.oci.oci_archive:OciArchive",
+    "QemuBinary": "polyarch_platforms.qemu:QemuBinary",
+    "find_qemu": "polyarch_platforms.qemu:find",
+}
+"""What few plugins need and is dear to load comes when it is asked for: name -> MODULE:NAME."""
+
 _DEPRECATED: dict[str, Deprecated] = {}
+_deprecated = deprecated_names(__name__, _DEPRECATED)
 if not TYPE_CHECKING:  # a type checker is to tell a name that is not there
-    __getattr__ = deprecated_names(__name__, _DEPRECATED)
+
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            module, _, there = _LATER[name].partition(":")
+            return getattr(import_module(module), there)
+        return _deprecated(name)

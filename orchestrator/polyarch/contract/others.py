@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from polyarch.events import Event
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
 from polyarch_platforms.platform import Platform
-from polyarch_platforms.qemu import QemuBinary
+
+if TYPE_CHECKING:
+    from polyarch_platforms.qemu import QemuBinary
 
 
 @dataclass(frozen=True, slots=True)
