@@ -203,7 +203,7 @@ def _to_containerd(parts: Parts, folder: Path) -> Target:
 
     def configs() -> Mapping[str, str]:
         def config(digest: str) -> str:
-            document = json.loads(engine.content(digest))
+            document = json.loads(engine.ctr("content", "get", digest))
             entries = [each for each in document.get("manifests", ()) if each["platform"]["architecture"] == "arm64"]
             return config(entries[0]["digest"]) if entries else str(document["config"]["digest"])
 

@@ -55,6 +55,10 @@ class S3Server:
         """The keys in a bucket."""
         return re.findall(r"<Key>([^<]*)</Key>", self._request("GET", f"/{bucket}?list-type=2").decode())
 
+    def check_signatures(self, wanted: bool = True) -> None:
+        """From here on nobody is let in, since no account exists; or everybody is again."""
+        self._request("POST", "/moto-api/reset-auth", b"0" if wanted else b"inf")
+
     def requests(self) -> list[str]:
         """`METHOD PATH` of every request so far, as the server logged it."""
         return re.findall(r'"(?:\x1b\[[0-9;]*m)*((?:GET|PUT|POST|HEAD|DELETE) \S+) HTTP', self._log.read_text())

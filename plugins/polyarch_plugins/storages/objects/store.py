@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,15 +32,16 @@ _READ = 1 << 18
 _RETRIES = 4
 _RETRY_TIME = timedelta(seconds=30)
 
-# Which variables say where the store is and who one is; obstore's names for them are the same in lower case.
+# Which variables say where the store is and who one is; for obstore's names see `_key`.
 _ENVIRONMENT = {
     "s3": (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
-        "AWS_REGION",
         "AWS_DEFAULT_REGION",
+        "AWS_REGION",
         "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
         "AWS_ROLE_ARN",
         "AWS_ROLE_SESSION_NAME",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -94,14 +96,13 @@ def open_store(kind: str, place: str, options: Mapping[str, object], environ: Ma
     path = place.strip("/")
     if not path:
         raise UsageError(f"{kind} wants a bucket", f"write {kind}://BUCKET/PREFIX")
-    config: dict[str, Any] = {name.lower(): environ[name] for name in _ENVIRONMENT[kind] if environ.get(name)}
-    if kind == "s3":
-        if "aws_region" in config:
-            config.pop("aws_default_region", None)
-        if endpoint := environ.get("AWS_ENDPOINT_URL_S3"):
-            config["aws_endpoint_url"] = endpoint
-    config |= options
-    plain = any(str(value).startswith("http://") for key, value in config.items() if "endpoint" in key)
+    config: dict[str, Any] = {}
+    # Of two for one key the later one counts, as AWS's own tools have it (AWS SDKs and Tools reference guide).
+    for name in _ENVIRONMENT[kind]:
+        if environ.get(name):
+            config[_key(name)] = environ[name]
+    config |= {_key(name): value for name, value in options.items()}
+    plain = str(config.get("endpoint", "")).startswith("http://")
     bucket, _, prefix = path.partition("/")
     makers: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     try:
@@ -117,6 +118,12 @@ def open_store(kind: str, place: str, options: Mapping[str, object], environ: Ma
             f"{kind}://{path} cannot be opened: {_first_line(error)}", f"see the environment and [options.{kind}]"
         ) from error
     return Store(kind, f"{kind}://{path}", made)
+
+
+def _key(name: str) -> str:
+    """obstore's name for a variable or an option; it has several for some, and wants each once."""
+    key = re.sub(r"^(aws|google|azure_storage|azure)_", "", name.lower())
+    return {"endpoint_url": "endpoint", "endpoint_url_s3": "endpoint", "default_region": "region"}.get(key, key)
 
 
 class Store:
