@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
 from benchmarks.into_docker import into_docker
+from benchmarks.into_engines import into_containerd, into_podman
 from benchmarks.plugins import plugins
 from benchmarks.process import measured
 from benchmarks.registry import program
@@ -131,4 +132,6 @@ CASES = {
     "probe": probe,
     "run": run,
     "containers": containers,
+    "into-podman": into_podman,
+    "into-containerd": into_containerd,
 }

@@ -44,12 +44,47 @@ def one_version() -> tuple[str, ...]:
 
 def podman(folder: Path, reference: str, environment: Mapping[str, str]) -> Engine:
     """podman with crun, and the image in a storage of its own below `folder`."""
-    settings = folder / "containers.conf"
-    settings.write_text(_LIMITS)
-    own = ("--root", str(folder / "podman"), "--runroot", str(folder / "podman-run"), "--runtime", program("crun"))
-    words = (*one_version(), "env", f"CONTAINERS_CONF={settings}", program("podman"), *own)
+    words = (*one_version(), *podman_words(folder, folder))
     measured([*words, "pull", "--quiet", "--tls-verify=false", reference], environment)
     return Engine(words, reference)
+
+
+def podman_words(folder: Path, run: Path) -> tuple[str, ...]:
+    """The words that start podman with its storage and settings below `folder`, and what lives shorter in `run`.
+
+    That is a path of at most 50 characters (podman: "the specified runroot is longer than 50 characters").
+    """
+    settings = folder / "containers.conf"
+    settings.write_text(f'{_LIMITS}[engine]\ntmp_dir = "{run}/tmp"\n')
+    own = ("--root", str(folder / "podman"), "--runroot", str(run / "run"), "--runtime", program("crun"))
+    return ("env", f"CONTAINERS_CONF={settings}", program("podman"), *own)
+
+
+@contextmanager
+def containerd(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """The socket of a daemon with its content in `folder`, in a mount namespace with a /run of its own."""
+    log, settings = folder / "containerd.log", folder / "containerd.toml"
+    # The paths of its sockets must not be long (unix(7): 108 bytes).
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as run, log.open("wb") as output:
+        socket = Path(run, "containerd.sock")
+        settings.write_text(
+            f'version = 2\nroot = "{folder}/containerd"\nstate = "{run}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
+            f'[grpc]\naddress = "{socket}"\n[ttrpc]\naddress = "{run}/ttrpc.sock"\n'
+        )
+        script = 'mount -t tmpfs none /run && exec "$@"'
+        words = (program("unshare"), "--mount", "sh", "-c", script, "sh", program("containerd"), "--config", settings)
+        daemon = subprocess.Popen(words, stdout=output, stderr=output, env=dict(environment))
+        try:
+            client = (program("ctr"), "--address", str(socket))
+            await_true(
+                lambda: daemon.poll() is not None or _answers(client, environment),
+                f"containerd does not start; see {log}",
+            )
+            yield socket
+        finally:
+            daemon.terminate()
+            daemon.wait()
 
 
 @contextmanager

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.process import BenchmarkError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,21 @@ def memory_of(pid: int) -> Memory:
     """What the kernel says of a process (proc(5): smaps_rollup, status)."""
     rollup = _fields(Path(f"/proc/{pid}/smaps_rollup"))
     return Memory(rollup["Pss"], rollup["Pss_File"], _fields(Path(f"/proc/{pid}/status"))["RssFile"])
+
+
+def highest(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The most bytes that were resident of a program, without what it starts (proc(5): VmHWM). It is run to its end."""
+    most = 0
+    child = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(environment)
+    )
+    while child.poll() is None:
+        # A process that has just ended has no memory any more.
+        most = _fields(Path(f"/proc/{child.pid}/status")).get("VmHWM", most)
+        time.sleep(0.01)
+    if child.returncode != 0:
+        raise BenchmarkError(f"{' '.join(argv)} ended with {child.returncode}")
+    return most
 
 
 def chain(pid: int) -> list[int]:
