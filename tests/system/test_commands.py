@@ -110,7 +110,7 @@ def test_progress_as_json(polyarch: Polyarch, busybox: str) -> None:
 
 def test_resolve(polyarch: Polyarch, busybox: str) -> None:
     [line] = polyarch("resolve", "--device", "pi-zero", "--format", "json", busybox).ok().json_lines
-    assert set(line) == {"reference", "digest", "device", "chosen", "candidates"}
+    assert set(line) == {"reference", "digest", "device", "chosen", "candidates", "served_by"}
     assert set(line["chosen"]) == {"platform", "manifest", "match", "source", "tag", "size", "emulator"}
     for candidate in line["candidates"]:
         assert set(candidate) == {"platform", "manifest", "source", "tag", "size", "match", "unproven", "refused"}
