@@ -85,6 +85,9 @@ def unix_http(path: Path, answer: Callable[[Asked], Said], early: int | None = N
         daemon_threads = True
         block_on_close = False
 
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Clients go away as they like."""
+
     with Server(str(path), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

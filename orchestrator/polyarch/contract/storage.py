@@ -112,6 +112,18 @@ class ImageLoader(Protocol):
 
 
 @runtime_checkable
+class LoadsEarly(Protocol):
+    """A loader that can begin before all blobs are there, because it gives the image its name at the very end."""
+
+    def load_early(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
+        """As `load`, in a thread of its own. `blobs` waits for each file until it is here.
+
+        `proven` has to be called before the image can be seen: it waits until all of it is here and what it says. When
+        the pull ends before that, both raise StorageError; then nothing of the image may be left.
+        """
+
+
+@runtime_checkable
 class ReadsBlobs(Protocol):
     """A storage whose blobs can be read again."""
 

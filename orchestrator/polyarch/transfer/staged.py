@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -13,6 +13,7 @@ from polyarch.contract.storage import (
     HasBlobFiles,
     Image,
     ImageLoader,
+    LoadsEarly,
     ReadsBlobs,
     RemovesImages,
     Storage,
@@ -21,6 +22,7 @@ from polyarch.errors import NotFoundError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
+from polyarch.transfer.early import EarlyLoad
 
 
 @runtime_checkable
@@ -36,6 +38,7 @@ class StagedStorage:
 
     def __init__(self, loader: ImageLoader, staging: KeepsBlobs, at_hand: KeepsBlobs) -> None:
         self.loader = loader
+        self._early: EarlyLoad | None = None
         self._staging = staging
         self._places: Sequence[KeepsBlobs] = (at_hand, staging)
 
@@ -62,9 +65,27 @@ class StagedStorage:
                 continue
         raise NotFoundError(f"there is no blob {digest} at hand")
 
+    @contextmanager
+    def loading(self, image: Image) -> Iterator[Callable[[Descriptor], None] | None]:
+        """Within, a loader that can begin early has begun with the image, which `commit` then finishes.
+
+        Yields what has to be told each blob that is here or not needed; None where the loader waits for all of them.
+        """
+        if not isinstance(self.loader, LoadsEarly):
+            yield None
+            return
+        with EarlyLoad(self.loader, image, self) as self._early:
+            try:
+                yield self._early.arrived
+            finally:
+                self._early = None
+
     def commit(self, image: Image) -> None:
         """Load the image; its blobs go then, those of other images that wait here stay. After a failure all stay."""
-        self.loader.load(image, self)
+        if self._early is not None:
+            self._early.finish()
+        else:
+            self.loader.load(image, self)
         self._staging.forget([blob.digest for blob in image.manifest.blobs])
 
     def find(self, reference: Reference) -> tuple[Image, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -14,6 +14,7 @@ from polyarch.contract.storage import Image, ReadsBlobs, Storage
 from polyarch.errors import NotFoundError
 from polyarch.events import Emit, ImageLoading, PullFinished, VariantChosen, Warned
 from polyarch.oci.config import ImageConfig, check_layer_count
+from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
@@ -98,14 +99,24 @@ def pull_variant(
         return known[0].config if known else documents.config(source, manifest)
 
     same, wanted = bool(known) and known[0].root.digest == root.digest, None
+    loading: AbstractContextManager[Callable[[Descriptor], None] | None] = nullcontext()
     if isinstance(storage, StagedStorage):
         image = Image(name, root, manifest, config(), promised or config().platform)
         same = storage.loader.has(image)
+        loading = nullcontext() if same else storage.loading(image)
         wanted = frozenset[Digest]() if same else frozenset(storage.loader.lacks(image))
     if context.dry_run:
         return _planned(context, reference, name, verdict, root, manifest, wanted)
 
-    with ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext() as search:
+    searching = ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext()
+    with searching as search, loading as loaded_from:
+
+        def arrived(blob: Descriptor) -> None:
+            if search:
+                search.arrived(blob)
+            if loaded_from:
+                loaded_from(blob)
+
         if search and not same:
             search.start()
         blobs = fetch(
@@ -116,7 +127,7 @@ def pull_variant(
             max_connections=context.max_connections,
             retries=context.retries,
             emit=emit,
-            arrived=search.arrived if search else None,
+            arrived=arrived,
             wanted=wanted,
         )
         unchanged = same and not any(blob.fetched for blob in blobs)

@@ -57,26 +57,32 @@ def tar(members: Iterable[Member]) -> Iterator[bytes]:
 
 
 def layers_only(
-    image: Image, blobs: HasBlobFiles, wanted: Collection[Digest], counted: Collection[str]
-) -> list[Member]:
+    image: Image,
+    blobs: HasBlobFiles,
+    wanted: Collection[Digest],
+    counted: Collection[str],
+    proven: Callable[[], None] = lambda: None,
+) -> Iterator[Member]:
     """What `docker save` wrote before version 25: config and layers, of which only those wanted are there.
 
     The layers are decompressed on their way. Docker itself would do that more slowly, one after the other, and before
-    version 23 does not know zstd. Those named in `counted` are read once more for their size.
+    version 23 does not know zstd. Those named in `counted` are read once more for their size. `proven` is called before
+    what makes an image of it is given out.
     """
     config = f"{_hex(image.config.digest)}.json"
-    layers = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
-    members = [_document(config, image.config.raw)]
-    for digest, name in layers.items():
+    names = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
+    yield _document(config, image.config.raw)
+    for digest in _as_they_come(image):
         if digest in wanted:
-            path = blobs.blob_path(digest)
+            path, name = blobs.blob_path(digest), names[digest]
             chunks = partial(_decompressed, path, f"layer {digest}")
             guess = None if name in counted else _guessed_size(path)
-            members.append(Member(name, sum(map(len, chunks())) if guess is None else guess, chunks))
-    return [*members, _manifest(image, config, [layers[layer.digest] for layer in image.manifest.layers])]
+            yield Member(name, sum(map(len, chunks())) if guess is None else guess, chunks)
+    proven()
+    yield _manifest(image, config, [names[layer.digest] for layer in image.manifest.layers])
 
 
-def layout(image: Image, blobs: HasBlobFiles) -> list[Member]:
+def layout(image: Image, blobs: HasBlobFiles, proven: Callable[[], None] = lambda: None) -> Iterator[Member]:
     """An OCI image layout of all blobs as they are, with docker's manifest.json beside it: every engine reads one."""
     manifest, name = image.manifest, image.reference
     entry = {
@@ -88,19 +94,20 @@ def layout(image: Image, blobs: HasBlobFiles) -> list[Member]:
         },
     }
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
-    members = [
-        _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
-        _document("index.json", json.dumps(index).encode()),
-        _document(_place(manifest.digest), manifest.raw),
-        _document(_place(manifest.config.digest), image.config.raw),
-    ]
-    for digest in dict.fromkeys(layer.digest for layer in manifest.layers):
+    yield _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    yield _document(_place(manifest.digest), manifest.raw)
+    yield _document(_place(manifest.config.digest), image.config.raw)
+    for digest in _as_they_come(image):
         path = blobs.blob_path(digest)
-        members.append(Member(_place(digest), _size(path), partial(_plain, path)))
-    return [
-        *members,
-        _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers]),
-    ]
+        yield Member(_place(digest), _size(path), partial(_plain, path))
+    proven()
+    yield _document("index.json", json.dumps(index).encode())
+    yield _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers])
+
+
+def _as_they_come(image: Image) -> Iterable[Digest]:
+    """The layers, each once, the largest first: so they are fetched."""
+    return dict.fromkeys(layer.digest for layer in sorted(image.manifest.layers, key=lambda layer: -layer.size))
 
 
 def _manifest(image: Image, config: str, layers: list[str]) -> Member:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -34,7 +34,7 @@ def open_docker(services: StorageServices) -> DockerLoader:
 
 
 class DockerLoader:
-    """Satisfies ImageLoader and SummarisesImages."""
+    """Satisfies ImageLoader, LoadsEarly and SummarisesImages."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -62,9 +62,13 @@ class DockerLoader:
 
     def load(self, image: Image, blobs: HasBlobFiles) -> None:
         """Load it. Docker names an image when all its layers are there and are what their diff IDs promise."""
+        self.load_early(image, blobs, lambda: None)
+
+    def load_early(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
+        """Send the layers as they come, and last what makes an image of them: docker drops what breaks off before."""
         name = _name(image.reference)
         try:
-            self._load(image, blobs)
+            self._load(image, blobs, proven)
         except NotFoundError as error:
             raise StorageError(
                 f"{name}: docker has given up layers that it had a moment ago: {error.message}", "try again"
@@ -74,14 +78,14 @@ class DockerLoader:
         if not self.has(image):
             raise StorageError(f"{name}: docker says that it loaded it, but the name stands for another image there")
 
-    def _load(self, image: Image, blobs: HasBlobFiles) -> None:
+    def _load(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
         if not self._engine.keeps_layers():
-            self._engine.load(tar(layout(image, blobs)))
+            self._engine.load(tar(layout(image, blobs, proven)))
             return
         wanted, counted = self.lacks(image), set[str]()
         while True:
             try:
-                self._engine.load(tar(layers_only(image, blobs, wanted, counted)))
+                self._engine.load(tar(layers_only(image, blobs, wanted, counted, proven)))
                 return
             except OtherSize as other:  # docker has no whole archive then, and drops it
                 if other.name in counted:
