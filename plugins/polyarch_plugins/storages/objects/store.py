@@ -203,10 +203,11 @@ class Store:
         except (PolyarchError, Changed):
             raise
         except FileNotFoundError as error:
-            missing_bucket = "NoSuchBucket" in str(error)
+            # A new object misses nothing but its bucket.
+            bucket = "NoSuchBucket" in str(error) or what.startswith("write ")
             raise NotFoundError(
-                f"cannot {what} in {self.where}: there is no such {'bucket' if missing_bucket else 'object'}",
-                "make the bucket first" if missing_bucket else None,
+                f"cannot {what} in {self.where}: there is no such {'bucket' if bucket else 'object'}",
+                "make the bucket first" if bucket else None,
             ) from error
         except (exceptions.BaseError, OSError) as error:
             text = _first_line(error)
