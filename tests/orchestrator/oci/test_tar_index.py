@@ -53,6 +53,7 @@ def test_all_formats(kind: int) -> None:
         # A later link takes an earlier file's name, and the other way round.
         ([("a", b"1"), ("b", b"2"), ("a", Link("b"))], {"a": b"2", "b": b"2"}),
         ([("a", Link("b")), ("b", b"2"), ("a", b"1")], {"a": b"1", "b": b"2"}),
+        ([("a", b"1"), ("a", Link("nothing"))], {}),
     ],
 )
 @pytest.mark.parametrize("kind", FORMATS)

@@ -97,6 +97,10 @@ def test_the_index_is_written_last_and_nothing_twice(
     fresh = [two.manifest.digest, *(blob.digest for blob in two.manifest.blobs if blob.digest != base.digest)]
     assert written[-1] == "index.json"
     assert sorted(written[:-1]) == sorted(digest[7:] for digest in fresh)
+    before = len(s3.requests())
+    loaded(opened(), two, two.named(sample.name("again")))
+    written = [path for method, path in map(str.split, s3.requests()[before:]) if method == "PUT"]
+    assert written == [f"/{bucket}/images/index.json"]
 
 
 def test_writers_do_not_lose_each_others_names(opened: Callable[..., ObjectStorage], sample: SampleImages) -> None:
