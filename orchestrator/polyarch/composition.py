@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin
 from polyarch.contract.http import Http
-from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer, PluginServices
+from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer
 from polyarch.contract.registry import Endpoint, Registry, RegistryServices, Search
 from polyarch.contract.storage import (
     HasBlobFiles,
@@ -28,19 +28,15 @@ from polyarch.contract.storage import (
     StorageServices,
 )
 from polyarch.errors import (
-    HostError,
-    InterruptedPull,
-    PolyarchError,
     UsageError,
     platforms_errors,
     printable,
 )
 from polyarch.events import Emit, Event, NameTaken, Warned, ignore
 from polyarch.observers import Observers
-from polyarch.plugin_discovery import named_when_interrupted
 from polyarch.plugin_host import PluginHost
-from polyarch.plugin_kinds import P, Point, kind_of
-from polyarch.plugin_shapes import SEARCH, check, told
+from polyarch.plugin_parts import Parts
+from polyarch.plugin_shapes import SEARCH
 from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform
@@ -67,6 +63,7 @@ class Composition(ABC):
         self.settings = settings or load_settings()
         self._listener = emit
         self._open = contextlib.ExitStack()
+        self._parts = Parts(self.settings, lambda: self.plugins, lambda event: self._listener(event))
         self._observers = Observers(self._observer_makers, lambda text: self._listener(Warned(text)))
         self._registries: dict[str, Registry] = {}
         self._locating = threading.Lock()
@@ -88,11 +85,8 @@ class Composition(ABC):
             self._blame(error)
 
     def _blame(self, error: Exception) -> None:
-        """Raises HostError, naming the plugin, for what is no error of polyarch's but came out of a foreign plugin."""
-        if not isinstance(error, PolyarchError) and "plugins" in self.__dict__:
-            culprit = self.plugins.culprit(error)
-            if culprit is not None:
-                raise _unusable(culprit, error) from error
+        if "plugins" in self.__dict__:
+            self._parts.blame(error)
 
     def close(self) -> None:
         """Give back connections, locks and files."""
@@ -140,9 +134,9 @@ class Composition(ABC):
         services = EmulatorServices(self.settings.qemu_directories, self.settings.qemu_image, self._image_files)
 
         def make(plugin: EmulatorPlugin) -> EmulatorSource:
-            return plugin.factory(replace(services, options=self._options(plugin.name)))
+            return plugin.factory(replace(services, options=self._parts.options(plugin.name)))
 
-        made = [source for _, source in self._made(EmulatorPlugin, make)]
+        made = [source for _, source in self._parts.each(EmulatorPlugin, make)]
         return sorted(made, key=lambda source: isinstance(source, FetchesEmulators))
 
     @abstractmethod
@@ -156,51 +150,9 @@ class Composition(ABC):
         with platforms_errors():
             return device_from(name)
 
-    def _made(self, kind: type[P], make: Callable[[P], T]) -> list[tuple[str, T]]:
-        """What the plugins of a kind make, with their names; one that cannot make it is told and passed over.
-
-        Raises UsageError where a plugin says that its options in the settings are wrong.
-        """
-        made = []
-        for plugin in self.plugins.all(kind):
-            try:
-                made.append((plugin.name, self._checked(plugin, make)))
-            except (InterruptedPull, UsageError):
-                raise
-            except (Exception, SystemExit) as error:
-                # A stranger's code: whatever it raises stays with it.
-                who = self.plugins.origin(plugin)
-                self._listener(Warned(f"plugin {who} cannot be used and is passed over: {told(error)}"))
-        return made
-
-    def _needed(self, plugin: P, make: Callable[[P], T], kind: str = "") -> T:
-        """What a plugin makes that nothing works without. Raises HostError, naming it, where it fails.
-
-        `kind` is what is made, where it is not what the plugin is.
-        """
-        try:
-            return self._checked(plugin, make, kind)
-        except PolyarchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _unusable(self.plugins.origin(plugin), error) from error
-
-    def _checked(self, plugin: P, make: Callable[[P], T], kind: str = "") -> T:
-        """What `make` makes of a plugin. Raises what that raises, and Misfit where methods or arguments lack."""
-        with named_when_interrupted(self.plugins.origin(plugin)):
-            made = make(plugin)
-        check(kind or kind_of(plugin), made)
-        return made
-
-    def _options(self, name: str) -> Mapping[str, object]:
-        return self.settings.options.get(name, {})
-
-    def _services(self, name: str) -> PluginServices:
-        return PluginServices(self._options(name), self.settings.environ)
-
     def _observer_makers(self) -> list[tuple[str, Callable[[], Observer]]]:
         def maker(plugin: ObserverPlugin) -> Callable[[], Observer]:
-            return lambda: self._checked(plugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+            return lambda: self._parts.checked(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
 
         return [
             (f"{plugin.name} ({self.plugins.origin(plugin).distribution})", maker(plugin))
@@ -286,8 +238,8 @@ class Composition(ABC):
                 self._locates.setdefault(plugin.name, locate)
                 return shared.distribution(locate)
 
-            services = replace(shared, options=self._options(plugin.name), distribution=distribution)
-            registry = self._needed(plugin, lambda plugin: plugin.factory(services))
+            services = replace(shared, options=self._parts.options(plugin.name), distribution=distribution)
+            registry = self._parts.needed(plugin, lambda plugin: plugin.factory(services))
             self._open.callback(registry.close)
             self._registries[plugin.name] = registry
         return self._registries[plugin.name]
@@ -297,8 +249,8 @@ class Composition(ABC):
         make = plugin.search
         if make is None:
             return None
-        services = replace(self._registry_services, options=self._options(plugin.name))
-        return self._needed(plugin, lambda _: make(services), SEARCH)
+        services = replace(self._registry_services, options=self._parts.options(plugin.name))
+        return self._parts.needed(plugin, lambda _: make(services), SEARCH)
 
     def storage(self, name: str = DEFAULT_STORAGE) -> Storage:
         """The storage that `NAME` or `NAME:LOCATION` means. Raises UsageError."""
@@ -320,11 +272,11 @@ class Composition(ABC):
             self._http_at,
             settings.environ,
             self._emit,
-            self._options(plugin.name),
+            self._parts.options(plugin.name),
             self._offered,
             lambda: self._registry_services.temporary(),
         )
-        made = self._needed(plugin, lambda plugin: plugin.factory(services))
+        made = self._parts.needed(plugin, lambda plugin: plugin.factory(services))
         self._open.callback(made.close)
         return made
 
@@ -386,7 +338,3 @@ def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
             f"the storage {DEFAULT_STORAGE} does not keep blobs as files, so nothing can be loaded from it"
         )
     return storage
-
-
-def _unusable(point: Point, error: BaseException) -> HostError:
-    return HostError(f"plugin {point} cannot be used: {told(error)}", "update it, or see: polyarch plugin check")

@@ -74,7 +74,7 @@ class Session(Composition):
         return resolve(documents, reference, target, self._policy(emulation), self._conventions(), known=known)
 
     def _conventions(self) -> list[TagConvention]:
-        made = self._made(TagConventionPlugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+        made = self._parts.each(TagConventionPlugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
         return [guarded(name, convention, self._emit) for name, convention in made]
 
     def pull(
@@ -110,7 +110,7 @@ class Session(Composition):
         documents = self._documents(parsed, storage)
         known = bool(storage.find(parsed))
         verifiers = [
-            self._needed(plugin, lambda plugin: plugin.factory(self._services(plugin.name)))
+            self._parts.needed(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
             for plugin in self.plugins.all(VerifierPlugin)
         ]
 
