@@ -34,9 +34,9 @@ from polyarch.errors import (
 )
 from polyarch.events import Emit, Event, NameTaken, Warned, ignore
 from polyarch.observers import Observers
-from polyarch.plugin_host import PluginHost
-from polyarch.plugin_parts import Parts
-from polyarch.plugin_shapes import SEARCH
+from polyarch.plugin_host.host import PluginHost
+from polyarch.plugin_host.parts import Parts
+from polyarch.plugin_host.shapes import SEARCH
 from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.documents import Documents
 from polyarch.selection.targets import target_for_platform

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from polyarch.contract.others import Observer
 from polyarch.events import BlobProgress, Event
-from polyarch.plugin_shapes import told
+from polyarch.plugin_host.shapes import told
 
 MOST = 10_000
 """Events that wait for an observer; one that is further behind is passed over."""

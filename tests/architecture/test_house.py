@@ -13,7 +13,7 @@ import pytest
 
 import polyarch.contract
 from polyarch.contract.hooks import PolyarchSpec
-from polyarch.plugin_host import KINDS
+from polyarch.plugin_host.host import KINDS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("orchestrator/polyarch", "platforms/polyarch_platforms", "plugins/polyarch_plugins")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from polyarch.contract import Endpoint, Reference, Registry, RegistryPlugin, RegistryServices
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import parse_reference
 from polyarch.settings import Settings
 from polyarch.testing.conformance import Content, RegistryConformance, Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
 
 FOLDER = Path(__file__).parent

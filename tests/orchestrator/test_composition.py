@@ -12,7 +12,7 @@ import pytest
 from polyarch.contract.hooks import ENTRY_POINT_GROUP
 from polyarch.errors import HostError, IntegrityError, NotFoundError
 from polyarch.events import Event, PullStarted, Warned
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.session import Session
 from polyarch.settings import Settings
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from polyarch import plugin_cache
 from polyarch.contract.hooks import RegistryPlugin, StoragePlugin
 from polyarch.contract.storage import StorageServices
-from polyarch.plugin_cache import Deferred, PluginCache
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host import cache as plugin_cache
+from polyarch.plugin_host.cache import Deferred, PluginCache
+from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
 from support.plugin_packages import age, install
 

@@ -19,8 +19,8 @@ from polyarch.contract.hooks import (
     VerifierPlugin,
 )
 from polyarch.errors import InterruptedPull, UsageError
-from polyarch.plugin_host import PluginHost
-from polyarch.plugin_kinds import Point
+from polyarch.plugin_host.host import PluginHost
+from polyarch.plugin_host.kinds import Point
 from polyarch.reference import parse_reference
 from polyarch.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polyarch.contract.others import FleetDevice
-from polyarch.plugin_shapes import SEARCH, abilities, faults
+from polyarch.plugin_host.shapes import SEARCH, abilities, faults
 
 
 def made(**methods: object) -> object:

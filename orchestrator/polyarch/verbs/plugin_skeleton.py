@@ -11,8 +11,8 @@ from string import Template
 from polyarch.contract.version import CONTRACT_VERSION
 from polyarch.errors import UsageError, printable
 from polyarch.files import disk_error
-from polyarch.plugin_host import PluginHost
-from polyarch.plugin_kinds import NO_SCHEMES, WORDS
+from polyarch.plugin_host.host import PluginHost
+from polyarch.plugin_host.kinds import NO_SCHEMES, WORDS
 
 _TEMPLATES = Path(__file__).with_name("skeleton")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)

@@ -13,10 +13,10 @@ from polyarch.contract.others import EmulatorServices, PluginServices
 from polyarch.contract.registry import RegistryServices
 from polyarch.contract.storage import StorageServices
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, printable
-from polyarch.plugin_discovery import installed, load, named_when_interrupted
-from polyarch.plugin_host import PluginHost, is_off
-from polyarch.plugin_kinds import Point, Registered, Registration
-from polyarch.plugin_shapes import SEARCH, abilities, faults, told
+from polyarch.plugin_host.discovery import installed, load, named_when_interrupted
+from polyarch.plugin_host.host import PluginHost, is_off
+from polyarch.plugin_host.kinds import Point, Registered, Registration
+from polyarch.plugin_host.shapes import SEARCH, abilities, faults, told
 from polyarch.settings import Settings
 
 _CONTRACT = "polyarch.contract"

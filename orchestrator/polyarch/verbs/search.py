@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from polyarch.contract.hooks import RegistryPlugin
 from polyarch.contract.registry import ListsRepositories, Registry, Search, SearchResult
 from polyarch.errors import UsageError, printable
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import DEFAULT_REGISTRY, Reference, parse_registry
 
 MOST = 100

@@ -17,7 +17,7 @@ from polyarch.auth.files import AuthFile
 from polyarch.cli.commands.doctor import _summary, command_lines
 from polyarch.container.runtime import Runtime
 from polyarch.errors import HostError
-from polyarch.plugin_kinds import Point, Problem
+from polyarch.plugin_host.kinds import Point, Problem
 from polyarch.verbs.doctor import machine
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused, set_sysctl
 from polyarch.verbs.doctor.contents import holders

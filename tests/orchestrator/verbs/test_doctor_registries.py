@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import RegistryPlugin
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import Reference
 from polyarch.settings import Settings, load_settings
 from polyarch.verbs.doctor.check import Check

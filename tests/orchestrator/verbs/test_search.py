@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import RegistryPlugin, SearchResult, UsageError
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import Reference
 from polyarch.settings import Settings
 from polyarch.verbs.search import SearchFilters, parse_filters, search, split_term

@@ -19,7 +19,7 @@ from polyarch.contract import (
     UsageError,
 )
 from polyarch.events import ignore
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import parse_reference
 from polyarch.registry.services import registry_services
 from polyarch.session import Session

@@ -14,7 +14,7 @@ from polyarch.cli.output import columns, terminal_width
 from polyarch.errors import HostError, PartialError
 
 if TYPE_CHECKING:
-    from polyarch.plugin_kinds import Registration
+    from polyarch.plugin_host.kinds import Registration
     from polyarch.verbs.plugins import Registers, Report
 
 KINDS = ("registry", "storage", "tag-convention", "emulator", "observer")
@@ -36,7 +36,7 @@ command = Group(
 @pass_invocation
 def ls(invocation: Invocation) -> None:
     """Print a line a registration. Broken plugins were told as warnings when they were found."""
-    from polyarch.plugin_kinds import WORDS
+    from polyarch.plugin_host.kinds import WORDS
 
     with invocation.session() as session:
         host = session.plugins
@@ -173,7 +173,7 @@ def _shown(report: Report) -> Iterator[str]:
 
 
 def _shown_registration(each: Registers) -> Iterator[str]:
-    from polyarch.plugin_kinds import WORDS
+    from polyarch.plugin_host.kinds import WORDS
 
     yield f"  {WORDS[each.kind]} {each.name}: {each.summary}"
     if each.kind == "registries":

@@ -13,7 +13,7 @@ from pathlib import Path
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import Storage
 from polyarch.errors import PolyarchError
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
 from polyarch.verbs.doctor import contents, emulation, machine, mirrors, namespaces, place, programs, registries
 from polyarch.verbs.doctor.check import Check as Check

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from polyarch.plugin_kinds import Problem
+from polyarch.plugin_host.kinds import Problem
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, words
 from polyarch_platforms.device import Device
 

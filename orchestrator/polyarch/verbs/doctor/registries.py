@@ -32,7 +32,7 @@ from polyarch.auth.files import (
 from polyarch.contract.registry import RegistryServices
 from polyarch.errors import HostError, PolyarchError, UsageError, foreign, printable
 from polyarch.events import ignore
-from polyarch.plugin_host import PluginHost
+from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import DEFAULT_REGISTRY, Reference, parse_reference, parse_registry
 from polyarch.registry.authenticator import Account
 from polyarch.registry.client import DistributionRegistry

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 
 from polyarch.contract import Digest, HostError, NotFoundError, StorageError, UsageError, is_digest, printable
 
 _NEEDS = re.compile(r"containerd\.io/gc\.ref\.content[^=,\s]*=([a-z0-9]+:[0-9a-f]+)", re.ASCII)
+_GRACE = 5.0
+"""Seconds that `ctr` gets to end."""
 _START = "start it, such as with: systemctl start containerd; where it listens elsewhere, set CONTAINERD_ADDRESS"
 
 
@@ -22,6 +25,8 @@ class Ctr:
     def __init__(self, words: Sequence[str], environ: Mapping[str, str]) -> None:
         self._words = tuple(words)
         self._environ = environ
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._idle = threading.Condition()
 
     def images(self, name: str | None = None) -> dict[str, Digest]:
         """All names, or this one if it is there, and the digests that they point at."""
@@ -68,23 +73,48 @@ class Ctr:
         """Take a name away; what nothing needs any more is containerd's to collect. Raises NotFoundError."""
         self._run("images", "rm", name)
 
+    def close(self) -> None:
+        """End what still runs: nobody waits for it any more."""
+        with self._idle:
+            for process in self._running:
+                process.terminate()
+            self._idle.wait_for(lambda: not self._running, _GRACE)
+
     def _said(self, *arguments: str) -> str:
         return self._run(*arguments).decode(errors="replace")
 
     def _run(self, *arguments: str) -> bytes:
         argv = [*self._words, *arguments]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=dict(self._environ))
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(self._environ),
+            )
         except FileNotFoundError as error:
             hint = "install containerd, such as with: apt install containerd; for k3s, say so in [options.containerd]"
             raise HostError(f"there is no program {argv[0]} here", hint) from error
         except OSError as error:
             raise HostError(f"{argv[0]} cannot be started: {error.strerror or error}", "try it: ctr version") from error
-        if done.returncode == 0:
-            return done.stdout
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        with self._idle:
+            self._running.add(process)
+        try:
+            with process:
+                output, errors = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with self._idle:
+                self._running.discard(process)
+                self._idle.notify_all()
+        if process.returncode == 0:
+            return output
+        lines = errors.decode(errors="replace").strip().splitlines()
         told = [line for line in lines if not line.startswith(("time=", "{"))]
-        raise _complaint((told or lines or [f"{argv[0]} ended with {done.returncode}"])[-1])
+        raise _complaint((told or lines or [f"{argv[0]} ended with {process.returncode}"])[-1])
 
 
 def _complaint(said: str) -> Exception:

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from polyarch.contract import (
@@ -35,6 +36,8 @@ from polyarch_plugins.storages.containerd.place import words_of
 _LOADING = "polyarch.invalid/loading"
 """The repository of the names that images have until they are whole and unpacked (RFC 2606: no host is called so)."""
 _MAX_NESTING = 4
+_GRACE = 5.0
+"""Seconds that a load which was given up gets to end."""
 
 
 def open_containerd(services: StorageServices) -> ContainerdLoader:
@@ -43,7 +46,7 @@ def open_containerd(services: StorageServices) -> ContainerdLoader:
 
 
 class ContainerdLoader:
-    """Satisfies ImageLoader and SummarisesImages.
+    """Satisfies ImageLoader, LoadsEarly and SummarisesImages.
 
     Images come in by `ctr images pull` from polyarch itself: that takes several blobs at once and none that is there,
     keeps the index that the name points at, and ties all that belongs to it together before containerd's garbage
@@ -53,6 +56,7 @@ class ContainerdLoader:
     def __init__(self, ctr: Ctr, services: StorageServices) -> None:
         self._ctr = ctr
         self._services = services
+        self._loading = threading.Lock()
 
     def has(self, image: Image) -> bool:
         """True if the name points at the image's index or manifest, and the manifest and the config are there."""
@@ -68,12 +72,17 @@ class ContainerdLoader:
 
     def load(self, image: Image, blobs: HasBlobFiles) -> None:
         """Let containerd pull and unpack it, under another name first: `ctr` gives the name before it unpacks."""
+        self.load_early(image, blobs, lambda: None)
+
+    def load_early(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
+        """The same with layers that still come. The image gets its name when it is unpacked and proven."""
         name, loading = _name(image.reference), f"{_LOADING}-{os.getpid()}/{uuid.uuid4().hex}:latest"
         self._remove_left_over()
         try:
-            with self._services.offer(image, blobs) as offered, self._hosts(offered) as hosts:
+            with self._loading, self._services.offer(image, blobs) as offered, self._hosts(offered) as hosts:
                 try:
                     self._ctr.pull(loading, str(offered.platform), hosts)
+                    proven()
                     self._ctr.pull(name, str(offered.platform), hosts)
                 finally:
                     # What made the pull fail is more than that there is nothing to take away.
@@ -146,7 +155,10 @@ class ContainerdLoader:
             )
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """End what still runs, and wait until a load that was given up has taken its name away."""
+        self._ctr.close()
+        if self._loading.acquire(timeout=_GRACE):
+            self._loading.release()
 
 
 def _name(reference: Reference) -> str:

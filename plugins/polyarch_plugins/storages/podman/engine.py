@@ -28,6 +28,12 @@ class Engine(Protocol):
     def take(self, name: str, image: Image, blobs: HasBlobFiles) -> None:
         """Take the image under this name, in one step."""
 
+    def remove(self, name: str) -> None:
+        """Take a name away, if it is there, and the image with its last one."""
+
+    def close(self) -> None:
+        """End what still runs."""
+
     def save(self, name: str, path: Path) -> None:
         """Write an image into a new file, as a docker-archive. Raises NotFoundError."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from polyarch.contract import (
     Digest,
@@ -38,7 +39,7 @@ def open_podman(services: StorageServices) -> PodmanLoader:
 
 
 class PodmanLoader:
-    """Satisfies ImageLoader and SummarisesImages."""
+    """Satisfies ImageLoader, LoadsEarly and SummarisesImages."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -55,13 +56,32 @@ class PodmanLoader:
 
     def load(self, image: Image, blobs: HasBlobFiles) -> None:
         """Let podman take it. It names an image when all its layers are there and are what the config promises."""
+        self.load_early(image, blobs, lambda: None)
+
+    def load_early(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
+        """The same with layers that still come: the uppermost that podman lacks is kept back until the proof."""
         name = _name(image.reference)
+        lacked = self.lacks(image)
+        kept = next((layer.digest for layer in reversed(image.manifest.layers) if layer.digest in lacked), "")
+        gate = Gate(blobs, kept, proven)
+        if not kept:
+            gate.open()
         try:
-            self._engine.take(name, image, blobs)
+            self._engine.take(name, image, gate)
         except NotFoundError as error:
             raise StorageError(f"{name}: {error.message}", "try again") from error
+        if not gate.opened:
+            self._prove_after(name, gate)
         if not self.has(image):
             raise StorageError(f"{name}: podman has taken it, but the name stands for another image there", "try again")
+
+    def _prove_after(self, name: str, gate: Gate) -> None:
+        """Somebody else has brought podman the layer that was kept back, in the meantime."""
+        try:
+            gate.open()
+        except StorageError:
+            self._engine.remove(name)
+            raise
 
     def summaries(self) -> Iterator[ImageSummary]:
         """Every name with what podman tells of its image."""
@@ -71,7 +91,28 @@ class PodmanLoader:
                     yield _summary(parse_reference(text), known)
 
     def close(self) -> None:
-        """Nothing to give back: connections are polyarch's."""
+        """End what still runs."""
+        self._engine.close()
+
+
+class Gate:
+    """Blobs as files, of which one is not given out before the image is proven."""
+
+    def __init__(self, blobs: HasBlobFiles, kept: Digest, proven: Callable[[], None]) -> None:
+        self.opened = False
+        self._blobs, self._kept, self._proven = blobs, kept, proven
+
+    def open(self) -> None:
+        """Wait for the proof. Raises StorageError where it will not come."""
+        self._proven()
+        self.opened = True
+
+    def blob_path(self, digest: Digest) -> Path:
+        """The file of the blob. Raises NotFoundError and StorageError."""
+        path = self._blobs.blob_path(digest)
+        if digest == self._kept:
+            self.open()
+        return path
 
 
 def _name(reference: Reference) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +28,8 @@ from polyarch_plugins.storages.podman.layers import blobs_of_layers
 
 _UNKNOWN = ("image not known", "no such image", "unable to find")
 _CHECK = "try it: podman info"
+_GRACE = 5.0
+"""Seconds that podman gets to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Program:
         self._environ = environ
         self._temporary = temporary
         self._offer = offer
+        self._running: set[subprocess.Popen[str]] = set()
+        self._idle = threading.Condition()
 
     def image(self, name: str) -> Described | None:
         """What it tells of an image."""
@@ -139,13 +144,27 @@ class Program:
             return HostError(f"podman does not work here: {error.message}", _CHECK)
         return error
 
+    def remove(self, name: str) -> None:
+        """Take a name away, and the image with its last one."""
+        done = self._run("image", "rm", name)
+        if done.code != 0 and not any(word in done.errors for word in _UNKNOWN):
+            raise self._fault(done, name)
+
+    def close(self) -> None:
+        """End what still runs: nobody waits for it any more."""
+        with self._idle:
+            for process in self._running:
+                process.terminate()
+            self._idle.wait_for(lambda: not self._running, _GRACE)
+
     def _run(self, *arguments: str, **variables: str) -> Done:
         argv = [*self._words, *arguments]
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**self._environ, **variables},
                 encoding="utf-8",
                 errors="replace",
@@ -154,7 +173,19 @@ class Program:
             hint = "install podman, such as with: apt install podman"
             raise HostError(f"there is no program {argv[0]} here", hint) from error
         except OSError as error:
-            raise HostError(f"{argv[0]} cannot be started: {error.strerror or error}", "try it: podman info") from error
+            raise HostError(f"{argv[0]} cannot be started: {error.strerror or error}", _CHECK) from error
+        with self._idle:
+            self._running.add(process)
+        try:
+            with process:
+                output, errors = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with self._idle:
+                self._running.discard(process)
+                self._idle.notify_all()
         # Behind warnings, which come first.
-        lines = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-        return Done(done.returncode, done.stdout, lines[-1] if lines else done.stderr[-2000:])
+        lines = [line for line in errors.splitlines() if line.startswith("Error")]
+        return Done(process.returncode, output, lines[-1] if lines else errors[-2000:])

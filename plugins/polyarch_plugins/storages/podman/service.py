@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,6 +72,14 @@ class Service:
             raise self._gone(error) from error
         except OSError as error:
             raise disk_error(error, f"cannot keep podman's {name}") from error
+
+    def remove(self, name: str) -> None:
+        """Take a name away, and the image with its last one."""
+        with suppress(NotFoundError), self._asked("DELETE", f"/images/{quote(name, safe='/:@')}", what=name) as reply:
+            self._read(reply)
+
+    def close(self) -> None:
+        """Nothing to end: the connection is polyarch's."""
 
     def _read(self, reply: HttpResponse) -> bytes:
         try:

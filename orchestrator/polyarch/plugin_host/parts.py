@@ -8,10 +8,10 @@ from typing import TypeVar
 from polyarch.contract.others import PluginServices
 from polyarch.errors import HostError, InterruptedPull, PolyarchError, UsageError
 from polyarch.events import Emit, Warned
-from polyarch.plugin_discovery import named_when_interrupted
-from polyarch.plugin_host import PluginHost
-from polyarch.plugin_kinds import P, Point, kind_of
-from polyarch.plugin_shapes import check, told
+from polyarch.plugin_host.discovery import named_when_interrupted
+from polyarch.plugin_host.host import PluginHost
+from polyarch.plugin_host.kinds import P, Point, kind_of
+from polyarch.plugin_host.shapes import check, told
 from polyarch.settings import Settings
 
 T = TypeVar("T")

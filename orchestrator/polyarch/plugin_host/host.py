@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from polyarch.contract.hooks import RegistryPlugin, StoragePlugin, VerifierPlugin
 from polyarch.errors import PolyarchError, UsageError, foreign, printable
-from polyarch.plugin_cache import Known, PluginCache, loaded
-from polyarch.plugin_discovery import NeedsAnotherContract, foreign_major, in_order, installed
-from polyarch.plugin_kinds import KINDS as KINDS
-from polyarch.plugin_kinds import WORDS, P, Point, Problem, Registration
+from polyarch.plugin_host.cache import Known, PluginCache, loaded
+from polyarch.plugin_host.discovery import NeedsAnotherContract, foreign_major, in_order, installed
+from polyarch.plugin_host.kinds import KINDS as KINDS
+from polyarch.plugin_host.kinds import WORDS, P, Point, Problem, Registration
 from polyarch.reference import Reference
 from polyarch.settings import Settings
 

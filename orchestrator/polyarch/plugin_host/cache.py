@@ -22,8 +22,8 @@ from types import ModuleType
 from polyarch.contract.version import CONTRACT_VERSION
 from polyarch.errors import StorageError
 from polyarch.files import open_regular, write_in_one_step
-from polyarch.plugin_discovery import Items, load
-from polyarch.plugin_kinds import KINDS, OURS, Point, Registered
+from polyarch.plugin_host.discovery import Items, load
+from polyarch.plugin_host.kinds import KINDS, OURS, Point, Registered
 from polyarch.version import __version__
 
 _FORM = 1

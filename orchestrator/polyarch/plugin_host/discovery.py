@@ -13,7 +13,7 @@ from operator import attrgetter
 from polyarch.contract.hooks import PROJECT, PolyarchSpec
 from polyarch.contract.version import CONTRACT_VERSION, ENTRY_POINT_GROUP, MAJOR, NEEDED, unmet
 from polyarch.errors import InterruptedPull
-from polyarch.plugin_kinds import KINDS, Point, Registered, check_fields
+from polyarch.plugin_host.kinds import KINDS, Point, Registered, check_fields
 
 Items = tuple[tuple[str, Registered], ...]
 """What a plugin registers: kind and description of each."""
