@@ -73,8 +73,8 @@ class Polyarch:
     ) -> subprocess.Popen[str]:
         """Starts the command, behind the words of `prefix`, in a session of its own; give it to `finish`.
 
-        Its environment is a standard PATH, HOME, LANG, POLYARCH_ROOT, NO_FILES_OF_THE_MACHINE and `env`. As `user` it has
-        that user's home.
+        Its environment is a standard PATH, HOME, LANG, POLYARCH_ROOT, NO_FILES_OF_THE_MACHINE and `env`. As `user` it
+        has that user's home.
         """
         home = user.home if user else self._home
         command = user.polyarch_command() if user else [sys.executable, "-m", "polyarch"]
