@@ -1,6 +1,7 @@
-"""How well-known registries ask who is there, as each documents it: who is asked for a token, for what, in whose name.
+"""How well-known registries ask who is there: who is asked for a token, for what, in whose name.
 
-Sources: plugins/polyarch_plugins/registries/well_known/plugin.py; distribution's docs/spec/auth/token.md for the form.
+For what of it is documented see plugins/polyarch_plugins/registries/well_known/plugin.py; the form is that of
+distribution's docs/spec/auth/token.md. Scopes are added where only the challenge for `/v2/` is recorded.
 """
 
 from __future__ import annotations
@@ -92,15 +93,14 @@ BEARERS = [
     (
         "us-docker.pkg.dev",
         "project/repository/image",
-        'Bearer realm="https://us-docker.pkg.dev/v2/token",service="us-docker.pkg.dev",'
-        'scope="repository:project/repository/image:pull"',
+        'Bearer realm="https://us-docker.pkg.dev/v2/token"',
         "https://us-docker.pkg.dev/v2/token",
-        {"service": ["us-docker.pkg.dev"], "scope": ["repository:project/repository/image:pull"]},
+        {"scope": ["repository:project/repository/image:pull"]},
     ),
     (
         "gcr.io",
         "project/image",
-        'Bearer realm="https://gcr.io/v2/token",service="gcr.io",scope="repository:project/image:pull"',
+        'Bearer realm="https://gcr.io/v2/token",service=gcr.io',
         "https://gcr.io/v2/token",
         {"service": ["gcr.io"], "scope": ["repository:project/image:pull"]},
     ),
@@ -169,6 +169,7 @@ def test_credentials_are_not_shown_to_a_stranger(
         (ECR, "999999999999.dkr.ecr.eu-central-1.amazonaws.com"),
         ("1.dkr.ecr.cn-north-1.amazonaws.com.cn", "9.dkr.ecr.cn-north-1.amazonaws.com.cn"),
         ("1.dkr-ecr.us-west-2.on.aws", "9.dkr-ecr.us-west-2.on.aws"),
+        ("1.dkr-ecr-fips.us-west-2.on.aws", "9.dkr-ecr-fips.us-west-2.on.aws"),
         ("us-docker.pkg.dev", "eu-docker.pkg.dev"),
     ],
 )
@@ -188,7 +189,7 @@ def test_ecr_asks_for_the_password_itself() -> None:
 
 
 def test_what_az_acr_login_writes_is_posted() -> None:
-    """`az acr login` keeps a refresh token under a user of zeros (learn.microsoft.com, AAD-OAuth.md)."""
+    """`az acr login` keeps a refresh token under a user of zeros (Azure/acr, docs/AAD-OAuth.md)."""
     zeros = "00000000-0000-0000-0000-000000000000"
     auth = base64.b64encode(f"{zeros}:".encode()).decode()
     document = {"auths": {"contoso.azurecr.io": {"auth": auth, "identitytoken": "refresh"}}}

@@ -50,6 +50,7 @@ HUB_KEY = "https://index.docker.io/v1/"
         ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com/app", "ecr"),
         ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/app", "ecr"),
         ("123456789012.dkr-ecr.us-west-2.on.aws/app", "ecr"),
+        ("123456789012.dkr-ecr-fips.us-west-2.on.aws/app", "ecr"),
         ("public.ecr.aws/docker/library/busybox", "ecr-public"),
         ("europe-west4-docker.pkg.dev/project/repository/image", "artifact-registry"),
         ("gcr.io/project/image", "gcr"),

@@ -6,10 +6,12 @@
 | GitLab | Bearer, `realm="https://gitlab.com/jwt/auth"`: a parent domain | any |
 | ECR | Basic, `realm="https://ACCOUNT.dkr.ecr.REGION.amazonaws.com/"` | AWS |
 | ECR Public | Bearer, `realm="https://public.ecr.aws/token/"`, `scope="aws"`; tokens for nobody | AWS |
-| Artifact Registry | Bearer, `realm="https://HOST/v2/token"`; tokens for nobody | oauth2accesstoken |
+| Artifact Registry | Bearer, `realm="https://HOST/v2/token"`, no service; tokens for nobody | oauth2accesstoken |
 | ACR | Bearer, `realm="https://NAME.azurecr.io/oauth2/token"`; identity tokens | 00000000-… |
 
-The sources stand in the rows.
+Hosts, names and users are documented: the pages stand in the rows. Of the challenges, GitLab's is documented
+(gitlab-org/container-registry, docs/auth-request-flow.md), and ACR's (Azure/acr, docs/Token-BasicAuth.md); the others are as
+public clients and their tests have recorded them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ WELL_KNOWN = (
         "ghcr",
         "GitHub Container Registry",
         ("ghcr.io", "containers.*.ghe.com"),
-        # docs.github.com, "Working with the Container registry", "Authenticating to the Container registry"
+        # docs.github.com, "Working with the Container registry", "Authenticating to the Container registry"; the second
+        # host: "Feature overview for GitHub Enterprise Cloud with data residency"
         login="your GitHub name and a personal access token (classic) with the scope read:packages",
         form="OWNER/IMAGE",
         parts=2,
@@ -61,12 +64,13 @@ WELL_KNOWN = (
     WellKnown(
         "ecr",
         "Amazon ECR, private",
-        # docs.aws.amazon.com, "Amazon ECR endpoints and quotas"; "Amazon ECR private registries" (dual-stack: on.aws)
+        # docs.aws.amazon.com, "Amazon ECR endpoints and quotas"; "Making requests to Amazon ECR registries" (dual-stack)
         (
             "*.dkr.ecr.*.amazonaws.com",
             "*.dkr.ecr.*.amazonaws.com.cn",
             "*.dkr.ecr-fips.*.amazonaws.com",
             "*.dkr-ecr.*.on.aws",
+            "*.dkr-ecr-fips.*.on.aws",
         ),
         # docs.aws.amazon.com, "Private registry authentication in Amazon ECR"
         login="the user AWS with what `aws ecr get-login-password` prints, for 12 hours; "
@@ -76,7 +80,8 @@ WELL_KNOWN = (
         "ecr-public",
         "Amazon ECR Public",
         ("public.ecr.aws", "ecr-public.aws.com"),
-        # docs.aws.amazon.com, "Registry authentication in Amazon ECR public", "Public repositories"
+        # docs.aws.amazon.com, "Registry authentication in Amazon ECR public", "Public repositories", "Making requests to
+        # Amazon ECR Public registries" (dual-stack)
         login="none is needed; with one, the limits are higher: the user AWS with what "
         "`aws ecr-public get-login-password --region us-east-1` prints",
         form="ALIAS/REPOSITORY",
