@@ -10,8 +10,8 @@
 | ACR | Bearer, `realm="https://NAME.azurecr.io/oauth2/token"`; identity tokens | 00000000-… |
 
 Hosts, names and users are documented: the pages stand in the rows. Of the challenges, GitLab's is documented
-(gitlab-org/container-registry, docs/auth-request-flow.md), and ACR's (Azure/acr, docs/Token-BasicAuth.md); the others are as
-public clients and their tests have recorded them.
+(gitlab-org/container-registry, docs/auth-request-flow.md), and ACR's (Azure/acr, docs/Token-BasicAuth.md); the others
+are as public clients and their tests have recorded them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ WELL_KNOWN = (
     WellKnown(
         "ecr",
         "Amazon ECR, private",
-        # docs.aws.amazon.com, "Amazon ECR endpoints and quotas"; "Making requests to Amazon ECR registries" (dual-stack)
+        # docs.aws.amazon.com, "Amazon ECR endpoints and quotas", "Making requests to Amazon ECR registries"
         (
             "*.dkr.ecr.*.amazonaws.com",
             "*.dkr.ecr.*.amazonaws.com.cn",
@@ -80,8 +80,8 @@ WELL_KNOWN = (
         "ecr-public",
         "Amazon ECR Public",
         ("public.ecr.aws", "ecr-public.aws.com"),
-        # docs.aws.amazon.com, "Registry authentication in Amazon ECR public", "Public repositories", "Making requests to
-        # Amazon ECR Public registries" (dual-stack)
+        # docs.aws.amazon.com, "Registry authentication in Amazon ECR public", "Public repositories",
+        # "Making requests to Amazon ECR Public registries"
         login="none is needed; with one, the limits are higher: the user AWS with what "
         "`aws ecr-public get-login-password --region us-east-1` prints",
         form="ALIAS/REPOSITORY",
