@@ -35,6 +35,16 @@ def disk_error(error: OSError, what: str) -> StorageError:
     return StorageError(f"{what}: {error.strerror or error}", _HINTS.get(error.errno or 0), errno=error.errno)
 
 
+def is_there(path: Path) -> bool:
+    """True if there is something at `path` for this user: nothing is where a folder above is closed to it."""
+    return os.path.exists(path)  # noqa: PTH110 - which raises no PermissionError
+
+
+def absolute_path(text: str) -> Path:
+    """The path that a person means by `text`; `~` and `~USER` are home folders, of users that there are."""
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - which raises no RuntimeError
+
+
 def open_regular(path: Path) -> BinaryIO:
     """A plain file, open for reading; a device, a pipe or a directory in its place is a StorageError.
 

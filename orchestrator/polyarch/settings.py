@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.errors import UsageError
+from polyarch.files import absolute_path, is_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,14 @@ def load_settings(
     named = config_file or (Path(env["POLYARCH_CONFIG"]) if env.get("POLYARCH_CONFIG") else None)
     config_home = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
     usual = (config_home / "polyarch" / "config.toml", Path("/etc/polyarch/config.toml"))
-    file = named or next((path for path in usual if path.is_file()), None)
+    file = named or next((path for path in usual if is_there(path)), None)
     values = _from_file(file) if file else {}
     if env.get("POLYARCH_ROOT"):
         values["root"] = Path(env["POLYARCH_ROOT"])
     if root is not None:
         values["root"] = root
     values.setdefault("root", _default_root(env, home))
-    values["root"] = Path(str(values["root"])).expanduser().absolute()
+    values["root"] = absolute_path(str(values["root"]))
     for name in ("registries_conf", "containerd_hosts"):
         values[name] = env.get(f"POLYARCH_{name.upper()}") or values.get(name, "")
     settings = Settings(

@@ -75,7 +75,15 @@ from polyarch.errors import (
     printable,
 )
 from polyarch.events import Emit, Event, Warned
-from polyarch.files import disk_error, make_directory, read_bounded, sync_directory, write_in_one_step
+from polyarch.files import (
+    absolute_path,
+    disk_error,
+    is_there,
+    make_directory,
+    read_bounded,
+    sync_directory,
+    write_in_one_step,
+)
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
@@ -188,6 +196,7 @@ __all__ = [
     "Verifier",
     "VerifierPlugin",
     "Warned",
+    "absolute_path",
     "architecture_named",
     "blob_name",
     "decompressed",
@@ -201,6 +210,7 @@ __all__ = [
     "is_attestation",
     "is_digest",
     "is_layer",
+    "is_there",
     "locate_file",
     "make_directory",
     "marker_json",

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 from polyarch.contract.registry import BlobStream
 from polyarch.errors import IntegrityError, NotFoundError, UsageError, printable
+from polyarch.files import absolute_path
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, check_document, is_attestation, parse_document
@@ -36,11 +36,10 @@ class Located:
 def locate_file(text: str) -> Located:
     """For places that are files or folders: `PATH` or `PATH:NAME`. The longest path that exists is taken."""
     cuts = [len(text)] + [i for i in range(len(text) - 1, 0, -1) if text[i] == ":"]
-    paths = [Path(text[:cut]).expanduser() for cut in cuts]
+    paths = [absolute_path(text[:cut]) for cut in cuts]
     # Where nothing exists the path ends at the first colon: it will be told as missing.
     at = next((i for i, path in enumerate(paths) if os.path.lexists(path)), len(cuts) - 1)
-    path = paths[at].absolute()
-    return Located(str(path), path.name, text[cuts[at] + 1 :])
+    return Located(str(paths[at]), paths[at].name, text[cuts[at] + 1 :])
 
 
 class HeldImages:

@@ -43,7 +43,13 @@ class Layout:
 
     def exists(self) -> bool:
         """True if there is a layout, of whatever version."""
-        return (self.directory / "oci-layout").exists()
+        try:
+            (self.directory / "oci-layout").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise disk_error(error, f"cannot read {self.directory}") from error
+        return True
 
     def create(self, mode: int = 0o755) -> None:
         """Make what is missing of an empty layout; directories get exactly this mode, whatever the umask."""

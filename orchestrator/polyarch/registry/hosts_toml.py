@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.errors import UsageError, printable
+from polyarch.files import is_there
 from polyarch.registry.certificates import Certificates, certificates_in
 from polyarch.registry.origin import split_url
 from polyarch.registry.place import API
@@ -61,14 +62,15 @@ def find_hosts(directory: Path, registry: str) -> Hosts | None:
     """What a directory such as /etc/containerd/certs.d says of a registry. Raises UsageError."""
     for name in _folder_names(registry):
         folder = directory / name
-        if not folder.is_dir():
+        if not is_there(folder):
             continue
         path = folder / "hosts.toml"
         raw = read_toml(path, "hosts.toml")
         if raw is not None:
             return parse_hosts(raw, path)
         found = certificates_in(folder)
-        return Hosts(folder, trust=Trust(certificates=found)) if found != Certificates() else None
+        if found is not None:
+            return Hosts(folder, trust=Trust(certificates=found)) if found != Certificates() else None
     return None
 
 

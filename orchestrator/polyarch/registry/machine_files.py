@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polyarch.errors import UsageError
+from polyarch.files import is_there
 from polyarch.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class MachineFiles:
 def hosts_directory(settings: Settings) -> Path | None:
     """The folder of containerd's hosts.toml files; None if there is none."""
     directory = Path(settings.containerd_hosts or CONTAINERD_HOSTS)
-    return directory if settings.containerd_hosts != NO_FILE and directory.is_dir() else None
+    return directory if settings.containerd_hosts != NO_FILE and is_there(directory) else None
 
 
 def read_conf(files: list[PodmanFile]) -> RegistriesConf:
@@ -105,30 +106,30 @@ def podman_files(settings: Settings, system: Path = SYSTEM) -> Iterator[PodmanFi
     folders: tuple[Path, ...] = (system, user)
     if by_environment := settings.environ.get("CONTAINERS_REGISTRIES_CONF"):
         yield _there(Path(by_environment), "CONTAINERS_REGISTRIES_CONF")
-    elif (user / "registries.conf").exists():
+    elif is_there(user / "registries.conf"):
         folders = (user,)
         yield PodmanFile(user / "registries.conf", "main")
-    elif (system / "registries.conf").exists():
+    elif is_there(system / "registries.conf"):
         yield PodmanFile(system / "registries.conf", "main")
     for folder in folders:
         yield from _drop_ins(folder / "registries.conf.d")
     cache = settings.environ.get("XDG_CACHE_HOME") or settings.home / ".cache"
     recorded = Path("/var/cache" if os.geteuid() == 0 else cache) / "containers" / "short-name-aliases.conf"
-    if recorded.exists():
+    if is_there(recorded):
         yield PodmanFile(recorded, "names")
 
 
 def _there(path: Path, who: str) -> PodmanFile:
-    if not path.exists():
+    if not is_there(path):
         raise UsageError(f"registries.conf {path}: there is no such file", f"{who} names it")
     return PodmanFile(path, "main")
 
 
 def _drop_ins(folder: Path) -> Iterator[PodmanFile]:
+    if not is_there(folder):
+        return
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".conf" and not path.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
     except OSError as error:
         raise UsageError(f"registries.conf {folder}: {error.strerror}") from error
     if len(paths) > MAX_DROP_INS:

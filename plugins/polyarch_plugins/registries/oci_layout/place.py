@@ -14,6 +14,7 @@ from polyarch.contract import (
     StorageError,
     disk_error,
     held_images,
+    is_there,
 )
 
 _CHUNK = 1 << 18
@@ -26,7 +27,7 @@ class LayoutPlace:
         """Read the names in the folder `place`. Raises NotFoundError: no folder; IntegrityError: no image layout."""
         self.where = place
         self._layout = Layout(Path(place))
-        if not Path(place).exists():
+        if not is_there(Path(place)):
             raise NotFoundError(f"there is no folder {place}")
         try:
             self.images: tuple[HeldImage, ...] = held_images(self._layout.entries())

@@ -18,7 +18,9 @@ from polyarch.contract import (
     StorageError,
     StorageServices,
     UsageError,
+    absolute_path,
     disk_error,
+    is_there,
     sync_directory,
 )
 
@@ -36,7 +38,7 @@ class Archive(Generic[P]):
         """Raises UsageError where no file was named."""
         if not services.location:
             raise UsageError(f"{kind} wants a file", f"write --into {kind}:FILE")
-        self.path = Path(services.location).expanduser().absolute().resolve()
+        self.path = Path(os.path.realpath(absolute_path(services.location)))
         self._kind = kind
         self._open_place = open_place
         self._lock_timeout, self._sync = services.lock_timeout, services.sync
@@ -45,7 +47,7 @@ class Archive(Generic[P]):
 
     def read(self) -> P | None:
         """The images in the file as it is now; None where there is none yet. Raises IntegrityError and StorageError."""
-        if not self.path.parent.is_dir():
+        if not is_there(self.path.parent):
             raise StorageError(f"there is no folder {self.path.parent} to write {self.path.name} into")
         state = self._now()
         if self._place is None or state != self._state:
@@ -82,7 +84,7 @@ class Archive(Generic[P]):
         with self._locked():
             try:
                 try:
-                    mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else None
+                    mode = stat.S_IMODE(self.path.stat().st_mode) if is_there(self.path) else None
                     with new.open("wb") as stream:
                         if mode is not None:
                             os.fchmod(stream.fileno(), mode)

@@ -19,6 +19,7 @@ from polyarch.contract import (
     StorageError,
     UnreachableError,
     UsageError,
+    is_there,
     printable,
 )
 
@@ -131,7 +132,7 @@ class Engine:
     def _gone(self, error: UnreachableError) -> HostError:
         socket = self.socket
         start = "start it, such as with: systemctl start docker; for one that listens elsewhere set DOCKER_HOST"
-        if not os.path.exists(socket):  # noqa: PTH110 - which raises no error where a folder above is closed
+        if not is_there(socket):
             return HostError(f"docker does not run here: there is no socket {socket}", start)
         if not os.access(socket, os.R_OK | os.W_OK):
             return HostError(

@@ -21,6 +21,7 @@ from polyarch.contract import (
     Reference,
     StorageError,
     StorageServices,
+    absolute_path,
     disk_error,
     make_directory,
     printable,
@@ -41,7 +42,7 @@ _DIRECTORY_MODE = 0o700
 
 def open_storage(services: StorageServices) -> OciStorage:
     """The storage at the place that the user named, else below the root folder. Touches no file."""
-    place = Path(services.location).expanduser().absolute() if services.location else services.root / "oci"
+    place = absolute_path(services.location) if services.location else services.root / "oci"
     return OciStorage(place, lock_timeout=services.lock_timeout, sync=services.sync)
 
 

@@ -19,6 +19,7 @@ from polyarch.contract import (
     StorageError,
     UnreachableError,
     disk_error,
+    is_there,
     printable,
 )
 from polyarch_plugins.storages.podman.archive import archive
@@ -119,7 +120,7 @@ class Service:
 
     def _gone(self, error: UnreachableError) -> HostError:
         socket = self.socket
-        if not socket.exists():
+        if not is_there(socket):
             return HostError(
                 f"podman's service does not run here: there is no socket {socket}",
                 "start it, such as with: systemctl start podman.socket (systemctl --user for an ordinary user's)",
