@@ -1,0 +1,1 @@
+"""Many devices: what each is and has at hand, and what each should get."""
