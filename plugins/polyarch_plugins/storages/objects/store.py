@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from polyarch.contract import (
     HostError,
@@ -102,8 +103,9 @@ def open_store(kind: str, place: str, options: Mapping[str, object], environ: Ma
         if environ.get(name):
             config[_key(name)] = environ[name]
     config |= {_key(name): value for name, value in options.items()}
-    plain = str(config.get("endpoint", "")).startswith("http://")
     bucket, _, prefix = path.partition("/")
+    _check(kind, bucket, config)
+    plain = str(config.get("endpoint", "")).startswith("http://")
     makers: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     try:
         made = makers[kind](
@@ -118,6 +120,32 @@ def open_store(kind: str, place: str, options: Mapping[str, object], environ: Ma
             f"{kind}://{path} cannot be opened: {_first_line(error)}", f"see the environment and [options.{kind}]"
         ) from error
     return Store(kind, f"{kind}://{path}", made)
+
+
+def _check(kind: str, bucket: str, config: Mapping[str, object]) -> None:
+    """Refuses what obstore would panic over, or repeat with a password in it, once it asks. Raises UsageError."""
+    hint = f"see the environment and [options.{kind}]"
+    if not re.fullmatch(r"[\w.$-]+", bucket):  # by the rules of the three that are written down, and more
+        raise UsageError(f"{printable(bucket, 100)!r} is no name of a bucket", f"write {kind}://BUCKET/PREFIX")
+    for name, value in config.items():
+        if isinstance(value, str) and not value.isprintable():
+            raise UsageError(f"{kind}: {printable(name, 100)} has a line end or another control character in it", hint)
+    if (endpoint := config.get("endpoint")) is None:
+        return
+    if (
+        not isinstance(endpoint, str)
+        or not re.fullmatch(r"https?://[^\s/@]+(/[^\s@]*)?", endpoint)
+        or not _has_port(endpoint)
+    ):
+        raise UsageError(f"{kind}: its endpoint is no URL of a host", 'such as "https://minio.example.com:9000"')
+
+
+def _has_port(url: str) -> bool:
+    """True unless the port of a URL is none."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _key(name: str) -> str:

@@ -222,11 +222,32 @@ def test_options_outweigh_the_environment(s3: S3Server, bucket: str, sample: Sam
     assert not ObjectStorage("s3", services).has(sample.image().named(sample.name()))
 
 
-@pytest.mark.parametrize("options", [{"end_point": "x"}, {"endpoint": {"a": 1}}, {"skip_signature": "perhaps"}])
+@pytest.mark.parametrize("options", [{"end_point": "x"}, {"region": {"a": 1}}, {"skip_signature": "perhaps"}])
 def test_options_that_are_none(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="s3://bucket cannot be opened") as caught:
         open_store("s3", "bucket", options, {})
     assert caught.value.hint == "see the environment and [options.s3]"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "options", "said"),
+    [
+        ("my bucket", {}, "'my bucket' is no name of a bucket"),
+        ("bucket", {"endpoint": "minio:9000"}, "no URL of a host"),
+        ("bucket", {"endpoint": "https://"}, "no URL of a host"),
+        ("bucket", {"endpoint": "http://127.0.0.1:99999"}, "no URL of a host"),
+        ("bucket", {"endpoint": "http://a b"}, "no URL of a host"),
+        ("bucket", {"endpoint": "http://user:SECRET@127.0.0.1:1"}, "no URL of a host"),
+        ("bucket", {"endpoint": {"a": 1}}, "no URL of a host"),
+        ("bucket", {"secret_access_key": "SECRET\r"}, "secret_access_key has a line end"),
+    ],
+)
+def test_what_obstore_would_panic_over(bucket: str, options: dict[str, object], said: str) -> None:
+    """Each ended with a traceback out of Rust, or with the secret in the message, at the first request."""
+    with pytest.raises(UsageError, match=said) as caught:
+        open_store("s3", f"{bucket}/a", options, {})
+    assert caught.value.hint
+    assert "SECRET" not in str(caught.value)
 
 
 def test_who_is_refused(s3: S3Server, bucket: str, opened: Callable[..., ObjectStorage], sample: SampleImages) -> None:
