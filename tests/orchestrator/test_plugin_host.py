@@ -19,6 +19,7 @@ from polyarch.contract.hooks import (
     VerifierPlugin,
 )
 from polyarch.errors import InterruptedPull, UsageError
+from polyarch.plugin_host.discovery import named_when_interrupted
 from polyarch.plugin_host.host import PluginHost
 from polyarch.plugin_host.kinds import Point
 from polyarch.reference import parse_reference
@@ -347,6 +348,11 @@ def test_ctrl_c_names_the_plugin_that_hangs(host: Host) -> None:
     with pytest.raises(InterruptedPull, match=r"interrupted in plugin bad") as caught:
         host(bad="raise KeyboardInterrupt\n")
     assert 'disabled_plugins = ["bad"]' in (caught.value.hint or "")
+
+
+def test_ctrl_c_blames_no_plugin_of_polyarchs_own() -> None:
+    with pytest.raises(KeyboardInterrupt), named_when_interrupted(point("oci", "polyarch")):
+        raise KeyboardInterrupt
 
 
 def test_what_a_plugin_prints_is_no_answer(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from support.command import Polyarch
 from support.docker_registry import DockerRegistry
 from support.layout_files import Layout
+from support.plugin_packages import install
 
 pytestmark = pytest.mark.system
 
@@ -336,6 +338,10 @@ def test_completion_scripts(polyarch: Polyarch, shell: str) -> None:
         ("polyarch resolve --device pi-4-32bit x --emulation n", ["never"]),
         ("polyarch pull --platform linux/amd64,linux/s39", ["linux/amd64,linux/s390x"]),
         ("polyarch emulator test risc", ["riscv64"]),
+        ("polyarch pull --into docker", ["docker", "docker-archive"]),
+        ("polyarch image ls --storage con", ["containerd"]),
+        ("polyarch plugin show docker", ["docker", "docker-archive", "docker-daemon", "docker-hub", "docker_hub"]),
+        ("polyarch plugin check contain", ["containerd"]),
     ],
 )
 def test_completion(polyarch: Polyarch, words: str, offered: list[str]) -> None:
@@ -347,8 +353,16 @@ def test_completion_of_images(polyarch: Polyarch, stored: str) -> None:
     assert _complete(polyarch, "polyarch image inspect --root /nonexistent x") == []
 
 
-def _complete(polyarch: Polyarch, words: str) -> list[str]:
-    env = {"_POLYARCH_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+def test_who_presses_tab_hears_nothing_of_broken_plugins(polyarch: Polyarch, tmp_path: Path) -> None:
+    install(tmp_path / "site", "broken-plugin", "raise RuntimeError\n")
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    assert _complete(polyarch, "polyarch pull --into po", env) == ["podman"]
+    assert _complete(polyarch, "polyarch plugin show br", env) == ["broken-plugin"]
+
+
+def _complete(polyarch: Polyarch, words: str, env: Mapping[str, str] | None = None) -> list[str]:
+    env = {"_POLYARCH_COMPLETE": "bash_complete", "COMP_WORDS": words, **(env or {})}
+    env["COMP_CWORD"] = str(len(words.split()) - 1)
     result = polyarch(env=env).ok()
     assert result.stderr == ""
     return [line.partition(",")[2] for line in result.stdout.splitlines() if line]

@@ -60,7 +60,7 @@ BROKEN = [
     ("leaves on import", "import sys\nsys.exit(3)", "SystemExit: 3"),
     ("is no Python", "def", "SyntaxError"),
     ("wants what is not installed", "import surely_not_installed", "No module named 'surely_not_installed'"),
-    ("a hook with an argument nobody gives", hook("storages", "return []", "colour"), "'colour'"),
+    ("a hook with an argument nobody gives", hook("storages", "return []", "colour"), "; Argument(s) {'colour'} are"),
     ("a hook nobody calls", hook("dances", "return []"), "polyarch_dances, which contract 1.0 does not know"),
     ("a hook that raises", hook("storages", "raise KeyError('x')"), "KeyError: 'x'"),
     ("a hook that yields the wrong type", hook("storages", "yield 3"), "has to yield StoragePlugin, not int"),

@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import io
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from polyarch.cli.invocation import Invocation
 
+if TYPE_CHECKING:
+    from polyarch.session import Session
+
 
 def stored_images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The names of the images at hand."""
-    names: list[str] = []
-    with contextlib.suppress(Exception):
-        invocation = ctx.find_object(Invocation) or Invocation()
-        with invocation.session() as session:
-            names = [image.reference.familiar for image in session.images()]
-    return sorted({name for name in names if name.startswith(incomplete)})
+    return _asked(ctx, incomplete, lambda session: (image.reference.familiar for image in session.images()))
 
 
 def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The names of the containers."""
-    names: list[str] = []
-    with contextlib.suppress(Exception):
+    return _asked(ctx, incomplete, lambda session: (record.name for record in session.containers.all()))
+
+
+def storages(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the storages."""
+    return _asked(
+        ctx,
+        incomplete,
+        lambda session: (each.plugin.name for each in session.plugins.registrations if each.kind == "storages"),
+    )
+
+
+def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The plugins, and what they register, by name."""
+
+    def names(session: Session) -> Iterator[str]:
+        for each in session.plugins.registrations:
+            yield from (each.entry_point, each.plugin.name)
+        for problem in session.plugins.problems:
+            yield problem.entry_point
+
+    return _asked(ctx, incomplete, names)
+
+
+def _asked(ctx: click.Context, incomplete: str, names: Callable[[Session], Iterable[str]]) -> list[str]:
+    """What a session has that starts like this; nothing is told of broken plugins and the like."""
+    found: set[str] = set()
+    with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
         invocation = ctx.find_object(Invocation) or Invocation()
         with invocation.session() as session:
-            names = [record.name for record in session.containers.all()]
-    return sorted(name for name in names if name.startswith(incomplete))
+            found.update(names(session))
+    return sorted(name for name in found if name.startswith(incomplete))
 
 
 def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -90,10 +90,12 @@ def load(point: Point) -> Items:
 
 @contextlib.contextmanager
 def named_when_interrupted(point: Point) -> Iterator[None]:
-    """Around a stranger's code that may hang."""
+    """Around a stranger's code that may hang. Whoever presses Ctrl-C early meets polyarch's own, which does not."""
     try:
         yield
     except KeyboardInterrupt:
+        if point.built_in:
+            raise
         raise InterruptedPull(
             f"interrupted in plugin {point}",
             f'if it hangs, switch it off in the settings: disabled_plugins = ["{point.name}"]',

@@ -84,7 +84,7 @@ class PluginHost:
                 return known
             except (Exception, SystemExit) as error:
                 # Whatever a stranger's module raises stays with it; it is tried again the next time.
-                self.problems.append(Problem(point, printable(foreign(error))))
+                self.problems.append(Problem(point, printable("; ".join(foreign(error).splitlines()))))
                 return known
         self._registrations += [Registration(kind, item, point) for kind, item in items]
         return known

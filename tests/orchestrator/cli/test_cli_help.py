@@ -110,7 +110,7 @@ def test_help_has_all_its_parts(path: str) -> None:
     assert text.startswith(f"Usage: polyarch {path} ")
     assert text.count("\n  polyarch ") >= 2  # examples
     assert "--format table|json" in text
-    assert max(len(line) for line in text.splitlines()) <= 100
+    assert max(len(line) for line in text.splitlines()) <= 80
     command = context.command
     assert isinstance(command, Command)
     if not isinstance(command, Group):

@@ -31,7 +31,7 @@ _words = click.argument("words", metavar="[ARCH]...", nargs=-1, shell_complete=a
 
 @command.command(
     "status",
-    help="Tell for each architecture what is registered, and whether a program of it runs. Changes nothing.",
+    help="Tell for each architecture what is registered, and whether it works. Changes nothing.",
     examples=("polyarch emulator status", "polyarch emulator status arm64 riscv64 --format json"),
     exits=(0, 2, 8),
 )
@@ -67,7 +67,7 @@ def _emulator(each: EmulatorStatus) -> str:
 
 @command.command(
     "test",
-    help="Try how programs of each architecture that can be emulated here (or is named) behave: one that prints its "
+    help="Try how emulated programs behave, of each architecture or those named: one that prints its "
     "platform, one that starts another, a script, argv[0], a setuid program. Exit 8 if one of them is of no use.",
     examples=("polyarch emulator test", "polyarch emulator test arm64"),
     exits=(0, 2, 8),
@@ -115,7 +115,7 @@ def _checks(found: Sequence[EmulatorTest], width: int | None) -> Iterator[str]:
 )
 @_words
 @click.option("--script", metavar="PATH", type=click.Path(path_type=Path), help="QEMU's qemu-binfmt-conf.sh")
-@click.option("--persistent/--no-persistent", default=None, help="survive a reboot, or fail; default: where possible")
+@click.option("--persistent/--no-persistent", default=None, help="survive reboots, or fail; default: if possible")
 @click.option("--fix-binary/--no-fix-binary", default=None, help="flag F: keep QEMU open, serves containers")
 @click.option("--credential", is_flag=True, help="flag C: setuid programs keep their rights")
 @click.option("--preserve-argv0/--no-preserve-argv0", default=None, help="flag P: programs see their own argv[0]")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from polyarch.cli.ages import ago
-from polyarch.cli.completers import stored_images
+from polyarch.cli.completers import storages, stored_images
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Group, pass_invocation, platform_option
 from polyarch.cli.output import columns, human_size, json_line, short_id, terminal_width, write
@@ -31,9 +31,15 @@ command = Group(
     "ls",
     help="List the images at hand, or those in another storage. With -q it prints their IDs.",
     examples=("polyarch image ls", "polyarch images --format json", "polyarch image ls --storage docker"),
-    exits=(0, 2, 8, 9),
+    exits=(0, 2, 3, 5, 6, 7, 8, 9),
 )
-@click.option("--storage", metavar="STORAGE", default="oci", help="which one: a storage or STORAGE:LOCATION")
+@click.option(
+    "--storage",
+    metavar="STORAGE[:LOCATION]",
+    default="oci",
+    shell_complete=storages,
+    help="which one, see: polyarch plugin ls",
+)
 @pass_invocation
 def ls(invocation: Invocation, storage: str) -> None:
     """Print a line an image: a variant under a name."""
@@ -177,7 +183,7 @@ def _steps(image: Image) -> list[tuple[dict[str, object], int]]:
 
 @command.command(
     "unpack",
-    help="Write the merged root file system of an image at hand into DIR, which is made.",
+    help="Write the merged root file system of an image at hand into DIR; DIR is made.",
     examples=("polyarch image unpack alpine ./root", "polyarch image unpack --platform linux/arm64 alpine ./root"),
     exits=(0, 2, 3, 7, 8, 9, 130),
 )

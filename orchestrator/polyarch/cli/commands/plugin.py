@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from polyarch.cli.completers import plugins
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Group, pass_invocation
 from polyarch.cli.output import columns, terminal_width
@@ -29,7 +30,7 @@ command = Group(
 
 @command.command(
     "ls",
-    help="List what plugins register, and the plugins that are broken or switched off.",
+    help="List what plugins register; those that are broken or switched off, too.",
     examples=("polyarch plugin ls", "polyarch plugin ls -q"),
     exits=(0, 2),
 )
@@ -65,7 +66,7 @@ def ls(invocation: Invocation) -> None:
     examples=("polyarch plugin show oci", "polyarch plugin show docker-hub --format json"),
     exits=(0, 2),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=plugins)
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
     """Print the plugins of that name."""
@@ -80,12 +81,12 @@ def show(invocation: Invocation, name: str) -> None:
 
 @command.command(
     "check",
-    help="Import every plugin, or NAME alone, in earnest, and hold what it makes against the contract.\n"
+    help="Hold plugins against the contract: every one, or NAME alone, is imported in earnest, and makes what it can.\n"
     "Whether methods do what they promise, only its author's tests can tell: the conformance kit, see docs/plugins.md.",
     examples=("polyarch plugin check", "polyarch plugin check oci --format json"),
     exits=(0, 2, 8, 10),
 )
-@click.argument("name", required=False, default="")
+@click.argument("name", required=False, default="", shell_complete=plugins)
 @pass_invocation
 def check(invocation: Invocation, name: str) -> None:
     """Print a line a plugin. HostError if none is right, PartialError if some are."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from polyarch.cli.completers import stored_images
+from polyarch.cli.completers import storages, stored_images
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Command, device_option, emulation_option, pass_invocation, platform_option
 from polyarch.cli.output import human_size, short_id
@@ -25,11 +25,19 @@ if TYPE_CHECKING:
     examples=(
         "polyarch pull alpine ghcr.io/owner/app:1.0",
         "polyarch pull --device pi-zero --dry-run busybox",
+        "polyarch pull --into docker alpine",
+        "polyarch pull --all-platforms --into oci-archive:images.tar alpine",
     ),
     exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130),
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
-@click.option("--into", metavar="STORAGE", default="oci", help="where to: a storage or STORAGE:LOCATION")
+@click.option(
+    "--into",
+    metavar="STORAGE[:LOCATION]",
+    default="oci",
+    shell_complete=storages,
+    help="where to, see: polyarch plugin ls",
+)
 @platform_option("platforms asked for by name", plural=True)
 @click.option("--all-platforms", is_flag=True, help="every variant that there is")
 @device_option

@@ -24,7 +24,7 @@ _HAS, _GUESSED = "x", "?"
     help="List the tags of a repository: a line a version, a column for each platform that tags are named for; TAG"
     " marks versions that are a tag themselves, ? a platform that was guessed. With -q it prints every tag.",
     examples=("polyarch tags alpine", "polyarch tags -q alpine", "polyarch tags --format json ghcr.io/owner/app"),
-    exits=(0, 2, 3, 5, 6),
+    exits=(0, 2, 3, 5, 6, 7, 8),
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @pass_invocation
