@@ -97,9 +97,13 @@ class Dockerd:
         return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, env=environment)
 
     def images(self) -> dict[str, str]:
-        """Its names, as docker lists them, and their images' IDs; `<none>:<none>` where it has an unnamed one."""
+        """Its names, as docker lists them, and their images' IDs; `<none>:<none>` for one that has no name."""
         listed = self.docker("image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").split("\n")
         return dict(line.split(" ") for line in listed if line)  # type: ignore[misc]
+
+    def identifiers(self) -> set[str]:
+        """The IDs of all its images, named or not."""
+        return set(self.docker("image", "ls", "--quiet", "--all", "--no-trunc").split())
 
     def inspect(self, name: str) -> dict[str, Any]:
         """What docker tells of an image."""
@@ -108,7 +112,7 @@ class Dockerd:
 
     def clear(self) -> None:
         """Remove every image."""
-        for image in dict.fromkeys(self.docker("image", "ls", "--quiet", "--all", "--no-trunc").split()):
+        for image in self.identifiers():
             self.try_docker("image", "rm", "--force", image)
 
     def _answers(self) -> bool:
