@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from polyarch.errors import IntegrityError
 from polyarch.fleet.facts import ENGINE_KINDS, DeviceFacts, Engine, EngineImage
-from polyarch.oci.digest import Digest, is_digest
+from polyarch.oci.digest import Digest, check_digest
 from polyarch.oci.json import list_of, mapping_of, parse_json, strings, text_of
 from polyarch_platforms import device as device_file
 from polyarch_platforms.device import Device
@@ -57,20 +57,75 @@ def facts_from_json(text: str) -> DeviceFacts:
 
     Raises IntegrityError, and nothing else, for any other text, also for one of another version.
     """
-    document = parse_json(text.encode("utf-8", "replace"), "facts")
-    if document.get("version") != VERSION:
-        raise IntegrityError(f"facts: of another version than {VERSION}")
-    taken = document.get("taken")
-    # Infinity and NaN pass for JSON in Python.
-    if isinstance(taken, bool) or not isinstance(taken, int | float) or not 0 <= taken < 1 << 48:
-        raise IntegrityError("facts: 'taken' is no time")
-    return DeviceFacts(
-        name=text_of(document, "name", "facts"),
-        device=_device(json.dumps(mapping_of(document.get("device"), "facts: device"))),
-        engines=tuple(_engine(mapping_of(one, "engine")) for one in list_of(document.get("engines"), "engines")),
-        clock_skew=_number(document, "clock_skew"),
-        taken=taken,
-    )
+    return FactsReader().read(text)
+
+
+class FactsReader:
+    """Reads the facts of many devices: texts that they have in common are looked at, and kept in memory, once."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, Digest] = {}
+        self._names: dict[str, str] = {}
+
+    def read(self, text: str) -> DeviceFacts:
+        """As `facts_from_json`."""
+        document = parse_json(text.encode("utf-8", "replace"), "facts")
+        if document.get("version") != VERSION:
+            raise IntegrityError(f"facts: of another version than {VERSION}")
+        taken = document.get("taken")
+        # Infinity and NaN pass for JSON in Python.
+        if isinstance(taken, bool) or not isinstance(taken, int | float) or not 0 <= taken < 1 << 48:
+            raise IntegrityError("facts: 'taken' is no time")
+        engines = list_of(document.get("engines"), "engines")
+        return DeviceFacts(
+            name=text_of(document, "name", "facts"),
+            device=_device(json.dumps(mapping_of(document.get("device"), "facts: device"))),
+            engines=tuple(self._engine(mapping_of(one, "engine")) for one in engines),
+            clock_skew=_number(document, "clock_skew"),
+            taken=taken,
+        )
+
+    def _engine(self, document: Mapping[str, object]) -> Engine:
+        kind = next((kind for kind in ENGINE_KINDS if kind == document.get("kind")), None)
+        if kind is None:
+            raise IntegrityError("engine: its kind is not known")
+        return Engine(
+            kind=kind,
+            version=text_of(document, "version", "engine"),
+            program=strings(document.get("program"), "program"),
+            sudo=_truth(document, "sudo"),
+            address=text_of(document, "address", "engine"),
+            namespace=text_of(document, "namespace", "engine"),
+            place=text_of(document, "place", "engine"),
+            free=_number(document, "free"),
+            images=tuple(self._image(mapping_of(one, "image")) for one in list_of(document.get("images"), "images")),
+            blobs=self._all_digests(document, "blobs"),
+            by_digest=_truth(document, "by_digest"),
+            in_use=_truth(document, "in_use"),
+            refused=text_of(document, "refused", "engine"),
+            complete=_truth(document, "complete"),
+        )
+
+    def _image(self, document: Mapping[str, object]) -> EngineImage:
+        identity = text_of(document, "id", "image")
+        names = strings(document.get("names"), "names")
+        return EngineImage(
+            names=tuple([self._names.setdefault(name, name) for name in names]),
+            id=self._digest(identity, "id") if identity else "",
+            digests=self._all_digests(document, "digests"),
+            layers=self._all_digests(document, "layers"),
+        )
+
+    def _all_digests(self, document: Mapping[str, object], key: str) -> tuple[Digest, ...]:
+        values = list_of(document.get(key), key)
+        try:
+            return tuple([self._digests[value] for value in values])  # type: ignore[index]  # any other is no key
+        except (KeyError, TypeError):
+            return tuple([self._digest(value, key) for value in values])
+
+    def _digest(self, value: object, key: str) -> Digest:
+        digest = check_digest(value, key)
+        return self._digests.setdefault(digest, digest)
 
 
 @lru_cache(maxsize=256)
@@ -80,47 +135,6 @@ def _device(text: str) -> Device:
         return device_file.from_json(text)
     except DeviceError as error:
         raise IntegrityError(f"facts: {error.message}") from error
-
-
-def _engine(document: Mapping[str, object]) -> Engine:
-    kind = next((kind for kind in ENGINE_KINDS if kind == document.get("kind")), None)
-    if kind is None:
-        raise IntegrityError("engine: its kind is not known")
-    return Engine(
-        kind=kind,
-        version=text_of(document, "version", "engine"),
-        program=strings(document.get("program"), "program"),
-        sudo=_truth(document, "sudo"),
-        address=text_of(document, "address", "engine"),
-        namespace=text_of(document, "namespace", "engine"),
-        place=text_of(document, "place", "engine"),
-        free=_number(document, "free"),
-        images=tuple(_image(mapping_of(one, "image")) for one in list_of(document.get("images"), "images")),
-        blobs=_digests(document, "blobs"),
-        by_digest=_truth(document, "by_digest"),
-        in_use=_truth(document, "in_use"),
-        refused=text_of(document, "refused", "engine"),
-        complete=_truth(document, "complete"),
-    )
-
-
-def _image(document: Mapping[str, object]) -> EngineImage:
-    identity = text_of(document, "id", "image")
-    if identity and not is_digest(identity):
-        raise IntegrityError("image: its ID is no digest")
-    return EngineImage(
-        names=strings(document.get("names"), "names"),
-        id=identity,
-        digests=_digests(document, "digests"),
-        layers=_digests(document, "layers"),
-    )
-
-
-def _digests(document: Mapping[str, object], key: str) -> tuple[Digest, ...]:
-    found = strings(document.get(key), key)
-    if not all(map(is_digest, found)):
-        raise IntegrityError(f"{key}: one of them is no digest")
-    return found
 
 
 def _number(document: Mapping[str, object], key: str) -> int | None:

@@ -1,0 +1,70 @@
+"""What the images asked for consist of, as far as a plan needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from polyarch.fleet.reasons import ReasonCode
+from polyarch.oci.config import ImageConfig
+from polyarch.oci.digest import Digest
+from polyarch.oci.document import Manifest
+from polyarch.reference import Reference
+from polyarch.selection.types import Candidate
+
+# What gzip and zstd make of images: a layer is unpacked to some two and a half times its size.
+_GROWTH = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer: digest and size as it travels, diff ID, and some bytes that it has when it is unpacked."""
+
+    digest: Digest
+    size: int
+    diff_id: Digest
+    unpacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A variant: its manifest's and its config's digest, the config's size, the layers, bottom first."""
+
+    manifest: Digest
+    config: Digest
+    config_size: int
+    layers: tuple[Layer, ...]
+
+
+def content_of(manifest: Manifest, config: ImageConfig) -> Content:
+    """The content of a variant. Where the config does not have as many diff IDs as there are layers they are ""."""
+    layers = manifest.layers
+    diff_ids = config.diff_ids if len(config.diff_ids) == len(layers) else ("",) * len(layers)
+    return Content(
+        manifest.digest,
+        manifest.config.digest,
+        manifest.config.size,
+        tuple(
+            Layer(layer.digest, layer.size, diff_id, _unpacked(layer.media_type, layer.size))
+            for layer, diff_id in zip(layers, diff_ids, strict=True)
+        ),
+    )
+
+
+def _unpacked(media_type: str, size: int) -> int:
+    """An estimate: the sizes of unpacked layers are written nowhere."""
+    return size if media_type.endswith(("tar", "nondistributable")) else int(size * _GROWTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An image name, resolved once: its variants, and for each (by its manifest) the digest that its name stands for.
+
+    `reference` is what devices keep it under. `fault` is why it could not be resolved, reason code and words; then
+    there are no candidates.
+    """
+
+    reference: Reference
+    candidates: tuple[Candidate, ...] = ()
+    roots: Mapping[Digest, Digest] = field(default_factory=dict)
+    fault: tuple[ReasonCode, str] | None = None

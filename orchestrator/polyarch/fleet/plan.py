@@ -1,0 +1,271 @@
+"""What each device of a fleet would get: a pure function of facts, images and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from polyarch.errors import printable
+from polyarch.fleet.at_hand import AtHand
+from polyarch.fleet.facts import DeviceFacts, Engine, EngineKind
+from polyarch.fleet.offers import Content, Offer
+from polyarch.fleet.planned import (
+    MATCHES,
+    VERDICTS,
+    DevicePlan,
+    FleetVerdict,
+    ImagePlan,
+    Plan,
+    PlanSettings,
+    PlanSummary,
+    Wish,
+)
+from polyarch.fleet.reasons import FactsFault, ReasonCode
+from polyarch.oci.digest import Digest
+from polyarch.selection.errors import no_choice
+from polyarch.selection.select import select
+from polyarch.selection.targets import target_for_platform
+from polyarch.selection.types import Candidate, EmulationPolicy, Selection, Target, Verdict, target_of
+
+UNKNOWN = "unknown"
+"""The platform of devices that there are no facts of."""
+_NAMED = 3
+
+Asked: TypeAlias = tuple[Wish, DeviceFacts | FactsFault]
+
+
+def needed(asked: Iterable[Asked], offers: Mapping[str, Offer], settings: PlanSettings) -> tuple[Candidate, ...]:
+    """The variants that some device would get, each once: those whose content `make_plan` must be given."""
+    choices = _Choices(offers, settings.emulation)
+    found: dict[Digest, Candidate] = {}
+    for wish, facts in asked:
+        if isinstance(facts, FactsFault):
+            continue
+        for choice in choices.of(_target(wish, facts, settings), wish.images):
+            if choice.chosen is not None:
+                found.setdefault(choice.chosen.candidate.manifest.digest, choice.chosen.candidate)
+    return tuple(found.values())
+
+
+def make_plan(
+    asked: Iterable[Asked], offers: Mapping[str, Offer], contents: Mapping[Digest, Content], settings: PlanSettings
+) -> Plan:
+    """The plan. `offers` has each name that is wished for, `contents` each manifest that `needed` tells.
+
+    `asked` is gone through once: facts of thousands of devices need not be in memory together. Raises KeyError for an
+    offer or a content that is not there.
+    """
+    planner = _Planner(offers, contents, settings)
+    return Plan(tuple(planner.device(wish, facts) for wish, facts in asked), planner.summary())
+
+
+def _target(wish: Wish, facts: DeviceFacts, settings: PlanSettings) -> Target:
+    """A kind of devices, not one of them: so that what is chosen for one is chosen for all that are alike."""
+    override = settings.platform or wish.platform
+    if override is not None:
+        return target_for_platform(override, facts.device)
+    return replace(target_of(facts.device), name=str(facts.device.platform))
+
+
+class _Choice:
+    """What an image is for a kind of devices: the line of one that has nothing of it, and what was chosen."""
+
+    def __init__(self, line: ImagePlan, chosen: Verdict | None = None) -> None:
+        self.line, self.chosen = line, chosen
+        self._lines: dict[tuple[bool, int], ImagePlan] = {}
+
+    def of(self, present: bool, missing_bytes: int) -> ImagePlan:
+        """The line of a device where it is so. A fleet has thousands of equal ones: they are one object."""
+        key = (present, missing_bytes)
+        if key not in self._lines:
+            self._lines[key] = replace(self.line, present=present, missing_bytes=missing_bytes)
+        return self._lines[key]
+
+
+class _Choices:
+    """Selections, one for each image and kind of devices."""
+
+    def __init__(self, offers: Mapping[str, Offer], policy: EmulationPolicy) -> None:
+        self._offers, self._policy = offers, policy
+        self._made: dict[Target, dict[str, _Choice]] = {}
+
+    def of(self, target: Target, names: Iterable[str]) -> list[_Choice]:
+        """What a device of the kind `target` gets under each name."""
+        made = self._made.setdefault(target, {})
+        for name in names:
+            if name not in made:
+                made[name] = self._choice(self._offers[name], target)
+        return [made[name] for name in names]
+
+    def _choice(self, offer: Offer, target: Target) -> _Choice:
+        name = str(offer.reference)
+        if offer.fault is not None:
+            code, why = offer.fault
+            return _Choice(ImagePlan(name, reason=printable(why), reason_code=code))
+        selection = select(offer.candidates, target, self._policy)
+        chosen = selection.chosen
+        if chosen is None:
+            why = no_choice(offer.reference, selection).message
+            return _Choice(ImagePlan(name, reason=why, reason_code="no-variant"))
+        manifest = chosen.candidate.manifest.digest
+        line = ImagePlan(
+            reference=name,
+            digest=offer.roots.get(manifest, manifest),
+            manifest=manifest,
+            repository=chosen.candidate.reference.name,
+            platform=str(chosen.candidate.platform),
+            match=chosen.match,
+            emulator=chosen.emulator,
+            unproven=chosen.unproven,
+            reason=_why(chosen, selection),
+        )
+        return _Choice(line, chosen)
+
+
+def _why(chosen: Verdict, selection: Selection) -> str | None:
+    """What there is to say of a choice that is not the obvious one."""
+    own, count = selection.target.platform, len(selection.verdicts)
+    if chosen.match == "emulated":
+        return f"no variant runs natively; {chosen.candidate.platform} runs by {chosen.emulator}"
+    if chosen.unproven:
+        return "it states no variant, so that only its programs can prove that it runs"
+    if chosen.match == "compatible":
+        return (
+            f"runs natively, and is the best for {own} of {count}"
+            if count > 1
+            else "runs natively, and is the only one"
+        )
+    return None
+
+
+@dataclass(slots=True)
+class _Totals:
+    devices: int = 0
+    platforms: dict[str, dict[FleetVerdict, int]] = field(default_factory=dict)
+    origin: dict[Digest, int] = field(default_factory=dict)
+    transfer: int = 0
+
+
+class _Planner:
+    """Plans device by device."""
+
+    def __init__(self, offers: Mapping[str, Offer], contents: Mapping[Digest, Content], settings: PlanSettings) -> None:
+        self._settings, self._contents = settings, contents
+        self._choices = _Choices(offers, settings.emulation)
+        self._totals = _Totals()
+
+    def device(self, wish: Wish, facts: DeviceFacts | FactsFault) -> DevicePlan:
+        """The plan of one device; counted."""
+        totals = self._totals
+        planned, coming = self._planned(wish, facts)
+        totals.devices += 1
+        counts = totals.platforms.setdefault(planned.platform or UNKNOWN, dict.fromkeys(VERDICTS, 0))
+        counts[planned.verdict] += 1
+        if planned.verdict == "will-pull":
+            totals.transfer += sum(size for size, _ in coming.values())
+            totals.origin.update((digest, size) for digest, (size, _) in coming.items())
+        return planned
+
+    def summary(self) -> PlanSummary:
+        """The totals of all devices so far."""
+        totals = self._totals
+        origin = sum(size for digest, size in totals.origin.items() if digest not in self._settings.held)
+        platforms = {name: dict(totals.platforms[name]) for name in sorted(totals.platforms)}
+        return PlanSummary(totals.devices, platforms, origin, totals.transfer)
+
+    def _planned(self, wish: Wish, facts: DeviceFacts | FactsFault) -> tuple[DevicePlan, dict[Digest, tuple[int, int]]]:
+        override = self._settings.platform or wish.platform
+        said = None if override is None else str(override)
+        if isinstance(facts, FactsFault):
+            fault = DevicePlan(
+                wish.device, None, said, None, None, (), None, 0, "cannot", facts.reason, facts.reason_code
+            )
+            return fault, {}
+        kind = self._settings.engine or wish.engine
+        engine = facts.engine(kind)
+        usable = engine if engine is not None and not engine.refused else None
+        lines, coming, changed = self._images(wish, facts, usable)
+        verdict, reason, code = _verdict(lines, changed)
+        need = sum(size + unpacked for size, unpacked in coming.values())
+        free = usable.free if usable else None
+        if usable is None:
+            verdict, reason, code = "cannot", _no_engine(engine, kind), "no-engine"
+        elif verdict == "will-pull" and free is not None and need > free:
+            verdict, code = "cannot", "no-space"
+            reason = f"its images need some {_size(need)}, and {_size(free)} are free in {usable.place}"
+        matches = [line.match for line in lines if line.match is not None]
+        planned = DevicePlan(
+            device=wish.device,
+            platform=str(facts.device.platform),
+            override=said,
+            match=max(matches, key=MATCHES.index, default=None),
+            engine=engine.kind if engine else None,
+            images=lines,
+            disk_free=free,
+            disk_needed=need,
+            verdict=verdict,
+            reason=reason,
+            reason_code=code,
+        )
+        return planned, coming
+
+    def _images(
+        self, wish: Wish, facts: DeviceFacts, engine: Engine | None
+    ) -> tuple[tuple[ImagePlan, ...], dict[Digest, tuple[int, int]], list[str]]:
+        """The lines of a device; the blobs that have to come, with their sizes and what they need unpacked; and the
+        names of the images that it has, but not as they should be.
+        """
+        target = _target(wish, facts, self._settings)
+        at_hand = AtHand(engine) if engine else None
+        coming: dict[Digest, tuple[int, int]] = {}
+        lines, changed = [], []
+        for name, choice in zip(wish.images, self._choices.of(target, wish.images), strict=True):
+            line = choice.line
+            if at_hand and line.manifest is not None and line.digest is not None:
+                content = self._contents[line.manifest]
+                if at_hand.holds(name, line.digest, content):
+                    line = choice.of(True, 0)
+                else:
+                    missing = 0
+                    for blob, size, unpacked in at_hand.lacks(content):
+                        if blob not in coming:
+                            coming[blob] = size, unpacked
+                            missing += size
+                    line = choice.of(False, missing)
+                    if at_hand.has_name(name):
+                        changed.append(name)
+            lines.append(line)
+        return tuple(lines), coming, changed
+
+
+def _verdict(lines: tuple[ImagePlan, ...], changed: list[str]) -> tuple[FleetVerdict, str, ReasonCode | None]:
+    for line in lines:
+        if line.reason_code is not None:
+            return "cannot", line.reason or line.reason_code, line.reason_code
+    missing = [line.reference for line in lines if not line.present and line.reference not in changed]
+    parts = []
+    if missing:
+        parts.append(f"{_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    if changed:
+        parts.append(f"{_listed(changed)} at hand {'is another' if len(changed) == 1 else 'are others'}")
+    if parts:
+        return "will-pull", "; ".join(parts), None
+    return "ready", "all is at hand" if lines else "no image is asked for", None
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _no_engine(engine: Engine | None, asked: EngineKind | None) -> str:
+    if engine is not None:
+        return f"{engine.kind} cannot be used: {printable(engine.refused)}"
+    if asked is not None:
+        return f"{asked} is asked for, and the device does not have it"
+    return "no engine was found: neither docker nor podman nor containerd, nor an OCI layout"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
