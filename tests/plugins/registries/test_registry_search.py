@@ -54,6 +54,12 @@ def test_an_option_that_is_no_url(services_with: Services, url: object) -> None:
         HubSearch(services_with(search=url))
 
 
+def test_an_option_that_docker_hub_does_not_know(services_with: Services) -> None:
+    with pytest.raises(UsageError, match=r"docker-hub\] has no option 'serach'") as caught:
+        HubSearch(services_with(serach="https://hub-mirror.example.com/v1/search"))
+    assert "search = " in str(caught.value.hint)
+
+
 def test_docker_hub_wants_a_word(apis: SearchApis, services_with: Services) -> None:
     with pytest.raises(UsageError, match="wants a word"):
         list(hub(apis, services_with).search("docker.io", "", 25))

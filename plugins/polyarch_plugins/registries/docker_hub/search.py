@@ -20,6 +20,10 @@ class HubSearch:
 
     def __init__(self, services: RegistryServices) -> None:
         self._http = services.http
+        if unknown := sorted(set(services.options) - {"search"}):
+            raise UsageError(
+                f"[options.docker-hub] has no option {printable(unknown[0], 100)!r}", f'known: search = "{URL}"'
+            )
         self._url = services.options.get("search", URL)
         if not isinstance(self._url, str) or not self._url.startswith(("https://", "http://")):
             raise UsageError(
