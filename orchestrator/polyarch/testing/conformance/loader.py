@@ -297,6 +297,7 @@ class LoaderPromises(LoaderBase):
         """A layer is never held whole: layers have gigabytes, and a Raspberry Pi Zero has 512 MB."""
         made = sample.image(layers=[sample.layer("big", 2 * self.most_held)])
         image = made.named(sample.name())
+        assert not loader.has(image)  # code that is loaded when it is first used is held, too
         with memory() as held:
             load(loader, made, image)
         assert loader.has(image)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 
 from polyarch.contract import Digest, HostError, NotFoundError, StorageError, UsageError, is_digest, printable
+from polyarch_plugins.storages.programs import PATIENCE, Programs
 
 _NEEDS = re.compile(r"containerd\.io/gc\.ref\.content[^=,\s]*=([a-z0-9]+:[0-9a-f]+)", re.ASCII)
-_GRACE = 5.0
-"""Seconds that `ctr` gets to end."""
 _START = "start it, such as with: systemctl start containerd; where it listens elsewhere, set CONTAINERD_ADDRESS"
 
 
@@ -24,9 +21,8 @@ class Ctr:
 
     def __init__(self, words: Sequence[str], environ: Mapping[str, str]) -> None:
         self._words = tuple(words)
-        self._environ = environ
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._idle = threading.Condition()
+        install = "install containerd, such as with: apt install containerd; for k3s, say so in [options.containerd]"
+        self._programs = Programs(environ, install, "try it: ctr version")
 
     def images(self, name: str | None = None) -> dict[str, Digest]:
         """All names, or this one if it is there, and the digests that they point at."""
@@ -51,7 +47,8 @@ class Ctr:
         """
         needs: dict[Digest, list[Digest]] = {}
         for line in self._said("content", "ls").splitlines()[1:]:
-            needs[line.split(maxsplit=1)[0]] = _NEEDS.findall(line)
+            for digest in line.split(maxsplit=1)[:1]:
+                needs[digest] = _NEEDS.findall(line)
         found = set[Digest]()
         ahead = list(self.images().values())
         while ahead:
@@ -67,7 +64,7 @@ class Ctr:
 
     def pull(self, name: str, platform: str, hosts: str) -> None:
         """Pull one platform of a name from where the folder `hosts` says, and unpack it."""
-        self._run("images", "pull", "--hosts-dir", hosts, "--platform", platform, name)
+        self._run("images", "pull", "--hosts-dir", hosts, "--platform", platform, name, seconds=None)
 
     def remove(self, name: str) -> None:
         """Take a name away; what nothing needs any more is containerd's to collect. Raises NotFoundError."""
@@ -75,46 +72,18 @@ class Ctr:
 
     def close(self) -> None:
         """End what still runs: nobody waits for it any more."""
-        with self._idle:
-            for process in self._running:
-                process.terminate()
-            self._idle.wait_for(lambda: not self._running, _GRACE)
+        self._programs.close()
 
     def _said(self, *arguments: str) -> str:
         return self._run(*arguments).decode(errors="replace")
 
-    def _run(self, *arguments: str) -> bytes:
-        argv = [*self._words, *arguments]
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(self._environ),
-            )
-        except FileNotFoundError as error:
-            hint = "install containerd, such as with: apt install containerd; for k3s, say so in [options.containerd]"
-            raise HostError(f"there is no program {argv[0]} here", hint) from error
-        except OSError as error:
-            raise HostError(f"{argv[0]} cannot be started: {error.strerror or error}", "try it: ctr version") from error
-        with self._idle:
-            self._running.add(process)
-        try:
-            with process:
-                output, errors = process.communicate()
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            with self._idle:
-                self._running.discard(process)
-                self._idle.notify_all()
-        if process.returncode == 0:
-            return output
-        lines = errors.decode(errors="replace").strip().splitlines()
+    def _run(self, *arguments: str, seconds: float | None = PATIENCE) -> bytes:
+        done = self._programs.run((*self._words, *arguments), seconds)
+        if done.code == 0:
+            return done.output
+        lines = done.errors.strip().splitlines()
         told = [line for line in lines if not line.startswith(("time=", "{"))]
-        raise _complaint((told or lines or [f"{argv[0]} ended with {process.returncode}"])[-1])
+        raise _complaint((told or lines or [f"{self._words[0]} ended with {done.code}"])[-1])
 
 
 def _complaint(said: str) -> Exception:

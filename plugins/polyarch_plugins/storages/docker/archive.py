@@ -1,4 +1,4 @@
-"""The tar archives that an engine loads, made while they are sent: nothing of them is ever in memory or on the disk.
+"""What docker loads: the members of the tar archives that are made while they are sent.
 
 A header of a tar archive states the size of what follows. A layer that is decompressed on its way does not tell it, so
 it is guessed from the end of the file, held against what comes, and counted where the guess was wrong.
@@ -8,52 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tarfile import BLOCKSIZE, GNU_FORMAT, TarInfo
+from tarfile import BLOCKSIZE
 
-from polyarch.contract import OCI_INDEX, Digest, HasBlobFiles, Image, decompressed, disk_error
+from polyarch.contract import (
+    CONTAINERD_NAME,
+    Digest,
+    HasBlobFiles,
+    Image,
+    blob_name,
+    decompressed,
+    disk_error,
+    index_json,
+    marker_json,
+)
+from polyarch_plugins.storages.tar_stream import Member, document, file
 
-_CHUNK = 1 << 18
 _GZIP = b"\x1f\x8b"
 _SMALLEST_GZIP = 18  # RFC 1952, 2.3: header and trailer
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file in an archive: its name, its size in bytes, and what gives these."""
-
-    name: str
-    size: int
-    chunks: Callable[[], Iterable[bytes]]
-
-
-class OtherSize(Exception):
-    """A member has more bytes than its header says, or fewer. None of what is beyond was given out."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
-def tar(members: Iterable[Member]) -> Iterator[bytes]:
-    """The bytes of a tar archive of plain files. Raises OtherSize, and what the members' chunks raise."""
-    for member in members:
-        header = TarInfo(member.name)
-        header.size = member.size
-        yield header.tobuf(GNU_FORMAT)
-        left = member.size
-        for chunk in member.chunks():
-            left -= len(chunk)
-            if left < 0:
-                break
-            yield chunk
-        if left != 0:
-            raise OtherSize(member.name)
-        if padding := -member.size % BLOCKSIZE:
-            yield bytes(padding)
-    yield bytes(2 * BLOCKSIZE)
 
 
 def layers_only(
@@ -71,7 +45,7 @@ def layers_only(
     """
     config = f"{_hex(image.config.digest)}.json"
     names = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
-    yield _document(config, image.config.raw)
+    yield document(config, image.config.raw)
     for digest in _as_they_come(image):
         if digest in wanted:
             path, name = blobs.blob_path(digest), names[digest]
@@ -85,24 +59,21 @@ def layers_only(
 def layout(image: Image, blobs: HasBlobFiles, proven: Callable[[], None] = lambda: None) -> Iterator[Member]:
     """An OCI image layout of all blobs as they are, with docker's manifest.json beside it: every engine reads one."""
     manifest, name = image.manifest, image.reference
-    entry = {
-        **manifest.descriptor.to_json(),
-        "annotations": {
-            # containerd, images/annotations.go; the OCI's own has the tag alone.
-            "io.containerd.image.name": f"{name.name}:{name.tag}",
-            "org.opencontainers.image.ref.name": name.tag,
-        },
+    annotations = {
+        CONTAINERD_NAME: f"{name.name}:{name.tag}",
+        "org.opencontainers.image.ref.name": name.tag,
     }
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
-    yield _document("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    yield _document(_place(manifest.digest), manifest.raw)
-    yield _document(_place(manifest.config.digest), image.config.raw)
+    yield document("oci-layout", marker_json())
+    yield document(blob_name(manifest.digest), manifest.raw)
+    yield document(blob_name(manifest.config.digest), image.config.raw)
     for digest in _as_they_come(image):
         path = blobs.blob_path(digest)
-        yield Member(_place(digest), _size(path), partial(_plain, path))
+        yield file(blob_name(digest), path, _size(path))
     proven()
-    yield _document("index.json", json.dumps(index).encode())
-    yield _manifest(image, _place(manifest.config.digest), [_place(layer.digest) for layer in manifest.layers])
+    yield document(
+        "index.json", index_json(None, [replace(manifest.descriptor, annotations=annotations)], "index.json")
+    )
+    yield _manifest(image, blob_name(manifest.config.digest), [blob_name(layer.digest) for layer in manifest.layers])
 
 
 def _as_they_come(image: Image) -> Iterable[Digest]:
@@ -116,11 +87,7 @@ def _manifest(image: Image, config: str, layers: list[str]) -> Member:
     It comes last, so that an archive which breaks off is none.
     """
     name = f"{image.reference.name}:{image.reference.tag}"
-    return _document("manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode())
-
-
-def _document(name: str, raw: bytes) -> Member:
-    return Member(name, len(raw), lambda: (raw,))
+    return document("manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode())
 
 
 def _guessed_size(path: Path) -> int | None:
@@ -151,15 +118,6 @@ def _decompressed(path: Path, where: str) -> Iterator[bytes]:
         raise disk_error(error, f"cannot read {path}") from error
 
 
-def _plain(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
-    except OSError as error:
-        raise disk_error(error, f"cannot read {path}") from error
-
-
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -169,8 +127,3 @@ def _size(path: Path) -> int:
 
 def _hex(digest: Digest) -> str:
     return digest.partition(":")[2]
-
-
-def _place(digest: Digest) -> str:
-    """Where a layout has a blob (OCI image-spec, image-layout.md)."""
-    return f"blobs/{digest.replace(':', '/')}"

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from polyarch.contract import (
-    HostError,
-    Http,
-    HttpResponse,
-    IntegrityError,
-    NotFoundError,
-    StorageError,
-    UnreachableError,
-    UsageError,
-    is_there,
-    printable,
-)
+from polyarch.contract import Http, IntegrityError, NotFoundError, StorageError, UsageError, printable
+from polyarch_plugins.storages.engine_answers import Described, described, listed
+from polyarch_plugins.storages.engine_http import EngineHttp, EngineWords
 
-_BASE = "http://localhost"
-_LARGEST_ANSWER = 64 << 20
-"""Bytes of an answer that are read: a list of all images, or what is said of a load."""
+_WORDS = EngineWords(
+    "docker",
+    "docker",
+    "start it, such as with: systemctl start docker; for one that listens elsewhere set DOCKER_HOST",
+    "add the user to docker's group: usermod -aG docker USER, and log in again",
+)
 
 
 class Engine:
     """A docker engine. Raises HostError where none answers, and StorageError with its own words where it refuses."""
 
     def __init__(self, http: Http, socket: Path) -> None:
-        self._http, self.socket = http, socket
+        self._http = EngineHttp(http, socket, "http://localhost", _WORDS, _refusal)
 
     def keeps_layers(self) -> bool:
         """True if layers that it has may be left out of what it loads: docker with its classic store of layers.
@@ -40,16 +32,16 @@ class Engine:
         Not so with containerd's image store (it says so in the driver's status, docs.docker.com/engine/storage/
         containerd), and not so with podman's imitation of this API (it says so in the answer to a ping).
         """
-        with self._asked("GET", "/_ping") as reply:
+        with self._http.asked("GET", "/_ping") as reply:
             if "libpod-api-version" in reply.headers:
                 return False
-        status = _object(self._json("/info")).get("DriverStatus") or []
-        return not any("io.containerd." in str(line) for line in _list(status))
+        status = _object(self._http.json("/info")).get("DriverStatus")
+        return not any("io.containerd." in str(line) for line in listed(status, "docker"))
 
-    def image(self, name: str) -> dict[str, Any] | None:
+    def image(self, name: str) -> Described | None:
         """What it tells of an image (a name or an ID); None if it has none. Raises UsageError for what is no name."""
         try:
-            return _object(self._json(f"/images/{_quoted(name)}/json"))
+            return _object(self._http.json(f"/images/{_quoted(name)}/json"))
         except (NotFoundError, StorageError) as error:
             if "invalid reference format" in error.message:  # docker 20.10 takes no IPv6 address
                 raise UsageError(f"{printable(name)} is no name that this docker takes") from error
@@ -57,18 +49,18 @@ class Engine:
                 return None
             raise
 
-    def images(self) -> Iterator[dict[str, Any]]:
+    def images(self) -> Iterator[Described]:
         """What it tells of every image, named or not."""
-        for listed in _list(self._json("/images/json")):
-            identifier = _object(listed).get("Id")
+        for each in listed(self._http.json("/images/json"), "docker"):
+            identifier = _object(each).get("Id")
             if isinstance(identifier, str) and (image := self.image(identifier)) is not None:
                 yield image
 
     def load(self, archive: Iterable[bytes]) -> None:
         """Load the images of a tar archive, which is sent as it comes."""
         headers = {"Content-Type": "application/x-tar"}
-        with self._asked("POST", "/images/load?quiet=1", headers=headers, content=archive) as reply:
-            said = self._read(reply)
+        with self._http.asked("POST", "/images/load?quiet=1", headers=headers, content=archive) as reply:
+            said = self._http.read(reply)
         for message in _messages(said):
             if error := message.get("error"):
                 raise _load_error(printable(str(error)))
@@ -79,67 +71,13 @@ class Engine:
     @contextmanager
     def saved(self, name: str) -> Iterator[Iterator[bytes]]:
         """The archive of an image, as it comes. Raises NotFoundError."""
-        with self._asked("GET", f"/images/{_quoted(name)}/get") as reply:
-            yield self._told(reply.chunks())
+        with self._http.asked("GET", f"/images/{_quoted(name)}/get") as reply:
+            yield self._http.chunks(reply)
 
-    def _told(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        try:
-            yield from chunks
-        except UnreachableError as error:
-            raise self._gone(error) from error
 
-    def _json(self, path: str) -> object:
-        with self._asked("GET", path) as reply:
-            return _parsed(self._read(reply))
-
-    def _read(self, reply: HttpResponse) -> bytes:
-        try:
-            return reply.read(_LARGEST_ANSWER)
-        except UnreachableError as error:
-            raise self._gone(error) from error
-
-    @contextmanager
-    def _asked(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: Iterable[bytes] | None = None,
-    ) -> Iterator[HttpResponse]:
-        """An answer that is no refusal."""
-        request = self._http.request(method, f"{_BASE}{path}", headers=headers, content=content)
-        try:
-            reply = request.__enter__()
-        except UnreachableError as error:
-            raise self._gone(error) from error
-        try:
-            if reply.status >= 400:
-                raise self._refusal(reply)
-            yield reply
-        finally:
-            request.__exit__(None, None, None)
-
-    def _refusal(self, reply: HttpResponse) -> StorageError | NotFoundError:
-        said = self._read(reply)
-        try:
-            said = str(_object(_parsed(said))["message"]).encode()
-        except (StorageError, KeyError):
-            said = said[:500]
-        words = printable(said.decode(errors="replace").strip()) or f"status {reply.status}"
-        return NotFoundError(f"docker: {words}") if reply.status == 404 else StorageError(f"docker: {words}")
-
-    def _gone(self, error: UnreachableError) -> HostError:
-        socket = self.socket
-        start = "start it, such as with: systemctl start docker; for one that listens elsewhere set DOCKER_HOST"
-        if not is_there(socket):
-            return HostError(f"docker does not run here: there is no socket {socket}", start)
-        if not os.access(socket, os.R_OK | os.W_OK):
-            return HostError(
-                f"this user may not speak with docker: {socket} is not open to it",
-                "add the user to docker's group: usermod -aG docker USER, and log in again",
-            )
-        return HostError(f"docker does not answer: {error.message}", start)
+def _refusal(status: int, words: str, _what: str) -> StorageError | NotFoundError:
+    said = f"docker: {printable(words)}"
+    return NotFoundError(said) if status == 404 else StorageError(said)
 
 
 def _quoted(name: str) -> str:
@@ -153,14 +91,7 @@ def _load_error(words: str) -> StorageError | IntegrityError:
     return StorageError(f"docker cannot load it: {words}", hint if "no space left" in words else None)
 
 
-def _parsed(raw: bytes) -> object:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise StorageError(f"docker's answer is no JSON: {printable(str(error), 200)}") from error
-
-
-def _messages(raw: bytes) -> Iterator[dict[str, Any]]:
+def _messages(raw: bytes) -> Iterator[Described]:
     """The objects of an answer that is a row of them. Raises StorageError."""
     decoder = json.JSONDecoder()
     text = raw.decode(errors="replace").lstrip()
@@ -173,13 +104,5 @@ def _messages(raw: bytes) -> Iterator[dict[str, Any]]:
         text = text[end:].lstrip()
 
 
-def _object(value: object) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise IntegrityError(f"docker's answer is no object: {printable(repr(value), 200)}")
-
-
-def _list(value: object) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise IntegrityError(f"docker's answer is no list: {printable(repr(value), 200)}")
+def _object(value: object) -> Described:
+    return described(value, "docker")

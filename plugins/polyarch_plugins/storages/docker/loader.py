@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import takewhile
-from typing import Any
 
 from polyarch.contract import (
     Digest,
@@ -17,14 +16,13 @@ from polyarch.contract import (
     StorageError,
     StorageServices,
     UsageError,
-    is_digest,
-    parse_config,
     parse_reference,
-    printable,
 )
-from polyarch_plugins.storages.docker.archive import OtherSize, layers_only, layout, tar
+from polyarch_plugins.storages.docker.archive import layers_only, layout
 from polyarch_plugins.storages.docker.engine import Engine
 from polyarch_plugins.storages.docker.place import find_socket
+from polyarch_plugins.storages.engine_answers import Described, summary, texts
+from polyarch_plugins.storages.tar_stream import OtherSize, tar
 
 
 def open_docker(services: StorageServices) -> DockerLoader:
@@ -95,12 +93,12 @@ class DockerLoader:
     def summaries(self) -> Iterator[ImageSummary]:
         """Every name, a tag's or a digest's, with what docker tells of its image."""
         for known in self._engine.images():
-            names = [parse_reference(str(text)) for text in known.get("RepoTags") or ()]
-            digests = [parse_reference(str(text)) for text in known.get("RepoDigests") or ()]
+            names = list(_references(known.get("RepoTags")))
+            digests = list(_references(known.get("RepoDigests")))
             stated = {name.name: name.digest for name in digests}
             tagged = {name.name for name in names}
             for name in (*names, *(each for each in digests if each.name not in tagged)):
-                yield _summary(name, stated.get(name.name, ""), known)
+                yield summary(name, stated.get(name.name, ""), known.get("Id"), known, "docker")
 
     def close(self) -> None:
         """Nothing to give back: the connection is polyarch's."""
@@ -116,7 +114,13 @@ def _name(reference: Reference) -> str:
     return f"{reference.familiar_name}:{reference.tag}"
 
 
-def _diff_ids(known: dict[str, Any]) -> Sequence[Digest]:
+def _references(value: object) -> Iterator[Reference]:
+    for text in texts(value):
+        with contextlib.suppress(UsageError):  # a name as only docker has them
+            yield parse_reference(text)
+
+
+def _diff_ids(known: Described) -> Sequence[Digest]:
     root_fs = known.get("RootFS")
     layers = root_fs.get("Layers") if isinstance(root_fs, dict) else None
     return layers if isinstance(layers, list) else ()
@@ -125,18 +129,3 @@ def _diff_ids(known: dict[str, Any]) -> Sequence[Digest]:
 def _common(one: Sequence[Digest], other: Sequence[Digest]) -> int:
     """How many of the lowest layers are the same."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _summary(name: Reference, digest: Digest, known: dict[str, Any]) -> ImageSummary:
-    identifier, size = known.get("Id"), known.get("Size")
-    if not isinstance(identifier, str) or not is_digest(identifier) or not isinstance(size, int):
-        raise StorageError(f"docker tells no ID and size of {printable(name.familiar)}")
-    stated = {key.lower(): str(known.get(key) or "") for key in ("Os", "Architecture", "Variant")}
-    return ImageSummary(
-        reference=name,
-        id=identifier,
-        digest=digest,
-        platform=parse_config(json.dumps(stated).encode(), f"docker, image {name.familiar}").platform,
-        created=str(known.get("Created") or ""),
-        size=size,
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyarch.contract import StorageError, UsageError, printable, read_bounded
+from polyarch_plugins.storages.engine_http import socket_path
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _LARGEST_FILE = 1 << 20
@@ -45,13 +46,8 @@ def find_socket(location: str, options: Mapping[str, object], environ: Mapping[s
 
 
 def _path(text: str, what: str) -> Path:
-    path = text.removeprefix("unix://")
-    if not path.startswith("/"):
-        raise UsageError(
-            f"{what} is {printable(text, 200)!r}, but polyarch speaks with docker over a unix socket only",
-            "name the socket: --into docker:/path/to.sock, or DOCKER_HOST=unix:///path/to.sock",
-        )
-    return Path(path)
+    example = "--into docker:/path/to.sock, or DOCKER_HOST=unix:///path/to.sock"
+    return socket_path(text, what, "docker", example)
 
 
 def _document(path: Path) -> dict[str, Any]:

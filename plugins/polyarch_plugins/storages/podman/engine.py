@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from polyarch.contract import Digest, HasBlobFiles, Image, PolyarchError, StorageError, UsageError, printable
-
-Described = dict[str, Any]
-"""What podman tells of an image (`podman image inspect`; libpod's API, `ImageInspectLibpod`): JSON, not checked."""
+from polyarch_plugins.storages.engine_answers import Described
 
 
 class Engine(Protocol):
@@ -49,23 +46,3 @@ def complaint(said: str, what: str = "podman") -> PolyarchError:
     elif "invalid reference format" in said or "repository name must be" in said:
         return UsageError(f"{what}: podman takes no such name: {words}")
     return StorageError(f"{what}: {words}", hint)
-
-
-def parsed(raw: bytes | str) -> Any:
-    """JSON that podman wrote. Raises StorageError."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise StorageError(f"podman's answer is no JSON: {printable(str(error), 200)}") from error
-
-
-def described(value: object) -> Described:
-    """An object in podman's answer. Raises StorageError."""
-    if not isinstance(value, dict):
-        raise StorageError(f"podman's answer is no object: {printable(repr(value), 200)}")
-    return value
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """The texts of a list; () for null, which podman writes for an empty one."""
-    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()

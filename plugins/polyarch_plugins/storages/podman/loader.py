@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -18,24 +17,16 @@ from polyarch.contract import (
     StorageServices,
     UsageError,
     is_digest,
-    parse_config,
     parse_reference,
-    printable,
 )
-from polyarch_plugins.storages.podman.engine import Described, Engine, texts
-from polyarch_plugins.storages.podman.place import find_place
+from polyarch_plugins.storages.engine_answers import Described, summary, texts
+from polyarch_plugins.storages.podman.engine import Engine
+from polyarch_plugins.storages.podman.place import open_engine
 
 
 def open_podman(services: StorageServices) -> PodmanLoader:
     """The podman that the user named, else the one that is found on PATH. Asks it nothing yet."""
-    place = find_place(services.location, services.options, services.environ)
-    if place.socket is not None:
-        from polyarch_plugins.storages.podman.service import Service
-
-        return PodmanLoader(Service(services.http_at(place.socket), place.socket))
-    from polyarch_plugins.storages.podman.program import Program
-
-    return PodmanLoader(Program(place.command, services.environ, services.temporary, services.offer))
+    return PodmanLoader(open_engine(services, services.location, services.offer))
 
 
 class PodmanLoader:
@@ -86,9 +77,11 @@ class PodmanLoader:
     def summaries(self) -> Iterator[ImageSummary]:
         """Every name with what podman tells of its image."""
         for names, known in self._engine.images():
+            digest = str(known.get("Digest"))
             for text in names:
                 with contextlib.suppress(UsageError):  # a name as only podman has them
-                    yield _summary(parse_reference(text), known)
+                    name = parse_reference(text)
+                    yield summary(name, digest if is_digest(digest) else "", _id(known), known, "podman")
 
     def close(self) -> None:
         """End what still runs."""
@@ -129,18 +122,3 @@ def _id(known: Described) -> Digest:
 def _digests(known: Described) -> set[str]:
     """By which digests podman knows an image: the manifest's, and that of the index which it came from."""
     return {str(known.get("Digest")), *(text.rpartition("@")[2] for text in texts(known.get("RepoDigests")))}
-
-
-def _summary(name: Reference, known: Described) -> ImageSummary:
-    identifier, digest, size = _id(known), known.get("Digest"), known.get("Size")
-    if not is_digest(identifier) or not isinstance(size, int):
-        raise StorageError(f"podman tells no ID and size of {printable(name.familiar)}")
-    stated = {key.lower(): str(known.get(key) or "") for key in ("Os", "Architecture", "Variant")}
-    return ImageSummary(
-        reference=name,
-        id=identifier,
-        digest=digest if isinstance(digest, str) and is_digest(digest) else "",
-        platform=parse_config(json.dumps(stated).encode(), f"podman, image {name.familiar}").platform,
-        created=str(known.get("Created") or ""),
-        size=size,
-    )

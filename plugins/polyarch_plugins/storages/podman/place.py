@@ -1,12 +1,23 @@
-"""Which podman is meant: its program, or a service of it that listens on a unix socket."""
+"""Which podman is meant: its program, or a service of it that listens on a unix socket. The other is not loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyarch.contract import UsageError, printable
+from polyarch.contract import (
+    HasBlobFiles,
+    Image,
+    OfferedImage,
+    RegistryServices,
+    StorageServices,
+    UsageError,
+    printable,
+)
+from polyarch_plugins.storages.engine_http import socket_path
+from polyarch_plugins.storages.podman.engine import Engine
 
 _HINT = 'known are: command = ["podman", "--root", "/images"], or socket = "/run/podman/podman.sock"'
 
@@ -42,11 +53,21 @@ def find_place(location: str, options: Mapping[str, object], environ: Mapping[st
     return Place()
 
 
+def open_engine(
+    services: RegistryServices | StorageServices,
+    location: str = "",
+    offer: Callable[[Image, HasBlobFiles], AbstractContextManager[OfferedImage]] | None = None,
+) -> Engine:
+    """The podman at `find_place`. Asks it nothing yet. `offer` is not needed where nothing is taken."""
+    place = find_place(location, services.options, services.environ)
+    if place.socket is not None:
+        from polyarch_plugins.storages.podman.service import Service
+
+        return Service(services.http_at(place.socket), place.socket)
+    from polyarch_plugins.storages.podman.program import Program
+
+    return Program(place.command, services.environ, services.temporary, offer)
+
+
 def _socket(text: str, what: str) -> Path:
-    path = text.removeprefix("unix://")
-    if not path.startswith("/"):
-        raise UsageError(
-            f"{what} is {printable(text, 200)!r}, but polyarch speaks with podman's service over a unix socket only",
-            "name the socket: --into podman:/run/podman/podman.sock",
-        )
-    return Path(path)
+    return socket_path(text, what, "podman's service", "--into podman:/run/podman/podman.sock")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,22 +21,13 @@ from polyarch.contract import (
     StorageError,
     disk_error,
 )
-from polyarch_plugins.storages.podman.engine import Described, complaint, described, parsed, texts
+from polyarch_plugins.storages.engine_answers import Described, described, listed, parsed, texts
+from polyarch_plugins.storages.podman.engine import complaint
 from polyarch_plugins.storages.podman.layers import blobs_of_layers
+from polyarch_plugins.storages.programs import PATIENCE, Done, Programs
 
 _UNKNOWN = ("image not known", "no such image", "unable to find")
 _CHECK = "try it: podman info"
-_GRACE = 5.0
-"""Seconds that podman gets to end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended, and what it said."""
-
-    code: int
-    output: str
-    errors: str
 
 
 class Program:
@@ -57,37 +46,35 @@ class Program:
     ) -> None:
         """`offer` is not needed where nothing is taken."""
         self._words = tuple(words)
-        self._environ = environ
+        self._programs = Programs(environ, "install podman, such as with: apt install podman", _CHECK)
         self._temporary = temporary
         self._offer = offer
-        self._running: set[subprocess.Popen[str]] = set()
-        self._idle = threading.Condition()
 
     def image(self, name: str) -> Described | None:
         """What it tells of an image."""
         done = self._run("image", "inspect", name)
         if done.code == 0:
-            return next((described(each) for each in parsed(done.output)), None)
+            return next(_objects(done.output), None)
         if any(word in done.errors for word in _UNKNOWN):
             return None
         raise self._fault(done, name)
 
     def images(self) -> Iterator[tuple[tuple[str, ...], Described]]:
         """The names of each image, and what it tells of it."""
-        listed = self._run("image", "ls", "--all", "--no-trunc", "--format", "json")
-        if listed.code != 0:
-            raise self._fault(listed)
-        names = {str(each.get("Id")): texts(each.get("Names")) for each in map(described, parsed(listed.output) or ())}
+        found = self._run("image", "ls", "--all", "--no-trunc", "--format", "json")
+        if found.code != 0:
+            raise self._fault(found)
+        names = {str(each.get("Id")): texts(each.get("Names")) for each in _objects(found.output)}
         if not names:
             return
         # One that went in the meantime is told on stderr, and left out.
-        found = self._run("image", "inspect", *names)
-        for each in map(described, parsed(found.output) if found.output.strip() else ()):
+        told = self._run("image", "inspect", *names)
+        for each in _objects(told.output.strip() or b"null"):
             yield names.get(str(each.get("Id")), ()), each
 
     def layers(self) -> Collection[Digest]:
         """What its store says of its layers."""
-        store = described(self._info.get("store"))
+        store = described(self._info.get("store"), "podman")
         return blobs_of_layers(Path(str(store.get("graphRoot"))), str(store.get("graphDriverName")))
 
     @cached_property
@@ -95,8 +82,8 @@ class Program:
         done = self._run("info", "--format", "json")
         if done.code != 0:
             raise self._fault(done)
-        info = described(parsed(done.output))
-        if described(info.get("host")).get("serviceIsRemote"):
+        info = described(parsed(done.output, "podman"), "podman")
+        if described(info.get("host"), "podman").get("serviceIsRemote"):
             raise HostError(
                 "podman is a client of a service here, which cannot pull from this process",
                 "name the service's socket: --into podman:/path/to.sock",
@@ -123,7 +110,9 @@ class Program:
                 raise disk_error(error, f"cannot write {settings}") from error
             platform = ("--platform", str(offered.platform)) if isinstance(offered.root, Index) else ()
             try:
-                done = self._run("pull", "--quiet", *platform, name, CONTAINERS_REGISTRIES_CONF=str(settings))
+                done = self._run(
+                    "pull", "--quiet", *platform, name, seconds=None, CONTAINERS_REGISTRIES_CONF=str(settings)
+                )
             finally:
                 settings.unlink(missing_ok=True)
             if done.code != 0:
@@ -131,7 +120,8 @@ class Program:
 
     def save(self, name: str, path: Path) -> None:
         """Write an image into a file."""
-        done = self._run("image", "save", "--quiet", "--format", "docker-archive", "--output", str(path), name)
+        words = ("image", "save", "--quiet", "--format", "docker-archive", "--output", str(path), name)
+        done = self._run(*words, seconds=None)
         if done.code != 0:
             if any(word in done.errors for word in _UNKNOWN):
                 raise NotFoundError(f"podman has no image {name}", "see: podman image ls")
@@ -152,40 +142,14 @@ class Program:
 
     def close(self) -> None:
         """End what still runs: nobody waits for it any more."""
-        with self._idle:
-            for process in self._running:
-                process.terminate()
-            self._idle.wait_for(lambda: not self._running, _GRACE)
+        self._programs.close()
 
-    def _run(self, *arguments: str, **variables: str) -> Done:
-        argv = [*self._words, *arguments]
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**self._environ, **variables},
-                encoding="utf-8",
-                errors="replace",
-            )
-        except FileNotFoundError as error:
-            hint = "install podman, such as with: apt install podman"
-            raise HostError(f"there is no program {argv[0]} here", hint) from error
-        except OSError as error:
-            raise HostError(f"{argv[0]} cannot be started: {error.strerror or error}", _CHECK) from error
-        with self._idle:
-            self._running.add(process)
-        try:
-            with process:
-                output, errors = process.communicate()
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            with self._idle:
-                self._running.discard(process)
-                self._idle.notify_all()
+    def _run(self, *arguments: str, seconds: float | None = PATIENCE, **variables: str) -> Done:
+        done = self._programs.run((*self._words, *arguments), seconds, **variables)
         # Behind warnings, which come first.
-        lines = [line for line in errors.splitlines() if line.startswith("Error")]
-        return Done(process.returncode, output, lines[-1] if lines else errors[-2000:])
+        lines = [line for line in done.errors.splitlines() if line.startswith("Error")]
+        return replace(done, errors=lines[-1] if lines else done.errors[-2000:])
+
+
+def _objects(output: bytes) -> Iterator[Described]:
+    return (described(each, "podman") for each in listed(parsed(output, "podman"), "podman"))

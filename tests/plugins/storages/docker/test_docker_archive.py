@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from polyarch.contract import IntegrityError, decompressed
 from polyarch.testing.conformance.images import BlobFiles, SampleImages
-from polyarch_plugins.storages.docker import archive
-from polyarch_plugins.storages.docker.archive import Member, OtherSize, layers_only, layout, tar
+from polyarch_plugins.storages.docker.archive import layers_only, layout
+from polyarch_plugins.storages.tar_stream import Member, OtherSize, tar
 
 BLOCK = 512
 
@@ -123,7 +123,7 @@ def test_a_layer_is_read_again_where_it_does_not_tell_its_size(
         read.append(where)
         return decompressed(source, where)
 
-    monkeypatch.setattr(archive, "decompressed", counted)
+    monkeypatch.setattr("polyarch_plugins.storages.docker.archive.decompressed", counted)
 
     def sent(known: Collection[str] = ()) -> bytes:
         try:

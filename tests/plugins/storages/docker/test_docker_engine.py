@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.contract import HostError, ImageLoader, IntegrityError, PolyarchError, StorageError, StorageServices
+from polyarch.contract import HostError, ImageLoader, PolyarchError, StorageError, StorageServices
 from polyarch.registry.local import LocalHttp
 from polyarch.testing.conformance.images import BlobFiles, SampleImages
 from polyarch_plugins.storages.docker.loader import open_docker
@@ -141,16 +141,17 @@ ONE = {"/images/json": [{"Id": "id"}]}
     ("ask", "answers", "kind", "message"),
     [
         (_lacks, {"/info": Said(b"<html>", 502)}, StorageError, "docker: <html>"),
+        (_lacks, {"/info": Said(b'["a"]', 502)}, StorageError, r'docker: \["a"\]'),
         (_lacks, {"/info": Said(b"", 500)}, StorageError, "docker: status 500"),
         (_lacks, {"/info": Said(b'{"message":"broken\\u001b[31m"}', 500)}, StorageError, r"broken\\x1b\[31m"),
         (_lacks, {"/info": b"{"}, StorageError, "docker's answer is no JSON"),
         (_lacks, {"/info": b"[" * 100_000}, StorageError, "docker's answer is no JSON"),
-        (_lacks, {"/info": []}, IntegrityError, "docker's answer is no object"),
-        (_lacks, {"/info": {"DriverStatus": 7}}, IntegrityError, "docker's answer is no list"),
-        (_lacks, {"/info": CLASSIC, "/images/json": {}}, IntegrityError, "docker's answer is no list"),
+        (_lacks, {"/info": []}, StorageError, "docker's answer is no object"),
+        (_lacks, {"/info": {"DriverStatus": 7}}, StorageError, "docker's answer is no list"),
+        (_lacks, {"/info": CLASSIC, "/images/json": {}}, StorageError, "docker's answer is no list"),
         (_lacks, {"/info": Said(b"{", cut=True)}, HostError, "docker does not answer: .*broke off"),
         (_load, {"/info": CLASSIC, "/images/json": [], "/images/load": b"nonsense"}, StorageError, "no JSON"),
-        (_load, {"/info": CLASSIC, "/images/json": [], "/images/load": b"7"}, IntegrityError, "no object"),
+        (_load, {"/info": CLASSIC, "/images/json": [], "/images/load": b"7"}, StorageError, "no object"),
         (_load, {"/info": CLASSIC, "/images/json": [], "/images/load": Said(b"", cut=True)}, HostError, "broke off"),
         (
             _load,
