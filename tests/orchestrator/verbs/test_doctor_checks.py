@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from polyarch.auth.files import AuthFile
 from polyarch.cli.commands.doctor import _summary, command_lines
 from polyarch.container.runtime import Runtime
 from polyarch.errors import HostError
+from polyarch.plugin_host.host import PluginHost
 from polyarch.plugin_host.kinds import Point, Problem
-from polyarch.verbs.doctor import machine
+from polyarch.settings import Settings
+from polyarch.verbs.doctor import machine, programs
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused, set_sysctl
 from polyarch.verbs.doctor.contents import holders
 from polyarch.verbs.doctor.emulation import Interpreter, judge_emulators, judge_entries, private_emulation
@@ -373,6 +376,28 @@ def test_a_plugin_that_is_passed_over() -> None:
     assert check.mend is not None
     assert shlex.split(check.mend.command)[-4:] == ["pip", "uninstall", "--yes", "its-dist"]
     assert [each.name for each in machine.plugins([])] == ["plugins"]
+
+
+def test_a_table_of_the_settings_that_no_plugin_reads(tmp_path: Path) -> None:
+    host = PluginHost(Settings(root=tmp_path))
+    [check] = machine.plugins_of_settings(["docker", "dokcer", "template"], host)
+    assert (check.name, check.verdict) == ("settings", "warning")
+    assert check.fact == "[options.dokcer] is read by no plugin (near: docker)"
+    host.disabled.append("something")  # nobody asked what names it has
+    assert not list(machine.plugins_of_settings(["dokcer"], host))
+
+
+def test_containerd_is_looked_for_where_it_is_said_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ctr"
+    program.write_text("#!/bin/sh\necho ctr 1.2.3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        settings = Settings(root=tmp_path, environ={"CONTAINERD_ADDRESS": f"unix://{tmp_path}/s"})
+        facts = [check.fact for check in programs.engines(settings)]
+    assert "ctr 1.2.3; its daemon answers" in facts
 
 
 def test_what_polyarch_runs_in() -> None:

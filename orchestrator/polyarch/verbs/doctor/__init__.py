@@ -51,6 +51,7 @@ def _checks(
         yield refused("device", error, essential=True)
     yield machine.python()
     yield from machine.plugins(plugins.problems)
+    yield from machine.plugins_of_settings(settings.options, plugins)
 
     inside = contents.look_into(settings.root, storage)
     where = place.look_at(settings.root)

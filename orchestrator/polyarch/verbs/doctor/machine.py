@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
+from polyarch.errors import printable
+from polyarch.plugin_host.host import PluginHost
 from polyarch.plugin_host.kinds import Problem
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, words
 from polyarch_platforms.device import Device
@@ -39,6 +42,18 @@ def plugins(problems: Sequence[Problem]) -> Iterator[Check]:
         yield Check("plugin", "warning", f"{problem.point}{part}: {problem.reason}", None if problem.part else mend)
     if not problems:
         yield Check("plugins", "ok", "all loaded")
+
+
+def plugins_of_settings(options: Iterable[str], host: PluginHost) -> Iterator[Check]:
+    """Tables `[options.NAME]` of the settings that no plugin reads; not judged where a plugin's names are not known."""
+    if host.problems or host.disabled:
+        return
+    known = {each.plugin.name for each in host.registrations}
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            instead = f" (near: {near[0]})" if near else ""
+            yield Check("settings", "warning", f"[options.{printable(name, 100)}] is read by no plugin{instead}")
 
 
 def decompression() -> Iterator[Check]:

@@ -101,6 +101,8 @@ def engines(settings: Settings) -> Iterator[Check]:
         said, reason = _version_of(path)
         version = "(does not start)" if reason else ".".join(map(str, _number(said)))
         sockets = engine.sockets
+        if engine.program == "ctr" and (address := settings.environ.get("CONTAINERD_ADDRESS")):
+            sockets = (address.removeprefix("unix://"),)
         given = settings.environ.get("DOCKER_HOST", "")
         if engine.program == "docker" and given:
             if not given.startswith("unix://"):
