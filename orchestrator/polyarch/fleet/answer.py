@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from polyarch.contract.layout_names import reference_of
-from polyarch.errors import IntegrityError, PolyarchError, UsageError
+from polyarch.errors import IntegrityError, PolyarchError, UsageError, printable
 from polyarch.fleet.device_script import first_line, last_line
 from polyarch.fleet.facts import ENGINE_KINDS, DeviceFacts, Engine, EngineImage, EngineKind
 from polyarch.fleet.reasons import FactsFault
 from polyarch.oci.descriptor import parse_descriptor
-from polyarch.oci.digest import Digest, is_digest
+from polyarch.oci.digest import is_digest
 from polyarch.oci.held import ROOT
 from polyarch.oci.json import list_of, parse_json, strings
 from polyarch.reference import parse_reference
@@ -65,7 +65,7 @@ def _parts(name: str, text: str, nonce: str) -> tuple[str, list[str]]:
         raise FactsFault(
             name,
             "integrity",
-            f"what it answered is no answer to what it was asked: {said[:200]}",
+            f"what it answered is no answer to what it was asked: {printable(said, 200)}",
             "it needs a POSIX shell, and a login that runs what it is told",
         )
     last = next((i for i in range(first, len(lines)) if lines[i].strip() == last_line(nonce)), None)
@@ -126,8 +126,8 @@ def _images(kind: EngineKind, lines: _Lines, by_digest: bool) -> Iterator[Engine
             yield _inspected(value, by_digest)
         elif key == "name":
             name, _, digest = value.partition(" ")
-            whole = _names((name,))
-            # Kubernetes names images by their IDs, too: names that nobody pulls.
+            # Kubernetes names images by their IDs, too, which would pass for a tag of an image called sha256.
+            whole = () if is_digest(name) else _names((name,))
             if whole and is_digest(digest):
                 yield EngineImage(whole, digests=(digest,))
         elif key == "index":
@@ -179,7 +179,7 @@ def _merged(images: Sequence[EngineImage]) -> tuple[EngineImage, ...]:
     return tuple(merged.values())
 
 
-def _names(names: Iterable[str]) -> tuple[Digest, ...]:
+def _names(names: Iterable[str]) -> tuple[str, ...]:
     """Whole names; what is none (`<none>:<none>`) is left out."""
     whole = []
     for name in names:

@@ -53,7 +53,7 @@ inspected() {
     if ! ids=$(ask "$@" image ls --no-trunc --quiet); then
         echo "images unknown"
     elif [ -n "$ids" ]; then
-        ask "$@" image inspect --format "image {\"id\":${two}json .$id}},\"names\":${two}json .RepoTags}},\"digests\":${two}json .RepoDigests}},$more\"layers\":${two}json .RootFS.Layers}}}" $ids ||
+        ask "$@" image inspect --format "image {\"id\":${two}json .$id}},\"names\":${two}json .RepoTags}},\"digests\":${two}json .RepoDigests}},$more\"layers\":${two}json .RootFS.Layers}}}" $(printf '%s\n' $ids | run sort -u) ||
             echo "images unknown"
     fi
 }
