@@ -40,8 +40,8 @@ _COMPRESSED = {b"\x1f\x8b": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": _OCI_LAYER_ZSTD
 class DockerArchive:
     """The images in the archive `path`, each under its RepoTags. Satisfies ImagePlace.
 
-    An image's manifest is the archive's own where it has one that is whole, else one made here: the config as it is,
-    each layer under its diff ID where it is uncompressed. The same archive always gives the same manifest.
+    An image's manifest is the archive's own where it has one that is whole and fits its config, else one made here: the
+    config as it is, each layer under its diff ID where it is uncompressed. The same archive always gives the same one.
     """
 
     def __init__(self, path: Path, temporary: Callable[[], Path]) -> None:
@@ -104,7 +104,7 @@ class DockerArchive:
             document = mapping_of(item, each)
             config = self._config(text_of(document, "Config", each))
             manifest = whole.get(config.digest)
-            if manifest is None:
+            if manifest is None or len(manifest.layers) != len(config.diff_ids):
                 manifest = self._made_manifest(config, strings(document.get("Layers"), f"{each}: Layers"), each)
             yield HeldImage(manifest.descriptor, strings(document.get("RepoTags"), f"{each}: RepoTags"))
 

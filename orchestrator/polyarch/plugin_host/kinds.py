@@ -87,12 +87,8 @@ class Point:
         return f"{self.name} ({self.distribution})"
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """One thing that a plugin registered: its kind, itself, and where it came from."""
-
-    kind: str
-    plugin: Registered
+class _OfPlugin:
+    __slots__ = ()
     point: Point
 
     @property
@@ -104,6 +100,15 @@ class Registration:
     def distribution(self) -> str:
         """The distribution and its version, for people."""
         return self.point.distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Registration(_OfPlugin):
+    """One thing that a plugin registered: its kind, itself, and where it came from."""
+
+    kind: str
+    plugin: Registered
+    point: Point
 
     @property
     def name(self) -> str:
@@ -112,22 +117,12 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(_OfPlugin):
     """A plugin, or a part of one, that was passed over, and why. `part` is "" for all of it, else `storage oci`."""
 
     point: Point
     reason: str
     part: str = ""
-
-    @property
-    def entry_point(self) -> str:
-        """The plugin's name."""
-        return self.point.name
-
-    @property
-    def distribution(self) -> str:
-        """The distribution and its version, for people."""
-        return self.point.distribution
 
     def __str__(self) -> str:
         part = f": its {self.part}" if self.part else ""

@@ -179,6 +179,15 @@ def test_without_its_manifest_one_is_made(opened: Callable[..., DockerArchive]) 
     assert layers_of(archive) == packed
 
 
+def test_a_manifest_of_other_layers_than_the_config_has_does_not_count(opened: Callable[..., DockerArchive]) -> None:
+    packed = [gzip.compress(layer) for layer in LAYERS]
+    members, manifest = _with_layout([*packed, packed[0]])
+    names = [f"blobs/sha256/{digest_of(raw)[7:]}" for raw in (CONFIG, *packed)]
+    archive = opened(tar_of({**members, "manifest.json": manifest_json(names[1:], config=names[0])}))
+    assert image_of(archive).digest != digest_of(manifest)
+    assert layers_of(archive) == packed
+
+
 WRONG_CONFIG = CONFIG.replace(b"arm64", b"amd64")
 MANY: dict[str, Any] = {"Config": CONFIG_NAME, "Layers": ["1/layer.tar", "2/layer.tar"]}
 

@@ -99,7 +99,7 @@ def test_where_other_registries_keep_a_reference(reference: str, endpoint: Endpo
         ("registry.gitlab.com/app", "NAMESPACE/PROJECT or NAMESPACE/PROJECT/IMAGE"),
         ("public.ecr.aws/app", "ALIAS/REPOSITORY"),
         ("us-docker.pkg.dev/project/image", "PROJECT/REPOSITORY/IMAGE"),
-        ("quay.io/app", "quay.io/NAMESPACE/REPOSITORY"),
+        ("quay.io/app", "NAMESPACE/REPOSITORY"),
     ],
 )
 def test_a_name_that_cannot_be_there_is_told_without_asking(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from polyarch.contract import Registry, RegistryPlugin, RegistryServices, Search, hookimpl
 
 
 def _registry(services: RegistryServices) -> Registry:
-    from polyarch_plugins.registries.harbor.locate import locate
+    from polyarch_plugins.registries.naming import locate
 
-    return services.distribution(locate)
+    return services.distribution(partial(locate, 2, "PROJECT/REPOSITORY"))  # goharbor.io/docs, "Working with Projects"
 
 
 def _search(services: RegistryServices) -> Search:

@@ -29,6 +29,10 @@ class LayoutPlace:
         self._layout = Layout(Path(place))
         if not is_there(Path(place)):
             raise NotFoundError(f"there is no folder {place}")
+        if Path(place).is_file():
+            raise IntegrityError(
+                f"{place} is a file, not a folder", "an archive is oci-archive:FILE or docker-archive:FILE"
+            )
         try:
             self.images: tuple[HeldImage, ...] = held_images(self._layout.entries())
         except StorageError as error:

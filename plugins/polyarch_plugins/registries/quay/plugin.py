@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from polyarch.contract import Registry, RegistryPlugin, RegistryServices, Search, hookimpl
 
 
 def _registry(services: RegistryServices) -> Registry:
-    from polyarch_plugins.registries.quay.locate import locate
+    from polyarch_plugins.registries.naming import locate
 
-    return services.distribution(locate)
+    return services.distribution(partial(locate, 2, "NAMESPACE/REPOSITORY"))  # docs.redhat.com, "About Red Hat Quay"
 
 
 def _search(services: RegistryServices) -> Search:

@@ -118,13 +118,13 @@ WELL_KNOWN = (
 
 
 def _registry(known: WellKnown, services: RegistryServices) -> Registry:
-    from polyarch_plugins.registries.well_known.names import locate
+    from polyarch_plugins.registries.naming import locate
 
     return services.distribution(partial(locate, known.parts, known.form))
 
 
 def _search(known: WellKnown, services: RegistryServices) -> Search:
-    from polyarch_plugins.registries.well_known.names import NoSearch
+    from polyarch_plugins.registries.well_known.no_search import NoSearch
 
     return NoSearch(known.instead)
 

@@ -80,7 +80,11 @@ class DockerArchiveStorage:
             )
             if isinstance(manifest, Manifest):
                 config = parse_config(place.read(manifest.config.digest, MAX_CONFIG_SIZE), place.where)
-                found.append(_Kept(tuple(map(parse_reference, held.names)), manifest, config))
+                try:
+                    names = tuple(map(parse_reference, held.names))
+                except UsageError as error:
+                    raise IntegrityError(f"{place.where}: {error.message}") from error
+                found.append(_Kept(names, manifest, config))
         return found
 
     def load(self, image: Image, blobs: HasBlobFiles) -> None:
