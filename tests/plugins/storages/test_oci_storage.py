@@ -336,6 +336,9 @@ def test_a_folder_with_other_things_in_it_is_left_alone(open_at: Opener, place: 
 
 def test_a_file_in_the_way_is_told(open_at: Opener, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for use in (lambda: write(open_at(tmp_path / "file"), b"x"), lambda: write(open_at(tmp_path / "file" / "x"), b"x")):
-        with pytest.raises(StorageError, match="cannot make the storage"):
-            use()
+    for place, said in (
+        (tmp_path / "file", "is a file, not a folder"),
+        (tmp_path / "file" / "x", "cannot make the storage"),
+    ):
+        with pytest.raises(StorageError, match=said):
+            write(open_at(place), b"x")

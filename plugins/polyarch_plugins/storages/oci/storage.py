@@ -227,7 +227,12 @@ class OciStorage:
         path = self._private / "version"
         try:
             version = read_bounded(path, 100).decode("ascii", "replace").strip()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            return
+        except NotADirectoryError as error:
+            if self.directory.is_file():
+                hint = "for an archive: --into oci-archive:FILE"
+                raise StorageError(f"{self.directory} is a file, not a folder", hint) from error
             return
         except OSError as error:
             raise disk_error(error, f"cannot read {path}") from error
