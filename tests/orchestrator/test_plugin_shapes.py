@@ -137,7 +137,7 @@ ABLE: list[tuple[str, dict[str, Any], list[str]]] = [
     ("storages", {**STORAGE, "remove": print}, []),
     ("storages", {**STORAGE, "remove": print, "prune": print}, ["removes"]),
     ("storages", {**LOADER, "summaries": print}, ["takes images whole", "lists in short"]),
-    ("registries", {**REGISTRY, "tags": print, "name": print}, ["lists tags", "names images"]),
+    ("registries", {**REGISTRY, "tags": print, "kept_name": print}, ["lists tags", "names images"]),
     ("emulators", {"find": print, "offers": print, "fetch": print}, ["fetches emulators"]),
     ("observers", {"notify": print}, []),
 ]
