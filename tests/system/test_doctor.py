@@ -100,7 +100,7 @@ def test_a_sound_machine(throwaway_machine: ThrowawayMachine, registry: DockerRe
 
 
 def test_packages_that_are_missing(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
-    packages = "qemu-user-static crun runc uidmap"
+    packages = "qemu-user-static crun runc uidmap docker.io containerd"  # docker.io wants runc, and apt would say so
     throwaway_machine.run(f"dpkg --remove --force-depends {packages}")
     patient = Patient(throwaway_machine, user=True)
     code, found = patient.doctor()
@@ -118,7 +118,7 @@ def test_packages_that_are_missing(throwaway_machine: ThrowawayMachine, registry
 
 @costly
 def test_no_lists_of_packages(throwaway_machine: ThrowawayMachine) -> None:
-    throwaway_machine.run("dpkg --remove --force-depends crun runc && rm -r /var/lib/apt/lists")
+    throwaway_machine.run("dpkg --remove --force-depends crun runc docker.io containerd && rm -r /var/lib/apt/lists")
     patient = Patient(throwaway_machine)
     patient.follow(patient.check("OCI runtime", "failed"))
     assert patient.bad() == []

@@ -22,7 +22,8 @@ NEEDLESS = {
     "http.client",
     "httpx",
     "plumbum",
-    "polyarch.registry",
+    "polyarch.registry.client",
+    "polyarch.registry.http_client",
     "polyarch.unpack.tar",
     "polyarch.verbs.devices",  # looks for every emulator, and tries a private binfmt_misc
     "polyarch.verbs.pull",
