@@ -141,11 +141,11 @@ def _inspected(text: str, by_digest: bool) -> EngineImage | None:
         told = [one.rpartition("@")[2] for one in strings(document.get("digests"), "digests")]
         identity, manifest = str(document.get("id")), str(document.get("manifest"))
         identity = identity if ":" in identity else f"sha256:{identity}"  # podman leaves the algorithm out
+        layers = strings(document.get("layers"), "layers")
+        if not all(map(is_digest, (identity, *layers))):
+            return None
         if by_digest:
             told, identity = [identity, *told], ""
-        layers = strings(document.get("layers"), "layers")
-        if not (is_digest(identity) or by_digest) or not all(map(is_digest, layers)):
-            return None
         digests = tuple(dict.fromkeys(one for one in (*told, manifest) if is_digest(one)))
         return EngineImage(_names(strings(document.get("names"), "names")), identity, digests, layers)
     except IntegrityError:

@@ -131,11 +131,7 @@ def _why(chosen: Verdict, selection: Selection) -> str | None:
     if chosen.unproven:
         return "it states no variant, so that only its programs can prove that it runs"
     if chosen.match == "compatible":
-        return (
-            f"runs natively, and is the best for {own} of {count}"
-            if count > 1
-            else "runs natively, and is the only one"
-        )
+        return f"runs natively on {own}, best of {count}" if count > 1 else f"runs natively on {own}"
     return None
 
 
