@@ -52,6 +52,17 @@ class PullContext:
     allow_mislabelled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """What is pulled: the reference as it was asked for, the name it gets, the verdict on it, and its documents."""
+
+    reference: Reference
+    name: Reference
+    verdict: Verdict
+    root: Document
+    manifest: Manifest
+
+
 def pull_best(context: PullContext, resolution: Resolution) -> PullResult:
     """The chosen variant; where it is unproven and its ELF refutes it, the next usable one.
 
@@ -92,6 +103,7 @@ def pull_variant(
         )
     )
     name = documents.registry.kept_name(reference) if isinstance(documents.registry, NamesImages) else reference
+    variant = _Variant(reference, name, verdict, root, manifest)
     known = [image for image in storage.find(name) if image.manifest.digest == manifest.digest]
 
     @cache
@@ -106,7 +118,7 @@ def pull_variant(
         loading = nullcontext() if same else storage.loading(image)
         wanted = frozenset[Digest]() if same else frozenset(storage.loader.lacks(image))
     if context.dry_run:
-        return _planned(context, reference, name, verdict, root, manifest, wanted)
+        return _planned(context, variant, wanted)
 
     searching = ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext()
     with searching as search, loading as loaded_from:
@@ -143,11 +155,7 @@ def pull_variant(
     how = {blob.descriptor.digest: blob.status for blob in blobs}
     return _result(
         context,
-        reference,
-        name,
-        verdict,
-        root,
-        manifest,
+        variant,
         platform=platform,
         status=status,
         layers=tuple(
@@ -164,45 +172,30 @@ def pull_variant(
     )
 
 
-def _planned(
-    context: PullContext,
-    reference: Reference,
-    name: Reference,
-    verdict: Verdict,
-    root: Document,
-    manifest: Manifest,
-    wanted: Collection[Digest] | None,
-) -> PullResult:
+def _planned(context: PullContext, variant: _Variant, wanted: Collection[Digest] | None) -> PullResult:
+    blobs, layers = variant.manifest.blobs, variant.manifest.layers
     missing = {
         blob.digest
-        for blob in manifest.blobs
+        for blob in blobs
         if (wanted is None or blob.digest in wanted) and not context.storage.has_blob(blob)
     }
     return _result(
         context,
-        reference,
-        name,
-        verdict,
-        root,
-        manifest,
-        platform=verdict.candidate.platform,
+        variant,
+        platform=variant.verdict.candidate.platform,
         status="planned",
         layers=tuple(
             LayerResult(layer.digest, layer.size, "missing" if layer.digest in missing else "exists")
-            for layer in manifest.layers
+            for layer in layers
         ),
         downloaded=0,
-        reused=sum(blob.size for blob in manifest.blobs if blob.digest not in missing),
+        reused=sum(blob.size for blob in blobs if blob.digest not in missing),
     )
 
 
 def _result(
     context: PullContext,
-    reference: Reference,
-    name: Reference,
-    verdict: Verdict,
-    root: Document,
-    manifest: Manifest,
+    variant: _Variant,
     *,
     platform: Platform | None,
     status: Literal["downloaded", "up-to-date", "planned"],
@@ -211,19 +204,19 @@ def _result(
     reused: int,
 ) -> PullResult:
     return PullResult(
-        reference=reference,
-        name=name,
-        root=root,
-        candidate=replace(verdict.candidate, size=manifest.size),
+        reference=variant.reference,
+        name=variant.name,
+        root=variant.root,
+        candidate=replace(variant.verdict.candidate, size=variant.manifest.size),
         platform=str(platform),
-        match=verdict.match or "exact",
-        emulator=verdict.emulator,
+        match=variant.verdict.match or "exact",
+        emulator=variant.verdict.emulator,
         status=status,
         layers=layers,
         downloaded_bytes=downloaded,
         reused_bytes=reused,
         storage=context.storage_name,
-        served_by=context.documents.served_by(manifest, root),
+        served_by=context.documents.served_by(variant.manifest, variant.root),
     )
 
 
