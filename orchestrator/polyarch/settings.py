@@ -48,7 +48,7 @@ class Settings:
     disabled_plugins: tuple[str, ...] = ()
     plugin_order: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
     home: Path = Path("/")
     config_home: Path | None = None
     auth_file: Path | None = None

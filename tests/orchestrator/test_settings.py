@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polyarch.contract import EmulatorServices, PluginServices, StorageServices
 from polyarch.errors import UsageError
 from polyarch.settings import Settings, load_settings
 
@@ -152,3 +153,15 @@ def test_any_file_is_settings_or_a_usage_error(tmp_path_factory: pytest.TempPath
     except UsageError as error:
         fault = str(error)
     assert fault.isprintable()
+
+
+def test_what_plugins_are_told_may_be_secret_and_is_in_no_repr(tmp_path: Path) -> None:
+    """A key of a bucket may stand in `[options.s3]`, or in the environment."""
+    secret: dict[str, str] = {"secret_access_key": "wJalrXUtnFEMI"}
+    handed = (
+        Settings(root=tmp_path, options={"s3": secret}, environ=secret),
+        StorageServices(tmp_path, options=secret, environ=secret),
+        PluginServices(options=secret, environ=secret),
+        EmulatorServices(options=secret),
+    )
+    assert "wJalrXUtnFEMI" not in repr(handed)

@@ -96,7 +96,11 @@ def _failed(program: str, action: str, server: str, answer: bytes) -> HostError:
 
 def _run(name: str, action: str, data: bytes, seconds: float | None = None) -> tuple[str, int, bytes]:
     """The program's name, its exit code and what it printed; where it failed in silence, what it complained of."""
-    with tempfile.TemporaryFile() as said:
+    try:
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise HostError(f"no room for what docker-credential-{name} complains of: {error.strerror}") from error
+    with errors as said:
         program, code, answer = _started(name, action, data, said, TIME_LIMIT if seconds is None else seconds)
         if code != 0 and not answer.strip():
             said.seek(0)

@@ -24,7 +24,7 @@ class PluginServices:
     plugin's own affair. `environ` is the environment, which nobody else reads.
     """
 
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -93,7 +93,7 @@ class EmulatorServices:
     directories: tuple[Path, ...] = ()
     image: str = ""
     image_files: ImageFiles = no_image_files
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 class EmulatorSource(Protocol):

@@ -135,4 +135,4 @@ class RegistryServices:
     http_at: Callable[[Path], Http] = no_http
     temporary: Callable[[], Path] = no_folder
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)

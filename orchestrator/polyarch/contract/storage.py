@@ -233,6 +233,6 @@ class StorageServices:
     http_at: Callable[[Path], Http] = no_http
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     emit: Emit = ignore
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
     offer: Callable[[Image, HasBlobFiles], AbstractContextManager[OfferedImage]] = no_offer
     temporary: Callable[[], Path] = no_folder

@@ -19,6 +19,7 @@ from polyarch.contract.storage import (
     Storage,
 )
 from polyarch.errors import NotFoundError
+from polyarch.files import disk_error, open_regular
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
@@ -54,7 +55,11 @@ class StagedStorage:
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """A seekable stream of the blob. Raises NotFoundError."""
-        return self.blob_path(digest).open("rb")
+        path = self.blob_path(digest)
+        try:
+            return open_regular(path)
+        except OSError as error:
+            raise disk_error(error, f"cannot read {path}") from error
 
     def blob_path(self, digest: Digest) -> Path:
         """The file of the blob. Raises NotFoundError."""

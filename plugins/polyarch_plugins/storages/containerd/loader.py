@@ -131,7 +131,7 @@ class ContainerdLoader:
         for name, digest in self._ctr.images().items():
             if name.startswith(("sha256:", _LOADING)):  # Kubernetes' names for images' IDs
                 continue
-            with contextlib.suppress(UsageError):  # a name as only containerd has them
+            with contextlib.suppress(UsageError, NotFoundError):  # a name as only containerd has them; one that went
                 yield from self._summaries(parse_reference(name), digest, Descriptor("", digest, 0), there)
 
     def _summaries(
