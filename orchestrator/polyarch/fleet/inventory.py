@@ -39,8 +39,8 @@ class InventoryDevice:
 
 def listing_command(inventory: Sequence[str], limit: str = "") -> list[str]:
     """What prints the listing: `inventory` are Ansible's sources (a file, a folder, `a,b,`), `limit` a pattern."""
-    sources = [word for source in inventory for word in ("--inventory", source)]
-    return ["ansible-inventory", *sources, "--list", *(["--limit", limit] if limit else [])]
+    sources = [f"--inventory={source}" for source in inventory]
+    return ["ansible-inventory", *sources, "--list", *([f"--limit={limit}"] if limit else [])]
 
 
 # By itself Ansible warns of a source that it cannot read, and goes on without its hosts.
@@ -71,20 +71,28 @@ def parse_inventory(
                 f"the inventory has no host and no group {printable(unknown, 100)!r}",
                 "the groups and hosts that there are: ansible-inventory --graph",
             )
-    document = _document(output)
-    groups = {
-        name: mapping_of(value, f"group {printable(name, 100)}") for name, value in document.items() if name != "_meta"
-    }
-    variables = mapping_of(mapping_of(document.get("_meta") or {}, "_meta").get("hostvars") or {}, "hostvars")
-    memberships = _memberships(groups)
-    names = dict.fromkeys((*variables, *memberships))
-    if not names:
+    if len(output) > MAX_LISTING:
+        raise UsageError(f"the inventory's listing has {len(output)} bytes, and at most {MAX_LISTING} are read")
+    try:
+        memberships, variables = _read(output)
+    except IntegrityError as error:
+        raise UsageError(f"the inventory: {error.message}", "ansible-inventory --list prints it") from error
+    if not variables:
         what = f"{printable(limit, 100)!r} leaves no device of the inventory" if limit else "the inventory has no host"
         raise UsageError(what, "look at it with: ansible-inventory --graph")
     return tuple(
-        _device(name, tuple(sorted(memberships.get(name, ()))), mapping_of(variables.get(name) or {}, name))
-        for name in sorted(names, key=_natural)
+        _device(name, tuple(sorted(memberships.get(name, ()))), variables[name])
+        for name in sorted(variables, key=_natural)
     )
+
+
+def _read(output: bytes) -> tuple[dict[str, set[str]], dict[str, Mapping[str, object]]]:
+    """Each host's groups and each host's variables. Hosts without variables are in groups alone."""
+    document = parse_json(output, "its listing")
+    told = mapping_of(mapping_of(document.pop("_meta", {}), "_meta").get("hostvars") or {}, "hostvars")
+    memberships = _memberships({name: mapping_of(value, f"group {name!r}") for name, value in document.items()})
+    hosts = dict.fromkeys((*told, *memberships))
+    return memberships, {name: mapping_of(told.get(name, {}), f"host {name!r}") for name in hosts}
 
 
 def _messages(errors: str) -> list[str]:
@@ -94,15 +102,6 @@ def _messages(errors: str) -> list[str]:
     for mark in ("[ERROR]:", "ERROR!", "[WARNING]:"):
         found += [printable(part.removeprefix(mark).strip(), 400) for part in parts if part.startswith(mark)]
     return found
-
-
-def _document(output: bytes) -> Mapping[str, object]:
-    if len(output) > MAX_LISTING:
-        raise UsageError(f"the inventory's listing has {len(output)} bytes, and at most {MAX_LISTING} are read")
-    try:
-        return parse_json(output, "the inventory's listing")
-    except IntegrityError as error:
-        raise UsageError(error.message, "ansible-inventory --list prints it") from error
 
 
 def _memberships(groups: Mapping[str, Mapping[str, object]]) -> dict[str, set[str]]:
