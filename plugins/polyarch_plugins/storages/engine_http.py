@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,8 +112,14 @@ def socket_path(text: str, what: str, who: str, example: str) -> Path:
     """The socket at `unix://PATH` or `PATH`, which is absolute. Raises UsageError for an engine reached otherwise."""
     path = text.removeprefix("unix://")
     if not path.startswith("/"):
+        shown = printable(_without_secrets(text), 200)
         raise UsageError(
-            f"{what} is {printable(text, 200)!r}, but polyarch speaks with {who} over a unix socket only",
+            f"{what} is {shown!r}, but polyarch speaks with {who} over a unix socket only",
             f"name the socket: {example}",
         )
     return Path(path)
+
+
+def _without_secrets(text: str) -> str:
+    """An address without the user and the password that it may hold."""
+    return re.sub(r"//[^/]*@", "//", text)
