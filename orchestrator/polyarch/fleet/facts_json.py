@@ -9,7 +9,7 @@ from functools import lru_cache
 from polyarch.errors import IntegrityError
 from polyarch.fleet.facts import ENGINE_KINDS, DeviceFacts, Engine, EngineImage
 from polyarch.oci.digest import Digest, check_digest
-from polyarch.oci.json import list_of, mapping_of, parse_json, strings, text_of
+from polyarch.oci.json import list_of, mapping_of, strings, text_of
 from polyarch_platforms import device as device_file
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import DeviceError
@@ -69,7 +69,10 @@ class FactsReader:
 
     def read(self, text: str) -> DeviceFacts:
         """As `facts_from_json`."""
-        document = parse_json(text.encode("utf-8", "replace"), "facts")
+        try:
+            document = mapping_of(json.loads(text), "facts")
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError(f"facts: not JSON ({error})") from error
         if document.get("version") != VERSION:
             raise IntegrityError(f"facts: of another version than {VERSION}")
         taken = document.get("taken")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,29 @@ def test_the_text_is_no_template_and_fits_in_an_argument() -> None:
     script = device_script(NONCE)
     assert not re.search(r"{[{%#]", script), "Ansible would fill it in"
     assert len(script.encode()) < 64 * 1024, "Linux takes 128 KiB, and quoting makes it longer"
+
+
+@pytest.mark.system
+def test_ansible_passes_it_on_unharmed(bin_folder: Path, tmp_path: Path) -> None:
+    """As one quoted argument: by itself Ansible takes the script's quotes for its own, and refuses them."""
+    ansible = Path(sys.executable).parent / "ansible-playbook"
+    if not ansible.exists():
+        pytest.skip("ansible-core is not installed beside this Python")
+    tasks = [
+        {"ansible.builtin.raw": f"exec /bin/sh -c {shlex.quote(device_script(NONCE))}", "register": "answer"},
+        {"ansible.builtin.copy": {"content": "{{ answer.stdout }}", "dest": str(tmp_path / "answer")}},
+    ]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    (tmp_path / "play.json").write_text(json.dumps(play))
+    argv = [str(ansible), "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    environment = {"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        [*argv, str(tmp_path / "play.json")], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = facts_of((tmp_path / "answer").read_text())
+    here = facts_of(run_script(environment))
+    assert [replace(one, free=0) for one in facts.engines] == [replace(one, free=0) for one in here.engines]
 
 
 @pytest.mark.parametrize("nonce", ["", "abc", "0" * 65, "0123456789abcdeF", "0123456789abcde'", "0123456789abcdef\n"])

@@ -87,6 +87,7 @@ def _with(*path: str | int, value: object) -> str:
     [
         "",
         "[]",
+        "[" * 100_000,
         facts_to_json(ONE)[:-9],
         _with("version", value=2),
         _with("name", value=None),
