@@ -39,10 +39,9 @@ kept() {
     at=$1
     words place "$at"
     until table=$(ask df -P -k "$at") || table=$(run df -P -k "$at"); do
-        [ "$at" != "${at%/*}" ] || return
+        case $at in / | [!/]* | '') break ;; esac
         at=${at%/*}
         at=${at:-/}
-        [ "$at" != / ] || break
     done
     printf '%s\n' "$table" | run sed -n -e '2,$s/.* \([0-9][0-9]*\)  *[0-9-][0-9]*%* .*/free \1/p'
 }

@@ -115,10 +115,11 @@ def test_docker_with_images_in_containerd(bin_folder: Path, tmp_path: Path, aske
 def test_an_engine_that_cannot_list_is_known_not_to_be_complete(
     bin_folder: Path, asked: Callable[..., DeviceFacts]
 ) -> None:
-    program(bin_folder, "podman", 'case $1 in info) echo "4.3|/" ;; *) exit 1 ;; esac')
+    program(bin_folder, "podman", 'case $1 in info) echo "4.3|/no-such/folder" ;; *) exit 1 ;; esac')
     podman = engine_of(asked(), "podman")
     assert not podman.refused
-    assert (podman.version, podman.place, podman.complete) == ("4.3", "/", False)
+    assert (podman.version, podman.place, podman.complete) == ("4.3", "/no-such/folder", False)
+    assert podman.free, "of the root folder"
 
 
 def test_a_kubernetes_of_k3s(bin_folder: Path, asked: Callable[..., DeviceFacts]) -> None:
