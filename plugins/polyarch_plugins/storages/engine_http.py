@@ -121,5 +121,5 @@ def socket_path(text: str, what: str, who: str, example: str) -> Path:
 
 
 def _without_secrets(text: str) -> str:
-    """An address without the user and the password that it may hold."""
-    return re.sub(r"//[^/]*@", "//", text)
+    """An address without the password that it may hold."""
+    return re.sub(r"(//[^/:@]*):[^/]*@", r"\1:…@", text)

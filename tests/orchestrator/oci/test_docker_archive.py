@@ -122,7 +122,7 @@ def test_a_compressed_archive(
 
 
 def test_compressed_layers_have_their_own_digests(opened: Callable[..., DockerArchive]) -> None:
-    packed = gzip.compress(LAYERS[0])
+    packed = gzip.compress(LAYERS[0], mtime=0)
     archive = opened(tar_of({**PLAIN, "1/layer.tar": packed}))
     manifest = image_of(archive)
     assert [layer.digest for layer in manifest.layers] == [digest_of(packed), DIFF_IDS[1]]
@@ -164,7 +164,7 @@ def _with_layout(packed: Sequence[bytes], *, left_out: str = "") -> tuple[dict[s
 
 
 def test_a_layout_with_a_manifest_beside_it_keeps_its_manifest(opened: Callable[..., DockerArchive]) -> None:
-    packed = [gzip.compress(layer) for layer in LAYERS]
+    packed = [gzip.compress(layer, mtime=0) for layer in LAYERS]
     members, manifest = _with_layout(packed)
     archive = opened(tar_of(members))
     assert image_of(archive).raw == manifest
@@ -172,7 +172,7 @@ def test_a_layout_with_a_manifest_beside_it_keeps_its_manifest(opened: Callable[
 
 
 def test_without_its_manifest_one_is_made(opened: Callable[..., DockerArchive]) -> None:
-    packed = [gzip.compress(layer) for layer in LAYERS]
+    packed = [gzip.compress(layer, mtime=0) for layer in LAYERS]
     members, manifest = _with_layout(packed)
     archive = opened(tar_of({n: c for n, c in members.items() if c != manifest}))
     assert image_of(archive).digest != digest_of(manifest)
@@ -180,7 +180,7 @@ def test_without_its_manifest_one_is_made(opened: Callable[..., DockerArchive]) 
 
 
 def test_a_manifest_of_other_layers_than_the_config_has_does_not_count(opened: Callable[..., DockerArchive]) -> None:
-    packed = [gzip.compress(layer) for layer in LAYERS]
+    packed = [gzip.compress(layer, mtime=0) for layer in LAYERS]
     members, manifest = _with_layout([*packed, packed[0]])
     names = [f"blobs/sha256/{digest_of(raw)[7:]}" for raw in (CONFIG, *packed)]
     archive = opened(tar_of({**members, "manifest.json": manifest_json(names[1:], config=names[0])}))
@@ -231,7 +231,7 @@ def test_what_is_no_whole_archive(
 
 
 def test_a_damaged_manifest_of_the_layout(opened: Callable[..., DockerArchive]) -> None:
-    members, manifest = _with_layout([gzip.compress(layer) for layer in LAYERS])
+    members, manifest = _with_layout([gzip.compress(layer, mtime=0) for layer in LAYERS])
     changed = manifest.replace(b'"schemaVersion": 2', b'"schemaVersion": 3')
     with pytest.raises(IntegrityError, match="is damaged"):
         opened(tar_of({n: changed if c == manifest else c for n, c in members.items()}))
@@ -252,7 +252,7 @@ def test_a_folder(tmp_path: Path) -> None:
     [
         (b"", "no tar archive"),
         (b"some text", "no tar archive"),
-        (gzip.compress(b"some text"), "no tar archive"),
+        (gzip.compress(b"some text", mtime=0), "no tar archive"),
         (gzip.compress(tar_of(PLAIN))[:200], "cut short"),
         (b"BZh91AY", "compressed by bzip2"),
     ],
