@@ -40,7 +40,7 @@ def into_podman(bench: Bench) -> Case:
             root = str(folder / "polyarch")
             return [COMMAND, "--root", root, "--config", str(settings), "pull", "--into", "podman", reference]
 
-        contenders = alternating(bench, {"podman pull": by_podman, "polyarch pull": by_polyarch}, bench.runs)
+        contenders = alternating(bench, {"podman pull": by_podman, "pull --into podman": by_polyarch}, bench.runs)
         (bench.work / "memory-podman").mkdir()
         memory = highest(by_polyarch(bench.work / "memory-podman"), bench.environment)
     peer, own = contenders.values()
@@ -75,7 +75,7 @@ def into_containerd(bench: Bench) -> Case:
             root = str(folder / "polyarch")
             return [COMMAND, "--root", root, "--config", str(settings), "pull", "--into", "containerd", reference]
 
-        contenders = alternating(bench, {"ctr images pull": by_ctr, "polyarch pull": by_polyarch}, bench.runs)
+        contenders = alternating(bench, {"ctr images pull": by_ctr, "pull --into containerd": by_polyarch}, bench.runs)
         (bench.work / "memory-containerd").mkdir()
         memory = highest(by_polyarch(bench.work / "memory-containerd"), bench.environment)
     peer, own = contenders.values()
