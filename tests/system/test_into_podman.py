@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -218,9 +219,10 @@ def test_podman_is_not_there(polyarch: Polyarch, source: DockerRegistry, tmp_pat
     )
 
 
-def test_podman_may_not_write(polyarch: Polyarch, source: DockerRegistry, tmp_path: Path) -> None:
+def test_podman_may_not_write(polyarch: Polyarch, engine: PodmanEngine, source: DockerRegistry, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    settings = f'[options.podman]\ncommand = ["podman", "--root", "{tmp_path}/file/root"]\n'
+    command = [*engine.command, "--root", f"{tmp_path}/file/root"]
+    settings = f"[options.podman]\ncommand = {json.dumps(command)}\n"
     done = told(polyarch, settings, tmp_path)("pull", "--into", "podman", source.ref("podmans/app:1.0"))
     assert done.code == 8
     assert "podman does not work here: " in done.stderr
