@@ -90,11 +90,14 @@ def test_it_pulls_what_is_native_there(
     assert [each["problems"] for each in verified] == [[]]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("architecture", "machine"), [("arm64", "aarch64"), ("armhf", "armv7l")])
 def test_it_runs_what_is_native_there(
-    architecture: str, machine: str, inside: Callable[[str], Inside], registry: DockerRegistry
+    architecture: str, machine: str, inside: Callable[[str], Inside], registry: DockerRegistry, soak: bool
 ) -> None:
     """QEMU lets no OCI runtime work, so the program has namespaces and a root of its own, and no more."""
+    if architecture == "armhf" and not soak:
+        pytest.skip("as arm64, and slower: POLYARCH_SOAK=1, or make soak")
     script = """
     run="python3 -m polyarch --progress none run"
     $run --name c -e A=b "$1" sh -c 'uname -m; id -u; echo $A; echo $$; ls /proc/1/exe /etc/passwd; echo new >/new'
