@@ -186,10 +186,11 @@ class Composition(ABC):
 
     def _located(self, reference: Reference) -> Endpoint:
         """Where its own registry keeps a reference, as the plugin of that registry says."""
+        from polyarch.registry.services import where_its_name_says
+
         with self._locating:
             self._registry(reference)
-        locate = self._locates.get(self.plugins.registry_for(reference).name)
-        return locate(reference) if locate else Endpoint(reference.registry, reference.repository, reference.registry)
+        return self._locates.get(self.plugins.registry_for(reference).name, where_its_name_says)(reference)
 
     def _login_words(self, registry: str) -> str:
         """How one gets credentials of a registry, in words; "" if nobody knows."""

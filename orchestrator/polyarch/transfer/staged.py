@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -47,11 +47,9 @@ class StagedStorage:
         """True if the blob is in a file, whole; it stays there until the storage is closed."""
         return any(place.has_blob(blob) for place in self._places)
 
-    @contextmanager
-    def write_blob(self, blob: Descriptor) -> Iterator[BlobWriter | None]:
+    def write_blob(self, blob: Descriptor) -> AbstractContextManager[BlobWriter | None]:
         """Bring a blob in; None if it is here by now."""
-        with self._staging.write_blob(blob) as writer:
-            yield writer
+        return self._staging.write_blob(blob)
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """A seekable stream of the blob. Raises NotFoundError."""
