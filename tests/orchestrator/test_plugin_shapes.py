@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polyarch.contract.others import FleetDevice
+from polyarch.contract.fleet import FleetTask
 from polyarch.plugin_host.shapes import SEARCH, abilities, faults
 
 
@@ -47,14 +47,28 @@ LOADER: dict[str, object] = {
 }
 
 
-def run(self: object, script: str, devices: list[FleetDevice], *, forks: int, timeout: float) -> None: ...
-def run_without_timeout(self: object, script: str, devices: list[FleetDevice], *, forks: int) -> None: ...
-def run_with_more(self: object, script: str, devices: object, *, forks: int, timeout: float, colour: str) -> None: ...
-def run_with_a_default(
-    self: object, script: str, devices: object, *, forks: int, timeout: float, c: int = 1
+def run(
+    self: object, script: str, tasks: list[FleetTask], *, forks: int, timeout: float, reach: int, must_reach: bool
 ) -> None: ...
-def run_with_any(self: object, script: str, devices: object, **others: object) -> None: ...
-def run_by_place(self: object, script: str, devices: object, forks: int = 1, timeout: float = 1) -> None: ...
+def run_without_timeout(
+    self: object, script: str, tasks: list[FleetTask], *, forks: int, reach: int, must_reach: bool
+) -> None: ...
+def run_with_more(
+    self: object, script: str, tasks: object, *, forks: int, timeout: float, reach: int, must_reach: bool, colour: str
+) -> None: ...
+def run_with_a_default(
+    self: object, script: str, tasks: object, *, forks: int, timeout: float, reach: int, must_reach: bool, c: int = 1
+) -> None: ...
+def run_with_any(self: object, script: str, tasks: object, **others: object) -> None: ...
+def run_by_place(
+    self: object,
+    script: str,
+    tasks: object,
+    forks: int = 1,
+    timeout: float = 1,
+    reach: int = 1,
+    must_reach: bool = True,
+) -> None: ...
 
 
 def engine(run: Callable[..., None]) -> object:

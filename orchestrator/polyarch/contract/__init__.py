@@ -6,6 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from polyarch.contract.deprecation import Deprecated, deprecated_names
+from polyarch.contract.fleet import (
+    FleetDevice,
+    FleetEngine,
+    FleetResult,
+    FleetRun,
+    FleetStarted,
+    FleetStatus,
+    FleetTask,
+    SendsInput,
+)
 from polyarch.contract.hooks import (
     EmulatorPlugin,
     FleetEnginePlugin,
@@ -22,9 +32,6 @@ from polyarch.contract.others import (
     EmulatorServices,
     EmulatorSource,
     FetchesEmulators,
-    FleetDevice,
-    FleetEngine,
-    FleetResult,
     ImageFiles,
     Observer,
     PluginServices,
@@ -135,6 +142,10 @@ __all__ = [
     "FleetEngine",
     "FleetEnginePlugin",
     "FleetResult",
+    "FleetRun",
+    "FleetStarted",
+    "FleetStatus",
+    "FleetTask",
     "ForgetsBlobs",
     "HasBlobFiles",
     "HeldImage",
@@ -180,6 +191,7 @@ __all__ = [
     "RemovesImages",
     "Search",
     "SearchResult",
+    "SendsInput",
     "Storage",
     "StorageError",
     "StoragePlugin",

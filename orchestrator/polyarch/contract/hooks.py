@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import pluggy
 
+from polyarch.contract.fleet import FleetEngine
 from polyarch.contract.others import (
     EmulatorServices,
     EmulatorSource,
-    FleetEngine,
     Observer,
     PluginServices,
     TagConvention,

@@ -1,8 +1,8 @@
-"""The smaller kinds of plugins: tag conventions, emulators, verifiers, fleet engines, observers."""
+"""The smaller kinds of plugins: tag conventions, emulators, verifiers, observers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
@@ -119,34 +119,6 @@ class Verifier(Protocol):
 
     def verify(self, reference: Reference, document: Document) -> None:
         """Look at what the name points at, before anything is stored. Raises IntegrityError to refuse it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetDevice:
-    """A device of a fleet: its name in the inventory and its variables."""
-
-    name: str
-    variables: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FleetResult:
-    """What a script did on a device."""
-
-    device: str
-    status: Literal["done", "failed", "offline"]
-    output: str
-    error: str
-
-
-class FleetEngine(Protocol):
-    """Reaches the devices of a fleet."""
-
-    def devices(self, inventory: Sequence[str], pattern: str) -> Sequence[FleetDevice]:
-        """The devices that `pattern` selects. Raises UsageError for a broken inventory or an empty selection."""
-
-    def run(self, script: str, devices: Sequence[FleetDevice], *, forks: int, timeout: float) -> Iterator[FleetResult]:
-        """Run a POSIX sh script on each device, `forks` at once, `timeout` seconds each; results as they come."""
 
 
 class Observer(Protocol):

@@ -19,9 +19,14 @@ ReasonCode: TypeAlias = Literal[
     "integrity",
     "interrupted",
     "stopped",
+    "check",
+    "held",
     "internal",
 ]
 REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
+"""Of those that do not say it themselves: `stopped` by the stop rule or before its turn came, `check` is the command
+that was to succeed after the pull, `held` another rollout that is at the device.
+"""
 
 
 class FactsFault(PolyarchError):

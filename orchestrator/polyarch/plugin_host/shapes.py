@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from types import FunctionType, MappingProxyType
 
+from polyarch.contract.fleet import FleetEngine, SendsInput
 from polyarch.contract.others import (
     EmulatorSource,
     FetchesEmulators,
-    FleetEngine,
     Observer,
     ReadsTags,
     TagConvention,
@@ -72,6 +72,7 @@ ABILITIES: Mapping[str, Mapping[type, str]] = MappingProxyType(
         },
         "tag_conventions": {ReadsTags: "reads tags"},
         "emulators": {FetchesEmulators: "fetches emulators"},
+        "fleet_engines": {SendsInput: "sends input"},
     }
 )
 """What some of a kind can do beyond that, in words."""
