@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import inf
 
 MBIT = 1e6 / 8
 """Bytes a second in a megabit a second."""
@@ -54,7 +55,7 @@ def simulate(fleet: Fleet) -> Rollout:
         copies = min(fleet.sites * fleet.variants, fleet.devices)
         over_uplink = _flows(replace(fleet, devices=copies, sites=0), fleet.uplink, fleet.line)
         # A site's devices do not wait for other sites, but the controller still begins each of them.
-        begun = _flows(replace(fleet, sites=0), float("inf"), fleet.lan)
+        begun = _flows(replace(fleet, sites=0), inf, fleet.lan)
         return Rollout(max(over_uplink, begun), copies * fleet.bytes)
     return Rollout(_flows(fleet, fleet.uplink, fleet.line), fleet.devices * fleet.bytes)
 
@@ -74,14 +75,11 @@ def _flows(fleet: Fleet, uplink: float, line: float) -> float:
             heapq.heappush(connecting, now + fleet.setup)
             next_task = now + fleet.task
         rate = min(line, uplink / flowing) if flowing else 0.0
-        times = [connecting[0]] if connecting else []
-        if ends:
-            times.append(now + (ends[0] - served) / rate)
-        if waiting and busy < fleet.forks:
-            times.append(next_task)
-        later = max(min(times), now)
-        served += rate * (later - now)
-        now = later
+        begins = min(connecting[0] if connecting else inf, next_task if waiting and busy < fleet.forks else inf)
+        done = now + (ends[0] - served) / rate if ends else inf
+        # Not by the time that has gone by: where it is very short, rounding would let the sum stand still.
+        served = ends[0] if done <= begins else served + rate * (max(begins, now) - now)
+        now = max(min(begins, done), now)
         while connecting and connecting[0] <= now:
             heapq.heappop(connecting)
             heapq.heappush(ends, served + fleet.bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from benchmarks.fleet_simulation import SCENARIOS, Fleet, human, rows, simulate
 
 FREE = Fleet(devices=1000, forks=1000, bytes=1e6, uplink=1e15, line=1e15, task=0, setup=0)
