@@ -52,6 +52,12 @@ def inside(
         yield lambda architecture: Inside(debian_root(architecture), polyarch_packages, polyarch)
 
 
+def slow(soak: bool) -> None:
+    """Skips what takes long, as long programs under emulation do."""
+    if not soak:
+        pytest.skip("half a minute and more of emulation: POLYARCH_SOAK=1, or make soak")
+
+
 def test_it_knows_the_arm64_root(inside: Callable[[str], Inside]) -> None:
     arm64 = inside("arm64")
     device = json.loads(arm64(*POLYARCH, "--format", "json", "device"))
@@ -64,7 +70,9 @@ def test_it_knows_the_arm64_root(inside: Callable[[str], Inside]) -> None:
     assert emulated["linux/arm/v7"] == "registered"
 
 
-def test_it_knows_the_armhf_root(inside: Callable[[str], Inside]) -> None:
+@pytest.mark.soak
+def test_it_knows_the_armhf_root(inside: Callable[[str], Inside], soak: bool) -> None:
+    slow(soak)
     device = json.loads(inside("armhf")(*POLYARCH, "--format", "json", "device"))
     assert device["platform"] == "linux/arm/v7"
     assert device["native"] == ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]
@@ -79,10 +87,13 @@ def test_it_claims_nothing_where_proc_is_missing(inside: Callable[[str], Inside]
     assert not device["compat32"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("architecture", "platform"), [("arm64", "linux/arm64"), ("armhf", "linux/arm/v7")])
 def test_it_pulls_what_is_native_there(
-    architecture: str, platform: str, inside: Callable[[str], Inside], registry: DockerRegistry
+    architecture: str, platform: str, inside: Callable[[str], Inside], registry: DockerRegistry, soak: bool
 ) -> None:
+    if architecture != "arm64":
+        slow(soak)
     script = 'python3 -m polyarch --format json pull "$1"; python3 -m polyarch --format json verify "$1"'
     said = inside(architecture)("sh", "-c", script, "sh", registry.ref("busybox:1.36"))
     pulled, *verified = map(json.loads, said.splitlines())
@@ -96,8 +107,7 @@ def test_it_runs_what_is_native_there(
     architecture: str, machine: str, inside: Callable[[str], Inside], registry: DockerRegistry, soak: bool
 ) -> None:
     """QEMU lets no OCI runtime work, so the program has namespaces and a root of its own, and no more."""
-    if architecture == "armhf" and not soak:
-        pytest.skip("as arm64, and slower: POLYARCH_SOAK=1, or make soak")
+    slow(soak)
     script = """
     run="python3 -m polyarch --progress none run"
     $run --name c -e A=b "$1" sh -c 'uname -m; id -u; echo $A; echo $$; ls /proc/1/exe /etc/passwd; echo new >/new'
@@ -121,8 +131,7 @@ def test_debootstrap_and_pip_inside(
     architecture: str, polyarch: Polyarch, soak: bool, tmp_path: Path, test_cache: Path
 ) -> None:
     """Minutes: a root whose maintainer scripts all ran in it, and polyarch installed there by pip itself."""
-    if not soak:
-        pytest.skip("minutes of emulation: POLYARCH_SOAK=1, or make soak")
+    slow(soak)
     root = tmp_path / "root"
     with unchanged_machine(tmp_path):
         try:

@@ -170,12 +170,16 @@ def test_a_layout_is_found_only_where_there_is_one(tmp_path: Path, asked: Callab
     assert (layout.in_use, layout.blobs, layout.complete) == (True, (f"sha256:{5:064}",), True)
 
 
+# Engines that other tests have started on this machine are not waited for.
+NO_ENGINES = {"CONTAINERD_ADDRESS": "/nowhere.sock", "DOCKER_HOST": "unix:///nowhere.sock"}
+
+
 def test_sudo_is_used_where_it_asks_for_no_password(unprivileged_user: OrdinaryUser) -> None:
     folder = unprivileged_user.home / "sudo-bin"
     program(folder, "docker", f'[ "$ROOT" = yes ] || {{ {REFUSES}; }}\n{DOCKER.replace("PLACE", "/")}')
     program(folder, "sudo", '[ "$1" = -n ] || exit 1; shift; ROOT=yes exec "$@"')
     program(folder, "podman", "exit 1")
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(unprivileged_user.home)}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(unprivileged_user.home), **NO_ENGINES}
     answer = run_script(environment, cwd=unprivileged_user.home, **unprivileged_user.switch())
     docker = engine_of(facts_of(answer), "docker")
     assert (docker.sudo, docker.version, docker.refused) == (True, "27.0", "")
@@ -184,6 +188,6 @@ def test_sudo_is_used_where_it_asks_for_no_password(unprivileged_user: OrdinaryU
 
 
 def test_a_layout_that_cannot_be_written_is_refused(unprivileged_user: OrdinaryUser) -> None:
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/proc", "XDG_DATA_HOME": "/proc/polyarch-data"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/proc", "XDG_DATA_HOME": "/proc/polyarch-data", **NO_ENGINES}
     answer = run_script(environment, cwd=unprivileged_user.home, **unprivileged_user.switch())
     assert engine_of(facts_of(answer), "oci").refused == "/proc cannot be written"
