@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.container.run import Ran
     from polyarch.contract.registry import SearchResult
+    from polyarch.lock.locked import LockedImage
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.emulator_verbs import EmulatorVerbs
     from polyarch.verbs.listing import ListedImage
+    from polyarch.verbs.lock import LockVerbs
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult, VerifiedImage
     from polyarch.verbs.tags import VersionTags
@@ -89,11 +91,14 @@ class Session(Composition):
         max_connections: int | None = None,
         dry_run: bool = False,
         allow_mislabelled: bool = False,
+        locked: LockedImage | None = None,
     ) -> tuple[PullResult, ...]:
         """Bring the right variant in; one for each platform, where `platform` names several with commas between.
 
-        Raises what `resolve` raises, and StorageError.
+        `locked` is what `reference` was locked to (`locks.entry`): then that name's locked manifests alone are taken.
+        Raises what `resolve` raises, and StorageError; IntegrityError if the name moved since it was locked.
         """
+        from polyarch.verbs.locked_pull import check_root, held_to
         from polyarch.verbs.pull import PullContext, pull_all, pull_best
 
         self.reference(reference)
@@ -105,10 +110,12 @@ class Session(Composition):
             raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
         targets = [self._target(one, device) for one in wanted]
         # Only now: before, it may still be the caller's words that are wrong.
-        parsed = self._taken(reference)
+        parsed = locked.reference if locked else self._taken(reference)
         self._emit(PullStarted(str(parsed), tag_defaulted=bool(parsed.tag) and not names_tag(reference)))
         documents = self._documents(parsed, storage)
-        known = bool(storage.find(parsed))
+        known = locked is not None or bool(storage.find(parsed))
+        if locked:
+            check_root(locked, documents.root(parsed, known=known))  # before anybody asks what there is of it now
         verifiers = [
             self._parts.needed(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
             for plugin in self.plugins.all(VerifierPlugin)
@@ -131,8 +138,10 @@ class Session(Composition):
 
         with platforms_errors():
             if all_platforms:
-                return pull_all(context(None, None), parsed, known=known)
+                return pull_all(context(None, None), parsed, known=known, locked=locked)
             resolutions = [self._resolve(parsed, target, emulation, documents, known=known) for target, _ in targets]
+            if locked:
+                resolutions = [held_to(locked, each) for each in resolutions]
             return tuple(
                 pull_best(context(target, page_size), resolution)
                 for (target, page_size), resolution in zip(targets, resolutions, strict=True)
@@ -228,6 +237,20 @@ class Session(Composition):
         from polyarch.verbs.containers import ContainerVerbs
 
         return ContainerVerbs(self.settings)
+
+    @cached_property
+    def locks(self) -> LockVerbs:
+        """Lock files: what each name stood for when it was locked, and whether it still does."""
+        from polyarch.verbs.lock import LockVerbs
+
+        return LockVerbs(
+            names=lambda text: self._names(text).references,
+            taken=self._taken,
+            documents=lambda reference: Documents(self._registry(reference)),
+            conventions=self._conventions,
+            environ=self.settings.environ,
+            emit=self._emit,
+        )
 
     @cached_property
     def plugin_verbs(self) -> PluginVerbs:

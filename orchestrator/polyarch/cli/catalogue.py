@@ -36,6 +36,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("tags", "list the tags of a repository"),
             ("login", "keep credentials for a registry"),
             ("logout", "forget the credentials of a registry"),
+            ("lock", "write down what image names stand for, and tell what moved"),
             ("serve", "offer the images at hand as a registry"),
         ),
     ),

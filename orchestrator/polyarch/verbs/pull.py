@@ -13,6 +13,7 @@ from polyarch.contract.registry import NamesImages
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
 from polyarch.errors import NotFoundError
 from polyarch.events import Emit, ImageLoading, PullFinished, VariantChosen, Warned
+from polyarch.lock.locked import LockedImage
 from polyarch.oci.config import ImageConfig, check_layer_count
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -25,6 +26,7 @@ from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import fetch
 from polyarch.transfer.staged import StagedStorage
 from polyarch.unpack.entrypoint import Mislabelled
+from polyarch.verbs.locked_pull import locked_candidates
 from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
 from polyarch.verbs.results import LayerResult, PullResult
@@ -257,14 +259,21 @@ def _proven_platform(
     )
 
 
-def pull_all(context: PullContext, reference: Reference, *, known: bool) -> tuple[PullResult, ...]:
-    """Every variant that the name holds, each as the exact one. Raises NotFoundError if it holds none."""
-    root = context.documents.root(reference, known=known)
-    candidates = list(candidates_of(context.documents, reference, root))
-    if not candidates:
+def pull_all(
+    context: PullContext, reference: Reference, *, known: bool, locked: LockedImage | None = None
+) -> tuple[PullResult, ...]:
+    """Every variant that the name holds, or that is `locked`, each as the exact one. Raises NotFoundError if there is
+    none, IntegrityError if the name moved since it was locked.
+    """
+    documents = context.documents
+    root = documents.root(reference, known=known)
+    if locked is None:
+        roots = [(candidate, root) for candidate in candidates_of(documents, reference, root)]
+    else:
+        roots = list(locked_candidates(documents, locked, root))
+    if not roots:
         raise NotFoundError(f"{reference.familiar} holds no image of any platform")
-    roots = {candidate.manifest.digest: root for candidate in candidates}
+    root_of = {candidate.manifest.digest: root for candidate, root in roots}
     return tuple(
-        pull_variant(context, reference, Verdict(candidate, "exact"), roots, len(candidates))
-        for candidate in candidates
+        pull_variant(context, reference, Verdict(candidate, "exact"), root_of, len(roots)) for candidate, _ in roots
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
         "polyarch pull alpine ghcr.io/owner/app:1.0",
         "polyarch pull --device pi-zero --dry-run busybox",
         "polyarch pull --into docker alpine",
+        "polyarch pull --locked polyarch.lock",
         "polyarch pull --all-platforms --into oci-archive:images.tar alpine",
     ),
     exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130),
 )
-@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
+@click.argument("references", metavar="REF...", nargs=-1, shell_complete=stored_images)
 @click.option(
     "--into",
     metavar="STORAGE[:LOCATION]",
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 @click.option("--all-platforms", is_flag=True, help="every variant that there is")
 @device_option
 @emulation_option
+@click.option(
+    "--locked",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="the manifests in a lock file and no others; without REF all of them",
+)
 @click.option("--max-connections", metavar="N", type=click.IntRange(1, 64), help="blobs fetched at once")
 @click.option("--dry-run", is_flag=True, help="only tell what would be fetched")
 @click.option("--allow-mislabelled", is_flag=True, help="take an image as what its programs are")
@@ -54,12 +62,22 @@ def command(
     all_platforms: bool,
     device: str | None,
     emulation: EmulationPolicy | None,
+    locked: Path | None,
     max_connections: int | None,
     dry_run: bool,
     allow_mislabelled: bool,
 ) -> int:
     """Pull every reference, going on after failures."""
+    if not references and locked is None:
+        raise click.UsageError("missing argument 'REF...'", click.get_current_context())
+    from polyarch.lock.lock_file import read_lock
+
     with invocation.session() as session:
+        entries = {}
+        if locked:
+            lock = read_lock(locked)
+            references = references or [str(image.reference) for image in lock.images]
+            entries = session.locks.entries(lock, references, locked)
 
         def pull(reference: str) -> None:
             results = session.pull(
@@ -72,6 +90,7 @@ def command(
                 max_connections=max_connections,
                 dry_run=dry_run,
                 allow_mislabelled=allow_mislabelled,
+                locked=entries.get(reference),
             )
             invocation.show(
                 json=(result.to_json() for result in results),
