@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from polyarch.oci.docker_archive import DockerArchive
     from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
     from polyarch.oci.oci_archive import OciArchive
+    from polyarch.oci.tar_stream import OtherSize, TarMember, bytes_member, file_member, tar_chunks
     from polyarch_platforms.qemu import QemuBinary
     from polyarch_platforms.qemu import find as find_qemu
 
@@ -178,6 +179,7 @@ __all__ = [
     "ObserverPlugin",
     "OciArchive",
     "OfferedImage",
+    "OtherSize",
     "Platform",
     "PluginServices",
     "PolyarchError",
@@ -201,6 +203,7 @@ __all__ = [
     "TagConventionPlugin",
     "TagProposal",
     "TagReading",
+    "TarMember",
     "UnauthorizedError",
     "UnreachableError",
     "UsageError",
@@ -211,9 +214,11 @@ __all__ = [
     "absolute_path",
     "architecture_named",
     "blob_name",
+    "bytes_member",
     "decompressed",
     "digest_of",
     "disk_error",
+    "file_member",
     "find_qemu",
     "get_json",
     "held_images",
@@ -233,6 +238,7 @@ __all__ = [
     "printable",
     "read_bounded",
     "sync_directory",
+    "tar_chunks",
     "write_in_one_step",
 ]
 
@@ -253,6 +259,11 @@ _LATER = {
     "held_images": "polyarch.oci.held:held_images",
     "names_of": "polyarch.oci.held:names_of",
     "OciArchive": "polyarch.oci.oci_archive:OciArchive",
+    "OtherSize": "polyarch.oci.tar_stream:OtherSize",
+    "TarMember": "polyarch.oci.tar_stream:TarMember",
+    "bytes_member": "polyarch.oci.tar_stream:bytes_member",
+    "file_member": "polyarch.oci.tar_stream:file_member",
+    "tar_chunks": "polyarch.oci.tar_stream:tar_chunks",
     "QemuBinary": "polyarch_platforms.qemu:QemuBinary",
     "find_qemu": "polyarch_platforms.qemu:find",
 }

@@ -18,13 +18,15 @@ from polyarch.contract import (
     Digest,
     HasBlobFiles,
     Image,
+    TarMember,
     blob_name,
+    bytes_member,
     decompressed,
     disk_error,
+    file_member,
     index_json,
     marker_json,
 )
-from polyarch_plugins.storages.tar_stream import Member, document, file
 
 _GZIP = b"\x1f\x8b"
 _SMALLEST_GZIP = 18  # RFC 1952, 2.3: header and trailer
@@ -36,7 +38,7 @@ def layers_only(
     wanted: Collection[Digest],
     counted: Collection[str],
     proven: Callable[[], None] = lambda: None,
-) -> Iterator[Member]:
+) -> Iterator[TarMember]:
     """What `docker save` wrote before version 25: config and layers, of which only those wanted are there.
 
     The layers are decompressed on their way. Docker itself would do that more slowly, one after the other, and before
@@ -45,32 +47,32 @@ def layers_only(
     """
     config = f"{_hex(image.config.digest)}.json"
     names = {layer.digest: f"{_hex(layer.digest)}.tar" for layer in image.manifest.layers}
-    yield document(config, image.config.raw)
+    yield bytes_member(config, image.config.raw)
     for digest in _as_they_come(image):
         if digest in wanted:
             path, name = blobs.blob_path(digest), names[digest]
             chunks = partial(_decompressed, path, f"layer {digest}")
             guess = None if name in counted else _guessed_size(path)
-            yield Member(name, sum(map(len, chunks())) if guess is None else guess, chunks)
+            yield TarMember(name, sum(map(len, chunks())) if guess is None else guess, chunks)
     proven()
     yield _manifest(image, config, [names[layer.digest] for layer in image.manifest.layers])
 
 
-def layout(image: Image, blobs: HasBlobFiles, proven: Callable[[], None] = lambda: None) -> Iterator[Member]:
+def layout(image: Image, blobs: HasBlobFiles, proven: Callable[[], None] = lambda: None) -> Iterator[TarMember]:
     """An OCI image layout of all blobs as they are, with docker's manifest.json beside it: every engine reads one."""
     manifest, name = image.manifest, image.reference
     annotations = {
         CONTAINERD_NAME: f"{name.name}:{name.tag}",
         "org.opencontainers.image.ref.name": name.tag,
     }
-    yield document("oci-layout", marker_json())
-    yield document(blob_name(manifest.digest), manifest.raw)
-    yield document(blob_name(manifest.config.digest), image.config.raw)
+    yield bytes_member("oci-layout", marker_json())
+    yield bytes_member(blob_name(manifest.digest), manifest.raw)
+    yield bytes_member(blob_name(manifest.config.digest), image.config.raw)
     for digest in _as_they_come(image):
         path = blobs.blob_path(digest)
-        yield file(blob_name(digest), path, _size(path))
+        yield file_member(blob_name(digest), path, _size(path))
     proven()
-    yield document(
+    yield bytes_member(
         "index.json", index_json(None, [replace(manifest.descriptor, annotations=annotations)], "index.json")
     )
     yield _manifest(image, blob_name(manifest.config.digest), [blob_name(layer.digest) for layer in manifest.layers])
@@ -81,13 +83,15 @@ def _as_they_come(image: Image) -> Iterable[Digest]:
     return dict.fromkeys(layer.digest for layer in sorted(image.manifest.layers, key=lambda layer: -layer.size))
 
 
-def _manifest(image: Image, config: str, layers: list[str]) -> Member:
+def _manifest(image: Image, config: str, layers: list[str]) -> TarMember:
     """manifest.json (moby, image/tarexport): which files make the image, and its name.
 
     It comes last, so that an archive which breaks off is none.
     """
     name = f"{image.reference.name}:{image.reference.tag}"
-    return document("manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode())
+    return bytes_member(
+        "manifest.json", json.dumps([{"Config": config, "RepoTags": [name], "Layers": layers}]).encode()
+    )
 
 
 def _guessed_size(path: Path) -> int | None:

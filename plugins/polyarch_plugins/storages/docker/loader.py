@@ -12,17 +12,18 @@ from polyarch.contract import (
     Image,
     ImageSummary,
     NotFoundError,
+    OtherSize,
     Reference,
     StorageError,
     StorageServices,
     UsageError,
     parse_reference,
+    tar_chunks,
 )
 from polyarch_plugins.storages.docker.archive import layers_only, layout
 from polyarch_plugins.storages.docker.engine import Engine
 from polyarch_plugins.storages.docker.place import find_socket
 from polyarch_plugins.storages.engine_answers import Described, summary, texts
-from polyarch_plugins.storages.tar_stream import OtherSize, tar
 
 
 def open_docker(services: StorageServices) -> DockerLoader:
@@ -78,12 +79,12 @@ class DockerLoader:
 
     def _load(self, image: Image, blobs: HasBlobFiles, proven: Callable[[], None]) -> None:
         if not self._engine.keeps_layers():
-            self._engine.load(tar(layout(image, blobs, proven)))
+            self._engine.load(tar_chunks(layout(image, blobs, proven)))
             return
         wanted, counted = self.lacks(image), set[str]()
         while True:
             try:
-                self._engine.load(tar(layers_only(image, blobs, wanted, counted, proven)))
+                self._engine.load(tar_chunks(layers_only(image, blobs, wanted, counted, proven)))
                 return
             except OtherSize as other:  # docker has no whole archive then, and drops it
                 if other.name in counted:

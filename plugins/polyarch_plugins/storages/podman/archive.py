@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from polyarch.contract import HasBlobFiles, Image, blob_name, index_json, marker_json
-from polyarch_plugins.storages.tar_stream import Member, document, file, tar
+from polyarch.contract import (
+    HasBlobFiles,
+    Image,
+    TarMember,
+    blob_name,
+    bytes_member,
+    file_member,
+    index_json,
+    marker_json,
+    tar_chunks,
+)
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -16,14 +25,14 @@ def archive(name: str, image: Image, blobs: HasBlobFiles) -> Iterator[bytes]:
 
     Raises StorageError: a file cannot be read, or is not of the size that it should have.
     """
-    return tar(_members(name, image, blobs))
+    return tar_chunks(_members(name, image, blobs))
 
 
-def _members(name: str, image: Image, blobs: HasBlobFiles) -> Iterator[Member]:
+def _members(name: str, image: Image, blobs: HasBlobFiles) -> Iterator[TarMember]:
     entry = replace(image.manifest.descriptor, annotations={_REF_NAME: name})
-    yield document("oci-layout", marker_json())
-    yield document("index.json", index_json(None, [entry], "index.json"))
-    yield document(blob_name(image.manifest.digest), image.manifest.raw)
-    yield document(blob_name(image.manifest.config.digest), image.config.raw)
+    yield bytes_member("oci-layout", marker_json())
+    yield bytes_member("index.json", index_json(None, [entry], "index.json"))
+    yield bytes_member(blob_name(image.manifest.digest), image.manifest.raw)
+    yield bytes_member(blob_name(image.manifest.config.digest), image.config.raw)
     for layer in {layer.digest: layer for layer in image.manifest.layers}.values():
-        yield file(blob_name(layer.digest), blobs.blob_path(layer.digest), layer.size)
+        yield file_member(blob_name(layer.digest), blobs.blob_path(layer.digest), layer.size)

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from polyarch.contract import IntegrityError, decompressed
+from polyarch.contract import IntegrityError, OtherSize, TarMember, decompressed, tar_chunks
 from polyarch.testing.conformance.images import BlobFiles, SampleImages
 from polyarch_plugins.storages.docker.archive import layers_only, layout
-from polyarch_plugins.storages.tar_stream import Member, OtherSize, tar
 
 BLOCK = 512
 
@@ -33,30 +30,12 @@ def files_of(pieces: Iterable[bytes]) -> dict[str, bytes]:
         return {each.name: opened.extractfile(each).read() for each in opened}  # type: ignore[union-attr]
 
 
-@given(st.dictionaries(st.text("abc/.-_0", min_size=1, max_size=150).map(lambda name: f"x{name}x"), st.binary()))
-def test_any_files_make_a_tar_archive(files: dict[str, bytes]) -> None:
-    members = [Member(name, len(data), lambda data=data: (data[:7], data[7:])) for name, data in files.items()]  # type: ignore[misc]
-    made = b"".join(tar(members))
-    assert len(made) % BLOCK == 0
-    assert files_of([made]) == files
-
-
-@pytest.mark.parametrize("size", [1, 9, 11, 10 + BLOCK], ids="of {} bytes".format)
-def test_a_member_of_another_size_is_told(size: int) -> None:
-    sent: list[bytes] = []
-    with pytest.raises(OtherSize, match="layer"):
-        sent.extend(tar([Member("layer", size, lambda: (b"01234", b"56789"))]))
-    assert sum(len(piece) for piece in sent) - BLOCK <= size
-    with pytest.raises(tarfile.TarError):
-        files_of(sent)
-
-
 def test_docker_gets_config_and_missing_layers(sample: SampleImages) -> None:
     made = sample.image(layers=[sample.layer("one"), sample.layer("two"), sample.layer("three")])
     image = made.named(sample.name(tag="1.0"))
     missing = [layer.digest for layer in image.manifest.layers[1:]]
     blobs = BlobFiles({digest: path for digest, path in made.files.items() if digest in missing})
-    files = files_of(tar(layers_only(image, blobs, missing, ())))
+    files = files_of(tar_chunks(layers_only(image, blobs, missing, ())))
     (item,) = json.loads(files.pop("manifest.json"))
     assert item["RepoTags"] == [f"{sample.name().name}:1.0"]
     assert files.pop(item["Config"]) == image.config.raw
@@ -72,7 +51,7 @@ def test_other_engines_get_a_whole_layout(sample: SampleImages) -> None:
     """Every blob as it is; containerd's name of the image stands in the index, docker's in manifest.json."""
     made = sample.image(odd=True)
     image = made.named(sample.name(tag="1.0"))
-    files = files_of(tar(layout(image, BlobFiles(made.files))))
+    files = files_of(tar_chunks(layout(image, BlobFiles(made.files))))
     assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads(files["index.json"])["manifests"]
     assert (entry["digest"], entry["size"]) == (image.manifest.digest, len(image.manifest.raw))
@@ -90,7 +69,9 @@ def test_other_engines_get_a_whole_layout(sample: SampleImages) -> None:
 
 
 def _tar_file(*sizes: int) -> bytes:
-    return b"".join(tar([Member(f"file-{i}", size, lambda size=size: (bytes(size),)) for i, size in enumerate(sizes)]))  # type: ignore[misc]
+    return b"".join(
+        tar_chunks([TarMember(f"file-{i}", size, lambda size=size: (bytes(size),)) for i, size in enumerate(sizes)])
+    )  # type: ignore[misc]
 
 
 PLAIN = _tar_file(5, 70_000, 0)
@@ -127,7 +108,7 @@ def test_a_layer_is_read_again_where_it_does_not_tell_its_size(
 
     def sent(known: Collection[str] = ()) -> bytes:
         try:
-            return b"".join(tar(layers_only(image, BlobFiles({digest: tmp_path / "blob"}), [digest], known)))
+            return b"".join(tar_chunks(layers_only(image, BlobFiles({digest: tmp_path / "blob"}), [digest], known)))
         except OtherSize as other:
             return sent([other.name])
 
