@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +14,8 @@ from subprocess import Popen
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from polyarch.contract.hooks import EmulatorPlugin, ObserverPlugin, RegistryPlugin
+from polyarch.contract.fleet import FleetEngine
+from polyarch.contract.hooks import EmulatorPlugin, FleetEnginePlugin, ObserverPlugin, RegistryPlugin
 from polyarch.contract.http import Http
 from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer
 from polyarch.contract.registry import Endpoint, Registry, RegistryServices, Search
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from polyarch.registry.short_names import Names
 
 DEFAULT_STORAGE = "oci"
+DEFAULT_FLEET_ENGINE = "ansible"
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class Composition(ABC):
         self._locating = threading.Lock()
         self._locates: dict[str, Callable[[Reference], Endpoint]] = {}
         self._storages: dict[str, Storage] = {}
+        self._fleet_engines: dict[str, FleetEngine] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -296,6 +299,27 @@ class Composition(ABC):
 
     def _staged(self, loader: ImageLoader) -> StagedStorage:
         return StagedStorage(loader, self._staging, _as_files(self.storage()))
+
+    def _fleet_engine(self, inventory: Sequence[str]) -> tuple[FleetEngine, tuple[str, ...]]:
+        """The engine that an inventory's words are for, and the words as it takes them.
+
+        `NAME:WORDS` are those of the engine NAME, all others Ansible's. Raises UsageError where they are of several.
+        """
+        known = {plugin.name for plugin in self.plugins.all(FleetEnginePlugin)}
+        asked: dict[str, list[str]] = {}
+        for word in inventory:
+            name, colon, rest = word.partition(":")
+            own = bool(colon) and name in known
+            asked.setdefault(name if own else DEFAULT_FLEET_ENGINE, []).append(rest if own else word)
+        if len(asked) > 1:
+            raise UsageError(f"an inventory is of one fleet engine, and this one is of {' and '.join(sorted(asked))}")
+        name, words = next(iter(asked.items()), (DEFAULT_FLEET_ENGINE, []))
+        if name not in self._fleet_engines:
+            made = self._parts.needed(
+                self.plugins.fleet_engine(name), lambda plugin: plugin.factory(self._parts.services(plugin.name))
+            )
+            self._fleet_engines[name] = made
+        return self._fleet_engines[name], tuple(word for word in words if word)
 
     def platform(self, text: str) -> Platform:
         """The platform that `text` names. Raises UsageError for an architecture that nobody has."""
