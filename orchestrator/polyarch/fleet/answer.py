@@ -43,13 +43,14 @@ def parse_answer(name: str, text: str, nonce: str, *, asked: float, received: fl
         device = detect(facts)
     except FactsError as error:
         raise FactsFault(name, "no-variant", error.message, error.hint) from error
-    clock, blocks = _blocks(lines)
+    said, blocks = _blocks(lines)
     return DeviceFacts(
         name=name,
         device=device,
         engines=tuple(_engine(kind, block) for kind, block in blocks.items()),
-        clock_skew=_skew(clock, asked, received),
+        clock_skew=_skew(said.get("clock", ""), asked, received),
         taken=received,
+        forwarding={"yes": True, "no": False}.get(said.get("forwarding", "").strip()),
     )
 
 
@@ -80,19 +81,19 @@ def _parts(name: str, text: str, nonce: str) -> tuple[str, list[str]]:
 _Lines = list[tuple[str, str]]
 
 
-def _blocks(lines: Iterable[str]) -> tuple[str, dict[EngineKind, _Lines]]:
-    """What the device said of its clock, and the lines of each engine, by name."""
-    clock, blocks, current = "", dict[EngineKind, _Lines](), None
+def _blocks(lines: Iterable[str]) -> tuple[dict[str, str], dict[EngineKind, _Lines]]:
+    """What the device said of itself, and the lines of each engine, by name."""
+    said, blocks, current = dict[str, str](), dict[EngineKind, _Lines](), None
     for line in lines:
         key, _, value = line.partition(" ")
         if key == "engine":
             kind = next((kind for kind in ENGINE_KINDS if kind == value.strip()), None)
             current = None if kind is None else blocks.setdefault(kind, [])
-        elif key == "clock":
-            clock = clock or value
+        elif key in ("clock", "forwarding"):
+            said.setdefault(key, value)
         elif current is not None:
             current.append((key, value))
-    return clock, blocks
+    return said, blocks
 
 
 def _engine(kind: EngineKind, lines: _Lines) -> Engine:

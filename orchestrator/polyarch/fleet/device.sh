@@ -14,6 +14,23 @@ run timeout -s KILL 5 true && limit="run timeout -s KILL $seconds"
 user=$(run id -u)
 words clock "$(run date +%s)"
 
+# Whether a port of this loopback leads to who asks: there it was told the number of one, and something listens there
+# (proc(5): /proc/net/tcp has addresses and ports in hexadecimal, the bytes of an address in the machine's order; 0A is
+# LISTEN).
+case $port in
+*[!0-9]* | '') ;;
+*)
+    if [ -r /proc/net/tcp ] && has grep; then
+        listens=": ([0F]*(0100007F|7F000001)|0*):$(printf %04X "$port") 0*:0000 0A "
+        if run cat /proc/net/tcp /proc/net/tcp6 | run grep -E "$listens" >/dev/null; then
+            echo "forwarding yes"
+        else
+            echo "forwarding no"
+        fi
+    fi
+    ;;
+esac
+
 # reach COMMAND…: runs it as this user, else by sudo that asks for no password. Sets `said`, `sudo`, or tells why not.
 reach() {
     sudo=

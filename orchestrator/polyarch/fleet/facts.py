@@ -72,7 +72,8 @@ class DeviceFacts:
     """A device of a fleet, as it was at `taken` (seconds since 1970 by the clock of this machine).
 
     `engines` are in the order of preference. `clock_skew` is how many seconds the device's clock is ahead (negative:
-    behind) beyond what asking took; None where it did not tell the time.
+    behind) beyond what asking took; None where it did not tell the time. `forwarding` is whether a port of its
+    loopback led to this machine; None where that was not tried, or it cannot tell.
     """
 
     name: str
@@ -80,6 +81,7 @@ class DeviceFacts:
     engines: tuple[Engine, ...] = ()
     clock_skew: int | None = None
     taken: float = 0
+    forwarding: bool | None = None
 
     def engine(self, kind: EngineKind | None = None) -> Engine | None:
         """The engine of that kind; without one, the first that is in use and can be used, else the first in use.

@@ -14,7 +14,7 @@ from polyarch_platforms import device as device_file
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import DeviceError
 
-VERSION = 1
+VERSION = 2
 
 
 def facts_to_json(facts: DeviceFacts) -> str:
@@ -24,6 +24,7 @@ def facts_to_json(facts: DeviceFacts) -> str:
         "name": facts.name,
         "taken": facts.taken,
         "clock_skew": facts.clock_skew,
+        "forwarding": facts.forwarding,
         "device": json.loads(facts.device.to_json()),
         "engines": [_engine_json(engine) for engine in facts.engines],
     }
@@ -86,6 +87,7 @@ class FactsReader:
             engines=tuple(self._engine(mapping_of(one, "engine")) for one in engines),
             clock_skew=_number(document, "clock_skew"),
             taken=taken,
+            forwarding=None if document.get("forwarding") is None else _truth(document, "forwarding"),
         )
 
     def _engine(self, document: Mapping[str, object]) -> Engine:

@@ -250,3 +250,16 @@ def test_a_damaged_answer_gives_facts_or_a_fault(at: int, cut: int, put: str) ->
 
 def test_the_probe_alone_is_enough() -> None:
     assert facts_of(device_answer(probe=PI_4)).engines == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (("forwarding yes",), True),
+        (("forwarding no", "engine docker", "forwarding yes"), False),
+        (("forwarding perhaps",), None),
+        ((), None),
+    ],
+)
+def test_what_it_says_of_forwarding(lines: tuple[str, ...], expected: bool | None) -> None:
+    assert facts_of(device_answer(*lines)).forwarding is expected

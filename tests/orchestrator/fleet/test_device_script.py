@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,3 +192,41 @@ def test_a_layout_that_cannot_be_written_is_refused(unprivileged_user: OrdinaryU
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/proc", "XDG_DATA_HOME": "/proc/polyarch-data", **NO_ENGINES}
     answer = run_script(environment, cwd=unprivileged_user.home, **unprivileged_user.switch())
     assert engine_of(facts_of(answer), "oci").refused == "/proc cannot be written"
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "expected"),
+    [
+        (socket.AF_INET, "127.0.0.1", True),
+        (socket.AF_INET, "0.0.0.0", True),
+        (socket.AF_INET6, "::", True),
+        (socket.AF_INET6, "::ffff:127.0.0.1", True),
+        (socket.AF_INET6, "::1", False),
+        (socket.AF_INET, "127.0.0.2", False),
+        (None, "", False),
+    ],
+)
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_port_that_leads_back_is_seen(
+    shell: str,
+    family: socket.AddressFamily | None,
+    address: str,
+    expected: bool,
+    bin_folder: Path,
+    tmp_path: Path,
+    foreign_busybox: Callable[[str], Path],
+) -> None:
+    """One where somebody listens that 127.0.0.1 leads to."""
+    words: Sequence[str | Path] = ("/bin/dash",) if shell == "dash" else (foreign_busybox("amd64"), "sh")
+    with socket.socket(family or socket.AF_INET) as server:
+        server.bind((address or "127.0.0.1", 0))
+        if family:
+            server.listen()
+        environment = {"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(tmp_path), **NO_ENGINES}
+        answer = run_script({**environment, "port": str(server.getsockname()[1])}, words)
+    assert facts_of(answer).forwarding is expected
+
+
+@pytest.mark.parametrize("port", ["", "x", "80; echo", "-1"])
+def test_without_a_port_nothing_is_said_of_forwarding(port: str, asked: Callable[..., DeviceFacts]) -> None:
+    assert asked(port=port, **NO_ENGINES).forwarding is None

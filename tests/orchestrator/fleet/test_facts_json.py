@@ -48,6 +48,7 @@ FACTS = st.builds(
     engines=st.lists(ENGINES, max_size=3).map(tuple),
     clock_skew=st.one_of(st.none(), st.integers(-(1 << 40), 1 << 40)),
     taken=st.floats(0, 1e12),
+    forwarding=st.sampled_from([None, True, False]),
 )
 ONE = DeviceFacts(
     "pi",
@@ -89,11 +90,12 @@ def _with(*path: str | int, value: object) -> str:
         "[]",
         "[" * 100_000,
         facts_to_json(ONE)[:-9],
-        _with("version", value=2),
+        _with("version", value=1),
         _with("name", value=None),
         _with("taken", value=float("nan")),
         _with("taken", value=True),
         _with("clock_skew", value="3"),
+        _with("forwarding", value="yes"),
         _with("device", value=None),
         _with("device", "native", value=[]),
         _with("engines", value={}),
