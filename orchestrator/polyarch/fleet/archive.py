@@ -4,13 +4,13 @@ It is an OCI image layout with docker's manifest.json beside it, which `docker l
 import` all read. What names images comes last, so that an archive which breaks off names none.
 
 Layers that a device has are left out, which its engine allows in its own way (tried with docker 20.10, podman 4.3 and
-containerd 1.6; each refuses the whole archive where it misses a layer after all, and the whole images are the way out):
+containerd 1.6; each fails where it misses a layer after all, and the way out is to leave nothing out):
 
 - docker opens no file for a layer whose chain ID it has (moby, image/tarexport/load.go). With containerd's image store
   it looks for the blob itself, of which it does not tell whether it has it: then nothing is left out.
 - podman finds a layer that was made of the same blob, or of one that it knows to hold the same (containers/image,
   storage/storage_dest.go, TryReusingBlob): not one that came in another compression.
-- containerd finds blobs in its content store.
+- containerd finds blobs in its content store. Where one is missing, `ctr` fails, but the image has its name already.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from polyarch.oci.layout import index_json, marker_json
 from polyarch.oci.tar_stream import TarMember, bytes_member, file_member, tar_chunks, tar_size
 
 _ZSTD_SINCE = 23
-"""The first docker whose `load` undoes zstd (moby 41759)."""
+"""The first docker that undoes zstd (its release notes; moby 41759)."""
 
 
 def image_archive(
@@ -40,14 +40,11 @@ def image_archive(
 ) -> Iterator[bytes]:
     """The bytes of the archive that brings `engine` these images under these names, 256 KiB at a time at most.
 
-    A name is whole (`docker.io/library/busybox:1.36`); docker gives none that has a digest. `leave_out` are blobs that
-    the device has, and that none of the images lacks there. What an engine cannot do without is sent all the same:
-
-    - For docker and containerd, and for one image into podman, it is a layout as above, to be loaded as it comes.
-    - podman loads one image of a layout and no more: several are archives in an archive, `1.tar`, `2.tar` and so on, to
-      be loaded in this order, because the later leave out what the earlier bring.
-    - For an OCI layout it is blobs alone, `blobs/ALGORITHM/HEX`, manifests and configs among them, which are left out
-      like layers; index.json is the device's own.
+    A name is whole and has a tag (`docker.io/library/busybox:1.36`). `leave_out` are layers that the device has, and
+    that none of the images lacks there; what the engine cannot do without is sent all the same. The archive can be
+    loaded as it comes, but for several images into podman, which takes one of a layout and no more: they are archives
+    in an archive, `1.tar`, `2.tar` and so on, to be loaded in this order, because the later leave out what the earlier
+    bring.
 
     Raises NotFoundError at once where a blob is not in `blobs`; the iterator raises StorageError where a file cannot be
     read, or is not of the size that it should have.
@@ -65,8 +62,6 @@ def archive_size(
 def _members(
     images: Sequence[tuple[Image, str]], blobs: HasBlobFiles, leave_out: Collection[Digest], engine: Engine
 ) -> list[TarMember]:
-    if engine.kind == "oci":
-        return [member for digest, member in _blobs(images, blobs, leave_out).items() if digest not in leave_out]
     if engine.kind == "podman" and len(images) > 1:
         return _one_by_one(images, blobs, leave_out)
     if engine.kind == "docker":
@@ -112,7 +107,7 @@ def _layout(
         items.append(
             {
                 "Config": blob_name(manifest.config.digest),
-                "RepoTags": [] if "@" in name else [name],
+                "RepoTags": [name],
                 "Layers": [blob_name(unpacked.get(layer.digest, layer.digest)) for layer in manifest.layers],
             }
         )
@@ -128,9 +123,9 @@ def _blobs(
     images: Sequence[tuple[Image, str]],
     blobs: HasBlobFiles,
     leave_out: Collection[Digest],
-    unpacked: dict[Digest, Digest] | None = None,
+    unpacked: dict[Digest, Digest],
 ) -> dict[Digest, TarMember]:
-    """The manifests, the configs and those layers that are not left out, each once."""
+    """Manifests, configs and those layers that are not left out, each once; what `unpacked` names is uncompressed."""
     found: dict[Digest, TarMember] = {}
     for image, _ in images:
         manifest, config = image.manifest, image.manifest.config.digest
@@ -140,7 +135,7 @@ def _blobs(
             if layer.digest in found or layer.digest in leave_out:
                 continue
             path = blobs.blob_path(layer.digest)
-            if unpacked and (diff_id := unpacked.get(layer.digest)):
+            if diff_id := unpacked.get(layer.digest):
                 found[layer.digest] = TarMember(
                     blob_name(diff_id), _unpacked_size(layer.digest, path), partial(_unpacked, layer.digest, path)
                 )
