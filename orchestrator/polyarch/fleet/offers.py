@@ -58,13 +58,19 @@ def _unpacked(media_type: str, size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An image name, resolved once: its variants, and for each (by its manifest) the digest that its name stands for.
+    """An image name, resolved once.
 
-    `reference` is what devices keep it under. `fault` is why it could not be resolved, reason code and words; then
-    there are no candidates.
+    reference   what devices keep it under
+    candidates  its variants; of those that state none, what their programs are where that is proven
+    roots       the digest that the name stands for, for each variant by its manifest's digest, as in the next two
+    faults      why a variant cannot be had, reason code and words
+    page_sizes  the largest pages, in bytes, that a variant's programs can be loaded with, where that was looked at
+    fault       why the name could not be resolved; then there are no candidates
     """
 
     reference: Reference
     candidates: tuple[Candidate, ...] = ()
     roots: Mapping[Digest, Digest] = field(default_factory=dict)
+    faults: Mapping[Digest, tuple[ReasonCode, str]] = field(default_factory=dict)
+    page_sizes: Mapping[Digest, int] = field(default_factory=dict)
     fault: tuple[ReasonCode, str] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from polyarch.errors import printable
@@ -35,6 +35,17 @@ _NAMED = 3
 Asked: TypeAlias = tuple[Wish, DeviceFacts | FactsFault]
 
 
+def targets(asked: Iterable[Asked], settings: PlanSettings) -> dict[str, tuple[Target, ...]]:
+    """The kinds of devices that want each image, by its name: what it has to be resolved for."""
+    found: dict[str, dict[Target, None]] = {}
+    for wish, facts in asked:
+        for name in wish.images:
+            kinds = found.setdefault(name, {})
+            if not isinstance(facts, FactsFault):
+                kinds[_target(wish, facts, settings)] = None
+    return {name: tuple(kinds) for name, kinds in found.items()}
+
+
 def needed(asked: Iterable[Asked], offers: Mapping[str, Offer], settings: PlanSettings) -> tuple[Candidate, ...]:
     """The variants that some device would get, each once: those whose content `make_plan` must be given."""
     choices = _Choices(offers, settings.emulation)
@@ -42,7 +53,7 @@ def needed(asked: Iterable[Asked], offers: Mapping[str, Offer], settings: PlanSe
     for wish, facts in asked:
         if isinstance(facts, FactsFault):
             continue
-        for choice in choices.of(_target(wish, facts, settings), wish.images):
+        for choice in choices.of(_target(wish, facts, settings), facts.device.page_size, wish.images):
             if choice.chosen is not None:
                 found.setdefault(choice.chosen.candidate.manifest.digest, choice.chosen.candidate)
     return tuple(found.values())
@@ -57,7 +68,29 @@ def make_plan(
     offer or a content that is not there.
     """
     planner = _Planner(offers, contents, settings)
-    return Plan(tuple(planner.device(wish, facts) for wish, facts in asked), planner.summary())
+    devices = tuple(planner.device(wish, facts) for wish, facts in asked)
+    return Plan(devices, summary_of(devices, contents, settings.held))
+
+
+def summary_of(
+    devices: Iterable[DevicePlan], contents: Mapping[Digest, Content], held: Collection[Digest]
+) -> PlanSummary:
+    """The totals. From the origin comes the whole of each variant that some device lacks, less what is `held` here."""
+    count, transfer = 0, 0
+    platforms: dict[str, dict[FleetVerdict, int]] = {}
+    coming: set[Digest] = set()
+    for device in devices:
+        count += 1
+        platforms.setdefault(device.platform or UNKNOWN, dict.fromkeys(VERDICTS, 0))[device.verdict] += 1
+        if device.verdict == "will-pull":
+            transfer += device.missing_bytes
+            coming.update(line.manifest for line in device.images if line.manifest is not None and not line.present)
+    blobs: dict[Digest, int] = {}
+    for content in map(contents.__getitem__, coming):
+        blobs[content.config] = content.config_size
+        blobs.update((layer.digest, layer.size) for layer in content.layers)
+    origin = sum(size for digest, size in blobs.items() if digest not in held)
+    return PlanSummary(count, {name: platforms[name] for name in sorted(platforms)}, origin, transfer)
 
 
 def _target(wish: Wish, facts: DeviceFacts, settings: PlanSettings) -> Target:
@@ -88,17 +121,17 @@ class _Choices:
 
     def __init__(self, offers: Mapping[str, Offer], policy: EmulationPolicy) -> None:
         self._offers, self._policy = offers, policy
-        self._made: dict[Target, dict[str, _Choice]] = {}
+        self._made: dict[tuple[Target, int | None], dict[str, _Choice]] = {}
 
-    def of(self, target: Target, names: Iterable[str]) -> list[_Choice]:
-        """What a device of the kind `target` gets under each name."""
-        made = self._made.setdefault(target, {})
+    def of(self, target: Target, page_size: int | None, names: Iterable[str]) -> list[_Choice]:
+        """What a device of the kind `target`, with pages of so many bytes, gets under each name."""
+        made = self._made.setdefault((target, page_size), {})
         for name in names:
             if name not in made:
-                made[name] = self._choice(self._offers[name], target)
+                made[name] = self._choice(self._offers[name], target, page_size)
         return [made[name] for name in names]
 
-    def _choice(self, offer: Offer, target: Target) -> _Choice:
+    def _choice(self, offer: Offer, target: Target, page_size: int | None) -> _Choice:
         name = str(offer.reference)
         if offer.fault is not None:
             code, why = offer.fault
@@ -109,18 +142,31 @@ class _Choices:
             why = no_choice(offer.reference, selection).message
             return _Choice(ImagePlan(name, reason=why, reason_code="no-variant"))
         manifest = chosen.candidate.manifest.digest
+        platform = str(chosen.candidate.platform)
+        fault = offer.faults.get(manifest) or _unloadable(offer.page_sizes.get(manifest), page_size, chosen)
+        if fault is not None:
+            code, why = fault
+            return _Choice(ImagePlan(name, platform=platform, reason=printable(why), reason_code=code))
         line = ImagePlan(
             reference=name,
             digest=offer.roots.get(manifest, manifest),
             manifest=manifest,
             repository=chosen.candidate.reference.name,
-            platform=str(chosen.candidate.platform),
+            platform=platform,
             match=chosen.match,
             emulator=chosen.emulator,
             unproven=chosen.unproven,
             reason=_why(chosen, selection),
         )
         return _Choice(line, chosen)
+
+
+def _unloadable(largest: int | None, page_size: int | None, chosen: Verdict) -> tuple[ReasonCode, str] | None:
+    """Why the device's kernel cannot load the variant's programs; None where it can, or it is not known."""
+    if largest is None or page_size is None or page_size <= largest or chosen.match == "emulated":
+        return None
+    aligned = f"{largest // 1024}K, and the device's pages are {page_size // 1024}K"
+    return "no-variant", f"the programs of its variant for {chosen.candidate.platform} are aligned to {aligned}"
 
 
 def _why(chosen: Verdict, selection: Selection) -> str | None:
@@ -135,49 +181,21 @@ def _why(chosen: Verdict, selection: Selection) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class _Totals:
-    devices: int = 0
-    platforms: dict[str, dict[FleetVerdict, int]] = field(default_factory=dict)
-    origin: dict[Digest, int] = field(default_factory=dict)
-    transfer: int = 0
-
-
 class _Planner:
     """Plans device by device."""
 
     def __init__(self, offers: Mapping[str, Offer], contents: Mapping[Digest, Content], settings: PlanSettings) -> None:
         self._settings, self._contents = settings, contents
         self._choices = _Choices(offers, settings.emulation)
-        self._totals = _Totals()
 
     def device(self, wish: Wish, facts: DeviceFacts | FactsFault) -> DevicePlan:
-        """The plan of one device; counted."""
-        totals = self._totals
-        planned, coming = self._planned(wish, facts)
-        totals.devices += 1
-        counts = totals.platforms.setdefault(planned.platform or UNKNOWN, dict.fromkeys(VERDICTS, 0))
-        counts[planned.verdict] += 1
-        if planned.verdict == "will-pull":
-            totals.transfer += sum(size for size, _ in coming.values())
-            totals.origin.update((digest, size) for digest, (size, _) in coming.items())
-        return planned
-
-    def summary(self) -> PlanSummary:
-        """The totals of all devices so far."""
-        totals = self._totals
-        origin = sum(size for digest, size in totals.origin.items() if digest not in self._settings.held)
-        platforms = {name: dict(totals.platforms[name]) for name in sorted(totals.platforms)}
-        return PlanSummary(totals.devices, platforms, origin, totals.transfer)
-
-    def _planned(self, wish: Wish, facts: DeviceFacts | FactsFault) -> tuple[DevicePlan, dict[Digest, tuple[int, int]]]:
+        """The plan of one device."""
         override = self._settings.platform or wish.platform
         said = None if override is None else str(override)
         if isinstance(facts, FactsFault):
-            fault = DevicePlan(
+            return DevicePlan(
                 wish.device, None, said, None, None, (), None, 0, "cannot", facts.reason, facts.reason_code
             )
-            return fault, {}
         kind = self._settings.engine or wish.engine
         engine = facts.engine(kind)
         usable = engine if engine is not None and not engine.refused else None
@@ -191,7 +209,7 @@ class _Planner:
             verdict, code = "cannot", "no-space"
             reason = f"its images need some {_size(need)}, and {_size(free)} are free in {usable.place}"
         matches = [line.match for line in lines if line.match is not None]
-        planned = DevicePlan(
+        return DevicePlan(
             device=wish.device,
             platform=str(facts.device.platform),
             override=said,
@@ -204,7 +222,6 @@ class _Planner:
             reason=reason,
             reason_code=code,
         )
-        return planned, coming
 
     def _images(
         self, wish: Wish, facts: DeviceFacts, engine: Engine | None
@@ -216,7 +233,8 @@ class _Planner:
         at_hand = AtHand(engine) if engine else None
         coming: dict[Digest, tuple[int, int]] = {}
         lines, changed = [], []
-        for name, choice in zip(wish.images, self._choices.of(target, wish.images), strict=True):
+        choices = self._choices.of(target, facts.device.page_size, wish.images)
+        for name, choice in zip(wish.images, choices, strict=True):
             line = choice.line
             if at_hand and line.manifest is not None and line.digest is not None:
                 content = self._contents[line.manifest]

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, get_args
 from polyarch.errors import PolyarchError, printable
 
 ReasonCode: TypeAlias = Literal[
+    "not-found",
     "no-variant",
     "no-engine",
     "no-space",
@@ -24,8 +25,9 @@ ReasonCode: TypeAlias = Literal[
     "internal",
 ]
 REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
-"""Of those that do not say it themselves: `stopped` by the stop rule or before its turn came, `check` is the command
-that was to succeed after the pull, `held` another rollout that is at the device.
+"""Of those that do not say it themselves: `not-found` is an image that its registry does not have, `stopped` by the stop
+rule or before its turn came, `check` is the command that was to succeed after the pull, `held` another rollout that is
+at the device.
 """
 
 

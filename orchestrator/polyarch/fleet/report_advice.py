@@ -17,6 +17,10 @@ class Advice:
 
 
 ADVICE: Mapping[ReasonCode, Advice] = {
+    "not-found": Advice(
+        "The registry does not have the image.",
+        "Look at its name, and at what there is with polyarch tags; what a saved plan names may have been removed.",
+    ),
     "no-variant": Advice(
         "The image has no variant that runs on this device.",
         "See what there is with polyarch resolve --device FILE IMAGE; build the variant, choose another image, "

@@ -8,6 +8,7 @@ from polyarch.errors import (
     HostError,
     IntegrityError,
     InterruptedPull,
+    NotFoundError,
     NoVariantError,
     PartialError,
     PolyarchError,
@@ -20,6 +21,7 @@ from polyarch.fleet.reasons import ReasonCode
 from polyarch.fleet.record import RolloutRecord
 
 ERROR_OF: Mapping[ReasonCode, type[PolyarchError]] = {
+    "not-found": NotFoundError,
     "no-variant": NoVariantError,
     "no-engine": HostError,
     "no-space": StorageError,

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from polyarch.fleet.facts import Engine, EngineImage, EngineKind
+from polyarch.fleet.facts import DeviceFacts, Engine, EngineImage, EngineKind
 from polyarch.fleet.offers import Layer, Offer, content_of
-from polyarch.fleet.plan import make_plan, needed
+from polyarch.fleet.plan import make_plan, needed, targets
 from polyarch.fleet.planned import PlanSettings, Wish
-from polyarch.fleet.reasons import FactsFault
+from polyarch.fleet.reasons import FactsFault, ReasonCode
 from polyarch.oci.config import parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -304,3 +304,53 @@ def test_the_content_of_a_manifest() -> None:
         Layer(digest("layer", 1), 100, diff_ids[1], 100),
     )
     assert [one.diff_id for one in content_of(manifest((OCI_LAYER_GZIP, 1)), config).layers] == [""]
+
+
+def test_a_variant_that_cannot_be_had_is_a_matter_of_those_who_want_it() -> None:
+    fault: tuple[ReasonCode, str] = ("integrity", "app:1 is mislabelled: \x1b[2J")
+    offers = {APP: replace(offer(APP), faults={ARM64.manifest: fault})}
+    fleet = [(Wish(name, (APP,)), facts(name, name=name)) for name in ("pi-3", "x86-64-v3")]
+    assert [one.platform for one in needed(fleet, offers, PlanSettings())] == [parse("amd64")]
+    refused, other = make_plan(fleet, offers, CONTENTS, PlanSettings()).devices
+    assert (refused.verdict, refused.reason_code) == ("cannot", "integrity")
+    assert refused.reason == "app:1 is mislabelled: \\x1b[2J"
+    assert other.verdict == "will-pull"
+
+
+@pytest.mark.parametrize(
+    ("device", "largest", "code"),
+    [("pi-5", 4096, "no-variant"), ("pi-5", 16384, None), ("pi-5", None, None), ("pi-4", 4096, None)],
+)
+def test_programs_that_large_pages_cannot_load_are_told(device: str, largest: int | None, code: str | None) -> None:
+    known = facts(device)
+    sizes = {} if largest is None else {ARM64.manifest: largest}
+    line = planned(known, offers={APP: replace(offer(APP), page_sizes=sizes)})
+    assert line.reason_code == code, known.device.page_size
+    if code:
+        assert line.reason == (
+            "the programs of its variant for linux/arm64 are aligned to 4K, and the device's pages are 16K"
+        )
+
+
+def test_what_a_device_has_comes_from_the_origin_all_the_same() -> None:
+    """To this machine a variant comes as a whole, as it is proven here."""
+    base = EngineImage(("old:1",), digest("old"), (), (ARM64.layers[0].diff_id,))
+    plan = make_plan(
+        [(Wish("a", (APP,)), facts("pi-3", engine("docker", (base, ()))))], OFFERS, CONTENTS, PlanSettings()
+    )
+    assert (plan.summary.origin_bytes, plan.summary.transfer_bytes) == (CONFIG + 3 * MB, CONFIG + 2 * MB)
+
+
+def test_the_kinds_of_devices_that_an_image_is_wanted_for() -> None:
+    fleet: list[tuple[Wish, DeviceFacts | FactsFault]] = [
+        (Wish("a", (APP, OTHER)), facts("pi-3", name="a")),
+        (Wish("b", (APP,)), facts("pi-3", name="b")),
+        (Wish("c", (APP,)), facts("pi-zero", name="c")),
+        (Wish("d", ("docker.io/library/gone:1",)), FactsFault("d", "offline", "no route")),
+    ]
+    found = targets(fleet, PlanSettings())
+    assert {name: [target.name for target in kinds] for name, kinds in found.items()} == {
+        APP: ["linux/arm64", "linux/arm/v6"],
+        OTHER: ["linux/arm64"],
+        "docker.io/library/gone:1": [],
+    }
