@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; the only user of rich."""
+"""Progress bars on a terminal; with `fleet_table` the only users of rich."""
 
 from __future__ import annotations
 

@@ -1,0 +1,259 @@
+"""A fleet in lines: what happens in a rollout, and the tables of plans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from polyarch.cli.output import columns, human_size, short_id
+from polyarch.events import Event
+from polyarch.fleet.outcomes import SUCCEEDED, DeviceOutcome
+from polyarch.fleet.plan import UNKNOWN
+from polyarch.fleet.plan_event import FleetPlanned
+from polyarch.fleet.planned import VERDICTS, DevicePlan, FleetVerdict, Plan
+from polyarch.fleet.rollout_events import (
+    DeviceFinished,
+    DeviceTried,
+    Pausing,
+    PlatformStopped,
+    RolloutBegun,
+    RolloutEnded,
+    WaitingForOffline,
+    WaveBegun,
+)
+from polyarch.oci.digest import Digest
+
+MOST_LINES = 50
+"""Devices that a table shows each in a line of its own; of more, a line a platform, and those that need an eye."""
+_NAMED = 3
+_GAP, _LAST = 3, 20
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """An image on a device: the digests of what it has under the name and of what it should have (None: nothing, or not
+    known), the seconds since the device was asked, and in words how it is (`state`), which is `good` or not.
+    """
+
+    device: str
+    platform: str | None
+    engine: str | None
+    image: str | None
+    has: Digest | None
+    should: Digest | None
+    age: float | None
+    state: str
+    good: bool
+
+
+def outcome_line(outcome: DeviceOutcome) -> str:
+    """`pi-7  linux/arm/v6  pulled  12.3MB  4.2s`, `pi-8  linux/arm/v6  failed  no-space: …`."""
+    return "  ".join([*_who(outcome), outcome.status, *_result(outcome)])
+
+
+def _who(outcome: DeviceOutcome) -> tuple[str, str]:
+    return outcome.device, outcome.platform or UNKNOWN
+
+
+def _result(outcome: DeviceOutcome) -> list[str]:
+    parts = [human_size(outcome.bytes), brief(outcome.seconds)] if outcome.status == "pulled" else []
+    if outcome.attempts > 1:
+        parts.append(f"{outcome.attempts} attempts")
+    if outcome.status not in SUCCEEDED:
+        code = outcome.reason_code if outcome.reason_code != outcome.status else None
+        parts += [": ".join(part for part in (code, outcome.error) if part)] if code or outcome.error else []
+    return parts
+
+
+def event_line(event: Event) -> str | None:
+    """The line of what happened in a rollout; None where there is nothing to say."""
+    match event:
+        case FleetPlanned():
+            return _totals(event.plan)
+        case RolloutBegun():
+            how = "goes on" if event.resumed else "begins"
+            return f"rollout {event.rollout} {how}: {_devices(event.devices)}, {_count(event.waves, 'wave')}"
+        case WaveBegun():
+            return f"wave {event.wave}: {_devices(len(event.members))}"
+        case DeviceFinished():
+            return outcome_line(event.outcome)
+        case DeviceTried():
+            return "  ".join([*_who(event.outcome), "again", *_result(event.outcome)])
+        case PlatformStopped():
+            return f"stopped: {event.platform or 'all platforms'}: {event.reason}"
+        case RolloutEnded() if event.cancelled:
+            return f"rollout {event.rollout} was ended from here; it can be gone on with: polyarch fleet pull --resume"
+        case _:
+            return waiting_line(event)
+
+
+def waiting_line(event: Event) -> str | None:
+    """What is waited for, where something is."""
+    match event:
+        case Pausing():
+            return f"{'the next wave begins' if event.why == 'pause' else 'trying again'} in {brief(event.seconds)}"
+        case WaitingForOffline():
+            until = datetime.fromtimestamp(event.until).strftime("%H:%M:%S")
+            return f"waiting until {until} for {_devices(event.devices)} that {_be(event.devices)} offline"
+        case _:
+            return None
+
+
+def brief(seconds: float) -> str:
+    """`4.2s`, `2m10s`, `3h5m`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+
+
+def plan_table(plan: Plan, width: int | None = None) -> Iterator[str]:
+    """The lines of a plan. Of more than `MOST_LINES` devices a line a platform, and those that cannot get their images:
+    who is alike, and cannot for the same reason, in one line.
+    """
+    if len(plan.devices) <= MOST_LINES:
+        yield from _device_lines(plan, width)
+    else:
+        yield from _platform_lines(plan, width)
+        cannot = [device for device in plan.devices if device.verdict == "cannot"]
+        if cannot:
+            yield ""
+            yield from _folded(cannot, width)
+        yield ""
+        yield "A line for each device: --format json"
+    yield _totals(plan)
+
+
+def _device_lines(plan: Plan, width: int | None) -> list[str]:
+    rows = [
+        {
+            "DEVICE": device.device,
+            "PLATFORM": _platform(device),
+            "VARIANT": _variant(device),
+            "MATCH": device.match or "-",
+            "ENGINE": device.engine or "-",
+            "MISSING": human_size(device.missing_bytes) if device.missing_bytes else "-",
+            "FREE": human_size(device.disk_free) if device.disk_free is not None else "-",
+            "VERDICT": device.verdict,
+            "REASON": _why(device),
+        }
+        for device in plan.devices
+    ]
+    return _fitted(rows, width, spare=("FREE", "MATCH"))
+
+
+def _fitted(rows: Sequence[Mapping[str, str]], width: int | None, spare: Sequence[str]) -> list[str]:
+    """A table with a column a key; without the `spare` ones where it is too wide with a last column of `_LAST`."""
+    if not rows:
+        return []
+    titles = list(rows[0])
+    sizes = [max(len(title), *(len(row[title]) for row in rows)) for title in titles]
+    if width is not None and sum(sizes[:-1]) + _GAP * len(sizes[:-1]) + min(sizes[-1], _LAST) > width:
+        titles = [title for title in titles if title not in spare]
+    lines = columns([titles, *([row[title] for title in titles] for row in rows)], width)
+    return [line for line in lines if line.strip()]  # a last cell that is empty needs no line of its own
+
+
+def _why(device: DevicePlan) -> str:
+    """Why it cannot; else what is to be said of the variants. That something is missing, other columns say."""
+    if device.verdict == "cannot":
+        return device.reason
+    return "; ".join(dict.fromkeys(image.reason for image in device.images if image.reason))
+
+
+def _platform(device: DevicePlan) -> str:
+    """An override is shown as such."""
+    own = device.platform or UNKNOWN
+    return f"{own} (as {device.override})" if device.override else own
+
+
+def _variant(device: DevicePlan) -> str:
+    chosen = [image for image in device.images if image.manifest]
+    if not chosen:
+        return "-"
+    platforms = ",".join(dict.fromkeys(image.platform or UNKNOWN for image in chosen))
+    return f"{platforms} {short_id(chosen[0].manifest or '')}" if len(chosen) == 1 else f"{platforms} x{len(chosen)}"
+
+
+def _platform_lines(plan: Plan, width: int | None) -> list[str]:
+    missing: Counter[str] = Counter()
+    for device in plan.devices:
+        missing[device.platform or UNKNOWN] += device.missing_bytes
+    rows: list[Sequence[str]] = [("PLATFORM", "DEVICES", "READY", "WILL-PULL", "CANNOT", "MISSING")]
+    for platform, counts in plan.summary.platforms.items():
+        numbers = [counts.get(verdict, 0) for verdict in VERDICTS]
+        cells = [f"{number:,}" if number else "-" for number in (sum(numbers), *numbers)]
+        rows.append((platform, *cells, human_size(missing[platform]) if missing[platform] else "-"))
+    return columns(rows, width)
+
+
+def _folded(devices: Iterable[DevicePlan], width: int | None) -> list[str]:
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for device in devices:
+        key = (_platform(device), device.engine or "-", device.reason_code or "-", device.reason)
+        alike.setdefault(key, []).append(device.device)
+    rows = [("DEVICES", "PLATFORM", "ENGINE", "CODE", "REASON")]
+    rows += [(_named(names), *key) for key, names in alike.items()]
+    return columns(rows, width)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def status_table(lines: Sequence[StatusLine], width: int | None = None) -> Iterator[str]:
+    """What devices have, and what they should. Of more than `MOST_LINES` lines those that are not as they should be:
+    who is alike in one line.
+    """
+    odd = [line for line in lines if not line.good]
+    shown = lines if len(lines) <= MOST_LINES else odd
+    alike: dict[StatusLine, list[StatusLine]] = {}
+    for line in shown:
+        key = replace(line, device="", age=None) if shown is odd else line
+        alike.setdefault(key, []).append(line)
+    rows = [
+        {
+            "DEVICES" if shown is odd else "DEVICE": _named([line.device for line in same]),
+            "PLATFORM": same[0].platform or UNKNOWN,
+            "ENGINE": same[0].engine or "-",
+            "IMAGE": same[0].image or "-",
+            "HAS": short_id(same[0].has) if same[0].has else "-",
+            "SHOULD": short_id(same[0].should) if same[0].should else "-",
+            "AGE": brief(max(line.age for line in same if line.age is not None)) if same[0].age is not None else "-",
+            "STATE": same[0].state,
+        }
+        for same in alike.values()
+    ]
+    yield from _fitted(rows, width, spare=("ENGINE", "AGE"))
+    devices = {line.device for line in lines}
+    wrong = {line.device for line in odd}
+    if shown is odd and lines:
+        yield "A line for each device: --format json"
+    yield f"{len(devices) - len(wrong):,} of {_devices(len(devices))} as it should be"
+
+
+def _totals(plan: Plan) -> str:
+    counts: Counter[FleetVerdict] = Counter(device.verdict for device in plan.devices)
+    said = {"ready": "ready", "will-pull": "will pull", "cannot": "cannot"}
+    verdicts = ", ".join(f"{counts[verdict]:,} {said[verdict]}" for verdict in VERDICTS if counts[verdict])
+    summary = plan.summary
+    sizes = f"{human_size(summary.origin_bytes)} from the origin, {human_size(summary.transfer_bytes)} to devices"
+    return f"{_devices(len(plan.devices))}: {verdicts or 'nothing to do'}; {sizes}"
+
+
+def _devices(number: int) -> str:
+    return _count(number, "device")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"

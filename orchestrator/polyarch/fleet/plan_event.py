@@ -1,0 +1,28 @@
+"""That a rollout is planned, as something that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from polyarch.events import Event
+from polyarch.fleet.outcomes import DeviceOutcome
+from polyarch.fleet.planned import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlanned(Event):
+    """A rollout is about to do `plan`. `outcomes` are those of devices whose turn was over before it was resumed."""
+
+    plan: Plan
+    outcomes: Mapping[str, DeviceOutcome] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """The plan's totals, instead of the plan."""
+        summary = self.plan.summary
+        return {
+            "event": "FleetPlanned",
+            "devices": summary.devices,
+            "origin_bytes": summary.origin_bytes,
+            "transfer_bytes": summary.transfer_bytes,
+        }
