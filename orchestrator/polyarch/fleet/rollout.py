@@ -222,6 +222,8 @@ class Rollout:
             ready = self._place(self._planned_again(self._not_given_up(again)))
             left = self._not_given_up(again, {*ready, *self._state.offline})
             names = [name for name in left if name in self._plans]
+            if not names:
+                return
 
     def _not_given_up(self, names: Sequence[str], found: Collection[str] | None = None) -> list[str]:
         """Of devices that were to be tried again those that can be, and that were `found`; what became of the others
@@ -277,8 +279,8 @@ class Rollout:
         if outcome.status == "skipped" and name in self._last:  # before this attempt it had failed
             return [name]
         if outcome.status == "skipped":
-            why = self._why(name)
-            return self._take(replace(outcome, reason_code="stopped", error=outcome.error or why, wave=0), retries=0)
+            skipped = untried(plan, "skipped", self._clock(), "stopped", self._why(name))
+            return self._take(replace(skipped, wave=self._wave), retries=0)
         if outcome.reason_code == "interrupted":
             self._cut = True
         total = self._state.total(outcome)
