@@ -24,10 +24,7 @@ def expand(text: str, lookup: Callable[[str], str | None], escape: str) -> str:
     `lookup` gives a variable's value, None if it is not set. `escape` is the character before a `$` that stands for
     itself. Raises Unreadable, also where a variable without default is not set.
     """
-    done, end = _expanded(text, 0, lookup, escape, 0)
-    if end != len(text):
-        raise Unreadable("a } too many")
-    return done
+    return _expanded(text, 0, lookup, escape, 0)[0]
 
 
 def _expanded(text: str, at: int, lookup: Callable[[str], str | None], escape: str, depth: int) -> tuple[str, int]:

@@ -129,8 +129,14 @@ def parse_lock(text: str, where: str) -> Lock:
         said = printable(str(version), 40)
         hint = "use the polyarch that wrote it, or make it anew with: polyarch lock REF..."
         raise UsageError(f"{where}, line {line}: version {said}; this polyarch reads version {VERSION}", hint)
-    lock = Lock(tuple(_image(each, _Place(text, where, i)) for i, each in enumerate(_images(document, text, where))))
-    _check_form(text, format_lock(lock.with_images(())), where)
+    read: dict[str, LockedImage] = {}
+    for i, each in enumerate(_images(document, text, where)):
+        place = _Place(text, where, i)
+        image = _image(each, place)
+        if read.setdefault(str(image.reference), image) is not image:
+            place.fault(f"{image.reference} stands here twice", "reference")
+    lock = Lock().with_images(read.values())
+    _check_form(text, format_lock(lock), where)
     return lock
 
 
@@ -142,7 +148,7 @@ def _toml_fault(text: str, error: Exception) -> tuple[str, int]:
 
 
 def _check_form(text: str, canonical: str, where: str) -> None:
-    given, wanted = text.replace("\r\n", "\n").splitlines(), canonical.splitlines()
+    given, wanted = text.replace("\r\n", "\n").split("\n"), canonical.split("\n")
     for i in range(max(len(given), len(wanted))):
         left, right = (lines[i] if i < len(lines) else None for lines in (given, wanted))
         if left != right:

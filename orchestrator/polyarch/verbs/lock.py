@@ -12,6 +12,7 @@ from typing import Literal
 from polyarch.contract.others import TagConvention
 from polyarch.errors import NotFoundError, NoVariantError, UsageError, platforms_errors
 from polyarch.events import Emit, Warned
+from polyarch.files import is_there
 from polyarch.lock.lock_file import change_lock, read_lock
 from polyarch.lock.locked import Lock, LockedImage, LockedVariant, Move, moves
 from polyarch.lock.pinned import Pin, pinned_copy
@@ -121,7 +122,7 @@ class LockVerbs:
         """
         reference = self._lockable(self._taken(name))
         asked = _sorted_platforms([*platforms, *wanted] if platforms else ())
-        old = read_lock(file).entry(reference) if file.exists() else None
+        old = read_lock(file).entry(reference) if is_there(file) else None
         if old and old.reference != reference:  # a tag with its digest behind it, which is locked as the tag
             return LockChange(old, old, self._lacking(old, wanted))
         image = self._state(reference, asked)
