@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,19 +51,20 @@ class NoForeignRoot(Exception):
     """The root cannot be made on this machine; the message says why."""
 
 
-def debian_root(architecture: str, cache: Path) -> Path:
+def debian_root(architecture: str, cache: Path, packages: Sequence[str] = _PACKAGES) -> Path:
     """The packages, extracted but not configured, by mmdebstrap: it takes seconds, and no foreign program runs.
 
-    Made once and kept in `cache`; several processes may ask. Read it only. Raises NoForeignRoot.
+    `packages` are names, or apt's patterns. Made once and kept in `cache`; several processes may ask. Read it only.
+    Raises NoForeignRoot.
     """
-    return _kept(_folder(cache) / architecture, lambda target: _extract(architecture, target))
+    return _kept(_folder(cache, packages) / architecture, lambda target: _extract(architecture, packages, target))
 
 
 def debian_layout(architecture: str, cache: Path) -> Path:
     """The same root as the one layer of an image, `debian`, in an OCI image layout. Raises NoForeignRoot."""
     root = debian_root(architecture, cache)
     return _kept(
-        _folder(cache) / f"{architecture}-layout", lambda target: _write_layout(root, PLATFORMS[architecture], target)
+        _folder(cache, _PACKAGES) / f"{architecture}-layout", lambda target: _write_layout(root, PLATFORMS[architecture], target)
     )
 
 
@@ -126,8 +127,8 @@ def _needed(name: str) -> Iterator[metadata.Distribution]:
             yield found
 
 
-def _folder(cache: Path) -> Path:
-    key = hashlib.sha256(repr((_PACKAGES, _NOT_NEEDED, _RECIPE)).encode()).hexdigest()[:12]
+def _folder(cache: Path, packages: Sequence[str]) -> Path:
+    key = hashlib.sha256(repr((tuple(packages), _NOT_NEEDED, _RECIPE)).encode()).hexdigest()[:12]
     return cache / "foreign-roots" / key
 
 
@@ -146,14 +147,14 @@ def _kept(target: Path, make: Callable[[Path], None]) -> Path:
     return target
 
 
-def _extract(architecture: str, target: Path) -> None:
+def _extract(architecture: str, packages: Sequence[str], target: Path) -> None:
     _run(
         "mmdebstrap",
         "--quiet",
         "--mode=root",
         "--variant=extract",
         f"--architectures={architecture}",
-        *(f"--include={package}" for package in _PACKAGES),
+        *(f"--include={package}" for package in packages),
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         "",
         str(target),
