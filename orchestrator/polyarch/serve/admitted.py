@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from polyarch.contract.storage import HasBlobFiles, Image
@@ -25,7 +25,7 @@ class Admitted:
         self.configs = {image.manifest.config.digest: image.config.raw for image in images}
         self.sizes = {layer.digest: layer.size for manifest in documents for layer in manifest.layers}
         self.blobs: HasBlobFiles | None = blobs
-        self.sent = 0
+        self._sent = 0
         self.asked = False
         self.fault: PolyarchError | None = None
         self.connections: set[socket.socket] = set()
@@ -60,10 +60,21 @@ class Admitted:
             return None
         return file
 
-    def count(self, bytes_sent: int) -> None:
-        """So many more went out."""
+    @property
+    def sent(self) -> int:
+        """Bytes of bodies that went out."""
         with self._counting:
-            self.sent += bytes_sent
+            return self._sent
+
+    def counted(self, send: Callable[[], int]) -> int:
+        """What `send` answers: how many bytes it sent. It must not wait.
+
+        Nobody is told a number in between: who has read an answer to its end finds all of it counted.
+        """
+        with self._counting:
+            count = send()
+            self._sent += count
+        return count
 
     def empty(self) -> None:
         """Nothing can be read any more."""

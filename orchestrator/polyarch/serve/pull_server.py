@@ -13,6 +13,8 @@ import re
 import select
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import BinaryIO, Protocol
@@ -106,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     """OCI distribution-spec 1.1, "Pull": end-1 to end-3; RFC 9110, 14, for ranges."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # whoever tries TLS first is told by a status line that this is none
     server_version, sys_version = "polyarch", ""
     timeout = 300
     disable_nagle_algorithm = True  # or a short document waits for the other side to acknowledge its header
@@ -125,8 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the document or the blob."""
         if self.path == "/v2/":
-            self._head(200, "application/json", 2)
-            self._write(b"{}", None)
+            self._answer(200, b"{}")
             return
         match = _PATH.fullmatch(self.path)
         offer = self.server.offers.get(match["path"]) if match else None
@@ -191,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             upto = min(first + piece, end)
             while first < upto:
                 try:
-                    count = self._send_some(file, first, upto - first)
+                    count = self._send_some(offer, partial(self._send_file, file, first, upto - first))
                     if not count:
                         raise OSError(errno.ENODATA, "it became shorter")
                 except (ConnectionError, TimeoutError):
@@ -199,29 +201,29 @@ class _Handler(BaseHTTPRequestHandler):
                 except OSError as error:
                     offer.fault = disk_error(error, f"cannot read {file.name}")
                     raise
-                offer.count(count)
                 first += count
 
-    def _send_some(self, file: BinaryIO, first: int, count: int) -> int:
+    def _send_file(self, file: BinaryIO, first: int, count: int) -> int:
         """Send at most `count` bytes; how many went. A file system that has no sendfile(2) is read."""
-        while True:
-            try:
-                return os.sendfile(self.connection.fileno(), file.fileno(), first, count)
-            except BlockingIOError:
-                self._await_room()
-            except OSError as error:
-                if error.errno not in _NO_SENDFILE:
-                    raise
-                return int(self.connection.send(os.pread(file.fileno(), min(count, 1 << 18), first)))
+        try:
+            return os.sendfile(self.connection.fileno(), file.fileno(), first, count)
+        except OSError as error:
+            if error.errno not in _NO_SENDFILE:
+                raise
+        return int(self.connection.send(os.pread(file.fileno(), min(count, 1 << 18), first)))
 
-    def _await_room(self) -> None:
+    def _send_some(self, offer: Admitted, send: Callable[[], int]) -> int:
+        """Send something once there is room for it; how many bytes went, which are counted."""
         poll = select.poll()
         poll.register(self.connection, select.POLLOUT)
-        if not poll.poll(self.timeout * 1000):
-            raise TimeoutError("nobody reads the answer")
+        while True:
+            if not poll.poll(self.timeout * 1000):
+                raise TimeoutError("nobody reads the answer")
+            with contextlib.suppress(BlockingIOError):
+                return offer.counted(send)
 
-    def _write(self, body: bytes, offer: Admitted | None) -> None:
-        """Send what is at hand, if a body was asked for; counted where it is of an offer."""
+    def _write(self, body: bytes, offer: Admitted) -> None:
+        """Send a document, if one was asked for."""
         rest = memoryview(body) if self.command == "GET" else memoryview(b"")
         limit = self.server.limit
         while rest:
@@ -229,15 +231,17 @@ class _Handler(BaseHTTPRequestHandler):
             if limit is not None:
                 limit.take(len(piece))
             while piece:
-                count = self.connection.send(piece)
-                if offer is not None:
-                    offer.count(count)
+                count = self._send_some(offer, partial(self.connection.send, piece))
                 piece, rest = piece[count:], rest[count:]
 
     def _refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
-        body = b'{"errors":[{"code":"%b"}]}' % code.encode()
-        self._head(status, "application/json", len(body), headers or {})
-        self._write(body, None)
+        self._answer(status, b'{"errors":[{"code":"%b"}]}' % code.encode(), headers)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Send what is of no image."""
+        self._head(status, "application/json", len(body), headers)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def _head(self, status: int, media_type: str, size: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
