@@ -107,7 +107,7 @@ class FleetRunner:
             return failed(plan, ("no-engine", f"its facts tell of no {plan.engine or 'engine'}"), time.time())
         way = choose_transport(
             engine.kind,
-            forwarding=getattr(facts, "forwarding", None),
+            forwarding=facts.forwarding,
             sends_input=self._means.sends is not None,
             asked=settings.transport,
         )

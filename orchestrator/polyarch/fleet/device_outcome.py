@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from polyarch.fleet.planned import DevicePlan, ImagePlan
 from polyarch.fleet.pull_answer import ImageAnswer, PullAnswer, parse_pull_answer, reason_of
 from polyarch.fleet.reasons import FactsFault, ReasonCode
 from polyarch.oci.digest import Digest
+
+# Where a temporary name is told, in an address of HTTP, too. It is of no use to whoever reads it.
+_TEMPORARY = re.compile(r"127\.0\.0\.1:[0-9]{1,5}/(v2/)?polyarch/[0-9a-f]{32}")
 
 Fault = tuple[ReasonCode, str]
 """A reason code and a sentence."""
@@ -150,7 +154,8 @@ def _image(
         return image_outcome(line, "failed", fault or ("integrity", "the device says nothing of it"))
     if answer.status == "failed":
         said = answer.words[-1] if answer.words else "its engine does not have it, and says nothing of why"
-        return image_outcome(line, "failed", (reason_of(" ".join(answer.words)), said))
+        said = _TEMPORARY.sub("(here)", said)
+        return image_outcome(line, "failed", (reason_of("\n".join(answer.words)), said))
     if answer.status == "differs" or not wanted or answer.at_hand not in wanted:
         why = f"the device has {answer.at_hand or 'another image'} under this name"
         return image_outcome(line, "failed", ("integrity", why), answer.at_hand)

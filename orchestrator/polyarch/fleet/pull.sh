@@ -206,7 +206,8 @@ podman)
     names() { ask image ls --format "${two}.Names}}" | tr '[], ' '\n\n\n\n' | sed -n -e "s|^\($ours\)\$|\1|p"; }
     ;;
 containerd)
-    told() { ask images ls "name==\"$1\"" | sed -n -e '2s/^[^ ]*  *[^ ]*  *\([^ ]*\).*/\1/p'; }
+    # What breaks off leaves names that point at less than a whole image.
+    told() { ask images check "name==\"$1\"" | sed -n -e '2s/^[^ ]*  *[^ ]*  *\([^ ]*\)  *complete .*/\1/p'; }
     # One manifest is asked for, whatever platform it is for. By itself `ctr` takes the one that it believes to be here.
     bring() {
         set -- --all-platforms "$1"
@@ -271,11 +272,13 @@ ended() {
 trap 'ended cut' TERM HUP INT PIPE
 trap 'ended timeout' USR1
 
-# brought NUMBER NAME SOURCE WANTED WORDS: an image is here under its temporary name, or is not, and the engine said WORDS.
+# brought NUMBER NAME SOURCE WANTED CODE WORDS: the engine said WORDS and ended with CODE, and has the image under its
+# temporary name, or has not. Of an archive docker and podman may have loaded some images and not others.
 brought() {
     at=$(told "$3")
+    case $pull_how/$pull_kind in stream/docker | stream/podman) ;; *) [ "$5" = 0 ] || at= ;; esac
     if [ -z "$at" ]; then
-        tell "$1" "$5"
+        tell "$1" "$6"
     elif [ "$at" != "$4" ]; then
         differs "$1" "$at"
         drop "$3" >/dev/null
@@ -315,19 +318,19 @@ by_engine() {
         images
         [ -n "$left" ] || return
         [ -z "$work" ] || rm -rf "$work"
-        said=$(load 2>&1 >/dev/null)
-        words=$said
+        words=$(load 2>&1 >/dev/null)
+        code=$?
         set -f
         set -- $left
         set +f
         while [ $# -ge 4 ]; do
-            brought "$1" "$2" "$3" "$4" "$words"
+            brought "$1" "$2" "$3" "$4" "$code" "$words"
             shift 4
         done
     else
         each() {
             words=$(bring "$3" 2>&1 >/dev/null)
-            brought "$1" "$2" "$3" "$4" "$words"
+            brought "$1" "$2" "$3" "$4" $? "$words"
         }
         images
     fi
@@ -336,13 +339,13 @@ by_engine() {
 # An OCI image layout. Nothing but `tar`, `sha256sum` and what every system has is needed.
 layout_told() {
     sweep
+    sum=none
     if [ -e "$place/index.json" ]; then
-        echo "sum $(hex "$place/index.json")"
+        sum=$(hex "$place/index.json")
         printf 'index %s\n' "$(tr -d '\n\r' <"$place/index.json")"
-        ls -ln "$place/blobs/sha256" | sed -n -e 's/^-[^ ]* *[^ ]* *[^ ]* *[^ ]* *\([0-9]*\) .* \([0-9a-f]\{64\}\)$/blob \1 \2/p'
-    else
-        echo "sum none"
     fi
+    echo "sum $sum"
+    ls -ln "$place/blobs/sha256" | sed -n -e 's/^-[^ ]* *[^ ]* *[^ ]* *[^ ]* *\([0-9]*\) .* \([0-9a-f]\{64\}\)$/blob \1 \2/p'
 }
 # Makes what is missing of the folder, as polyarch does. A folder with anything else in it is refused.
 layout_made() {

@@ -152,7 +152,8 @@ _WORDS: tuple[tuple[ReasonCode, str], ...] = (
         "no-engine",
         r"cannot connect to the docker daemon|is the docker daemon running|trying to connect to the docker daemon"
         r"|failed to dial|containerd\.sock|docker\.sock|podman\.sock|a password is required|a terminal is required"
-        r"|not in the sudoers|may not run sudo|: not found$|command not found|no such file or directory$.*exec",
+        r"|not in the sudoers|may not run sudo|^(\S*sh: )?(line )?([0-9]+: )?\S+: not found$|command not found"
+        r"|^(\S*sh: )?(line )?([0-9]+: )?\S+: no such file or directory$|failed to run command",
     ),
     ("held", r"polyarch: .* meanwhile"),
     (
@@ -166,9 +167,11 @@ _WORDS: tuple[tuple[ReasonCode, str], ...] = (
         r"|unexpected commit digest|digest mismatch|mismatched (image|layer|rootfs|digest)"
         r"|don't match image configuration|checksum|invalid (tar header|checksum|diffid|digest)"
         r"|unexpected commit size|commit failed|wrong diff id"
-        r"|layers from manifest|gzip: invalid|flate: corrupt|manifest (unknown|invalid)|name unknown|manifest not found"
+        r"|content digest .*not found|layers from manifest|gzip: invalid|flate: corrupt"
+        r"|manifest invalid"
         r"|failed precondition|(parsing|reading) manifest.*(invalid|not found)",
     ),
+    ("not-found", r"manifest unknown|name unknown|manifest not found|repository name not known"),
     (
         "unauthorized",
         r"unauthorized|authentication required|pull access denied|access to the resource is denied|no basic auth"
@@ -182,10 +185,10 @@ _WORDS: tuple[tuple[ReasonCode, str], ...] = (
         r"|bad gateway|service unavailable|x509|certificate|server gave http response",
     ),
 )
-_TABLE = tuple((code, re.compile(words)) for code, words in _WORDS)
+_TABLE = tuple((code, re.compile(words, re.MULTILINE)) for code, words in _WORDS)
 
 
 def reason_of(words: str) -> ReasonCode:
-    """The reason code of what an engine said, by its words: docker's, podman's, containerd's, tar's, sudo's."""
+    """The reason code of what an engine said, by its lines: docker's, podman's, ctr's, tar's, sudo's, a shell's."""
     said = words.lower()
     return next((code for code, pattern in _TABLE if pattern.search(said)), "internal")
