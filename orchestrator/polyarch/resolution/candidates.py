@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from polyarch.contract.others import TagConvention
-from polyarch.contract.registry import ListsTags
-from polyarch.errors import IntegrityError, NotFoundError, PolyarchError, UnauthorizedError
+from polyarch.errors import IntegrityError, NotFoundError, UnauthorizedError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document, Index, Manifest, is_attestation
 from polyarch.oci.media_types import CONFIGS, INDEXES, MANIFESTS
@@ -98,7 +96,7 @@ def probe_conventions(
     a name holds is what its config says, not the convention.
     """
     conventions = list(conventions)
-    tags, whole = _tags(documents, reference) if conventions else (frozenset[str](), True)
+    tags, whole = documents.tags(reference, MAX_TAGS) if conventions else (frozenset[str](), True)
     wanted = leads(reference, conventions, platforms, tags)
     listed, unlisted = [], []
     for lead in wanted:
@@ -135,16 +133,3 @@ def _place(candidate: Candidate, platforms: Sequence[Platform]) -> int:
     """Where the candidate's platform stands among `platforms`; behind them all if it is none of them."""
     held = rank(platforms, candidate.platform) if candidate.platform else None
     return held.position // 2 if held and held.proven else len(platforms)
-
-
-def _tags(documents: Documents, reference: Reference) -> tuple[frozenset[str], bool]:
-    """The repository's tags, and whether these are all: none and False where the registry cannot tell."""
-    if not isinstance(documents.registry, ListsTags):
-        return frozenset(), False
-    try:
-        tags = list(islice(documents.registry.tags(reference), MAX_TAGS + 1))
-    except NotFoundError:
-        return frozenset(), True
-    except PolyarchError:
-        return frozenset(), False
-    return frozenset(tags[:MAX_TAGS]), len(tags) <= MAX_TAGS

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from polyarch.contract.registry import Registry
+from itertools import islice
+
+from polyarch.contract.registry import ListsTags, Registry
 from polyarch.contract.storage import ReadsBlobs
-from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.errors import IntegrityError, NotFoundError, PolyarchError
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of
@@ -20,6 +22,7 @@ class Documents:
         self.registry = registry
         self._local = local
         self._read: dict[str, Document] = {}
+        self._tags: dict[str, tuple[frozenset[str], bool]] = {}
 
     def root(self, reference: Reference, *, known: bool = False) -> Document:
         """What the reference points at.
@@ -64,6 +67,26 @@ class Documents:
         """The config of a manifest."""
         where = f"{reference.familiar_name}: config {manifest.config.digest}"
         return parse_config(self._small_blob(reference, manifest.config, where), where)
+
+    def tags(self, reference: Reference, limit: int) -> tuple[frozenset[str], bool]:
+        """At most `limit` tags of the repository, and whether these are all: none and False where it cannot tell.
+
+        It is asked once.
+        """
+        if reference.name not in self._tags:
+            self._tags[reference.name] = self._asked_for_tags(reference, limit)
+        return self._tags[reference.name]
+
+    def _asked_for_tags(self, reference: Reference, limit: int) -> tuple[frozenset[str], bool]:
+        if not isinstance(self.registry, ListsTags):
+            return frozenset(), False
+        try:
+            tags = list(islice(self.registry.tags(reference), limit + 1))
+        except NotFoundError:
+            return frozenset(), True
+        except PolyarchError:
+            return frozenset(), False
+        return frozenset(tags[:limit]), len(tags) <= limit
 
     def served_by(self, manifest: Manifest, root: Document) -> str | None:
         """The host that a manifest came from, or else what points at it; None if neither was asked of a registry."""

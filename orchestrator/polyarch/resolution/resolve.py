@@ -71,18 +71,34 @@ def gather(
     known: bool = False,
 ) -> list[Found]:
     """The candidates of `reference`. Raises NotFoundError if neither the name nor one by convention exists."""
+    return gather_for(documents, reference, [target], policy, conventions, known=known)
+
+
+def gather_for(
+    documents: Documents,
+    reference: Reference,
+    targets: Iterable[Target],
+    policy: EmulationPolicy,
+    conventions: Iterable[TagConvention],
+    *,
+    known: bool = False,
+) -> list[Found]:
+    """As `gather`, for targets of several kinds: the name is read once, those by convention for each kind."""
     missing: NotFoundError | None = None
     found: list[Found] = []
     try:
         root = documents.root(reference, known=known)
         found = [Found(candidate, root) for candidate in candidates_of(documents, reference, root)]
-        if not isinstance(root, Manifest) or _native(found, target):
+        if not isinstance(root, Manifest) or reference.digest:
             return found
     except NotFoundError as error:
         if reference.digest:
             raise
         missing = error
-    if not reference.digest:
+    conventions, own = list(conventions), tuple(found)
+    for target in targets:
+        if _native(own, target):
+            continue
         platforms = list(target.native)
         if policy == "auto":
             platforms += [emulation.platform for emulation in target.emulated]
@@ -92,6 +108,6 @@ def gather(
     return found
 
 
-def _native(found: list[Found], target: Target) -> bool:
+def _native(found: Iterable[Found], target: Target) -> bool:
     chosen = select([each.candidate for each in found], target, "never").chosen
     return chosen is not None

@@ -1,0 +1,65 @@
+"""The documents of a fleet's images: whatever is asked how often, the registry is asked once."""
+
+from __future__ import annotations
+
+import threading
+
+from polyarch.contract.registry import Registry
+from polyarch.errors import NotFoundError, UnauthorizedError
+from polyarch.events import ignore
+from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig
+from polyarch.oci.document import Document, Manifest
+from polyarch.reference import Reference
+from polyarch.resolution.documents import Documents
+from polyarch.transfer.blob import bring_blob
+from polyarch.transfer.staged import KeepsBlobs
+
+
+class FleetDocuments(Documents):
+    """As Documents, of one image name, for many kinds of devices.
+
+    A name is looked up once, so that it stands for the same to the end. A config is kept in the storage as soon as it
+    is read: bringing the variant later does not fetch it again. `fetched` are the bytes of those that came so.
+    """
+
+    def __init__(self, registry: Registry, storage: KeepsBlobs, retries: int) -> None:
+        super().__init__(registry, storage)
+        self._storage, self._retries = storage, retries
+        self._roots: dict[Reference, Document | NotFoundError | UnauthorizedError] = {}
+        self._keeping = threading.Lock()
+        self.fetched = 0
+
+    def root(self, reference: Reference, *, known: bool = False) -> Document:
+        """What the reference points at; also that it points at nothing is remembered."""
+        if reference not in self._roots:
+            try:
+                self._roots[reference] = super().root(reference, known=known)
+            except (NotFoundError, UnauthorizedError) as error:
+                self._roots[reference] = error
+        found = self._roots[reference]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def config(self, reference: Reference, manifest: Manifest) -> ImageConfig:
+        """The config of a manifest. Raises StorageError, too."""
+        if manifest.config.size <= MAX_CONFIG_SIZE:
+            with self._keeping:
+                self._keep(reference, manifest)
+        return super().config(reference, manifest)
+
+    def _keep(self, reference: Reference, manifest: Manifest) -> None:
+        blob = manifest.config
+        if self._storage.has_blob(blob):
+            return
+        with self._storage.write_blob(blob) as writer:
+            if writer is not None:
+                self.fetched += bring_blob(
+                    self.registry,
+                    reference,
+                    blob,
+                    writer,
+                    retries=self._retries,
+                    emit=ignore,
+                    cancelled=threading.Event(),
+                )
