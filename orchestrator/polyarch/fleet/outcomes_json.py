@@ -91,17 +91,15 @@ def _image(document: Mapping[str, object]) -> ImageOutcome:
 
 
 def summary_json(summary: RolloutSummary) -> dict[str, object]:
-    """For the last line."""
+    """What stands under `summary` in the last line."""
     return {
-        "summary": {
-            "devices": summary.devices,
-            "statuses": dict(summary.statuses),
-            "platforms": {platform: dict(counts) for platform, counts in summary.platforms.items()},
-            "reason_codes": dict(summary.reason_codes),
-            "origin_bytes": summary.origin_bytes,
-            "bytes": summary.bytes,
-            "seconds": round(summary.seconds, 3),
-        }
+        "devices": summary.devices,
+        "statuses": dict(summary.statuses),
+        "platforms": {platform: dict(counts) for platform, counts in summary.platforms.items()},
+        "reason_codes": dict(summary.reason_codes),
+        "origin_bytes": summary.origin_bytes,
+        "bytes": summary.bytes,
+        "seconds": round(summary.seconds, 3),
     }
 
 

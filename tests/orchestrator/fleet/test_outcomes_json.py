@@ -98,17 +98,15 @@ def test_the_summary_counts() -> None:
     failed = DeviceOutcome("v6", "linux/arm/v6", "failed", bytes=7, reason_code="no-space")
     gone = DeviceOutcome("gone", None, "offline", reason_code="offline")
     assert summary_json(summarize([_OUTCOME, failed, gone], 100, 2.00049)) == {
-        "summary": {
-            "devices": 3,
-            "statuses": {"pulled": 1, "up-to-date": 0, "failed": 1, "skipped": 0, "offline": 1},
-            "platforms": {
-                "linux/arm/v6": {"pulled": 0, "up-to-date": 0, "failed": 1, "skipped": 0, "offline": 0},
-                "linux/arm64": {"pulled": 1, "up-to-date": 0, "failed": 0, "skipped": 0, "offline": 0},
-                "unknown": {"pulled": 0, "up-to-date": 0, "failed": 0, "skipped": 0, "offline": 1},
-            },
-            "reason_codes": {"no-space": 1, "offline": 1},
-            "origin_bytes": 100,
-            "bytes": 12,
-            "seconds": 2.0,
-        }
+        "devices": 3,
+        "statuses": {"pulled": 1, "up-to-date": 0, "failed": 1, "skipped": 0, "offline": 1},
+        "platforms": {
+            "linux/arm/v6": {"pulled": 0, "up-to-date": 0, "failed": 1, "skipped": 0, "offline": 0},
+            "linux/arm64": {"pulled": 1, "up-to-date": 0, "failed": 0, "skipped": 0, "offline": 0},
+            "unknown": {"pulled": 0, "up-to-date": 0, "failed": 0, "skipped": 0, "offline": 1},
+        },
+        "reason_codes": {"no-space": 1, "offline": 1},
+        "origin_bytes": 100,
+        "bytes": 12,
+        "seconds": 2.0,
     }
