@@ -53,7 +53,10 @@ class LockedImage:
     @property
     def manifests(self) -> Mapping[str, tuple[Digest, int]]:
         """The manifest's digest and size (bytes) for each platform; of several of one platform, the first."""
-        return {each.platform: (each.manifest, each.size) for each in reversed(self.variants)}
+        found: dict[str, tuple[Digest, int]] = {}
+        for each in self.variants:
+            found.setdefault(each.platform, (each.manifest, each.size))
+        return found
 
     def variant(self, manifest: Digest) -> LockedVariant | None:
         """The variant with that manifest."""

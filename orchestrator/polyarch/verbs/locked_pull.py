@@ -32,9 +32,10 @@ def held_to(locked: LockedImage, resolution: Resolution) -> Resolution:
         if chosen.source == "tag" and any(each.platform == str(chosen.platform) for each in locked.variants):
             raise _moved(locked, chosen.reference.familiar, chosen.manifest.digest)
         have = ", ".join(locked.manifests)
+        wanted = ",".join([*(locked.platforms or locked.manifests), str(chosen.platform)])
         raise NoVariantError(
             f"{locked.reference.familiar}: {chosen.platform} would be taken, which the lock lacks (it has {have})",
-            f"lock it with: polyarch lock --update {locked.reference.familiar} --platform {chosen.platform},...",
+            f"lock it with: polyarch lock --update {locked.reference.familiar} --platform {wanted}",
         )
     return replace(resolution, selection=replace(selection, ranked=ranked))
 
