@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
-from collections.abc import Collection, Iterable
+import tracemalloc
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +148,7 @@ def test_podman_is_sent_an_archive_for_each_image(sample: SampleImages) -> None:
     ],
     ids=["old docker", "some docker", "new docker", "podman", "containerd"],
 )
-def test_an_old_docker_is_sent_no_zstd(
-    engine: Engine, unpacked: bool, sample: SampleImages, tmp_path: Path
-) -> None:
+def test_an_old_docker_is_sent_no_zstd(engine: Engine, unpacked: bool, sample: SampleImages, tmp_path: Path) -> None:
     if shutil.which("zstd") is None:
         pytest.skip("the program zstd is not installed")
     plain = sample.layer("packed")
@@ -173,3 +174,24 @@ def test_a_blob_that_is_not_here_is_told_before_anything_is_sent(sample: SampleI
     image = made.named(sample.name())
     with pytest.raises(NotFoundError):
         image_archive([(image, NAME)], BlobFiles({}), (), ENGINES["docker"])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gibibyte_takes_no_memory(
+    engine: str, sample: SampleImages, count: Callable[[int, int], int], tmp_path: Path
+) -> None:
+    made, size = sample.image(), count(16 << 20, 1 << 30)
+    (tmp_path / "hole").touch()
+    os.truncate(tmp_path / "hole", size)
+    image = made.named(sample.name())
+    layers = tuple(replace(layer, size=size) for layer in made.manifest.layers[:1])
+    image = replace(image, manifest=replace(image.manifest, layers=layers))
+    blobs = BlobFiles({layers[0].digest: tmp_path / "hole"})
+    tracemalloc.start()
+    try:
+        sent = sum(map(len, image_archive([(image, NAME)], blobs, (), ENGINES[engine])))
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert size < sent < size + 20_000
