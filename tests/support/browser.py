@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,9 @@ _OPTIONS = (
     *("--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage"),
     *("--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe"),
 )
+
+
+_PATIENCE = 60
 
 
 class Browser:
@@ -73,6 +77,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            if not select.select([self._from], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"the browser has said nothing for {_PATIENCE} seconds")
             chunk = os.read(self._from, 1 << 20)
             if not chunk:
                 raise EOFError("the browser has ended")
