@@ -295,10 +295,10 @@ class Composition(ABC):
     @cached_property
     def _staging(self) -> KeepsBlobs:
         """Where blobs on their way into a loader wait: a folder of the default storage's kind."""
-        return _as_files(self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"), kept=False))
+        return as_files(self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"), kept=False))
 
     def _staged(self, loader: ImageLoader) -> StagedStorage:
-        return StagedStorage(loader, self._staging, _as_files(self.storage()))
+        return StagedStorage(loader, self._staging, as_files(self.storage()))
 
     def _fleet_engine(self, inventory: Sequence[str]) -> tuple[FleetEngine, tuple[str, ...]]:
         """The engine that an inventory's words are for, and the words as it takes them.
@@ -356,7 +356,7 @@ class Composition(ABC):
         return opened
 
 
-def _as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
+def as_files(storage: Storage | ImageLoader) -> KeepsBlobs:
     """The default storage, or one of its kind. Raises UsageError where a plugin in its place cannot do as much."""
     if not isinstance(storage, KeepsBlobs):
         raise UsageError(

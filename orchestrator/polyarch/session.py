@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
-from polyarch.contract.others import ReadsTags, TagConvention
+from polyarch.contract.others import ReadsTags, TagConvention, Verifier
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
 from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageError, platforms_errors
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.emulator_verbs import EmulatorVerbs
+    from polyarch.verbs.fleet_verbs import FleetVerbs
     from polyarch.verbs.listing import ListedImage
     from polyarch.verbs.lock import LockVerbs
     from polyarch.verbs.plugins import PluginVerbs
@@ -79,6 +80,25 @@ class Session(Composition):
         made = self._parts.each(TagConventionPlugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
         return [guarded(name, convention, self._emit) for name, convention in made]
 
+    def _verifiers(self) -> list[Verifier]:
+        return [
+            self._parts.needed(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
+            for plugin in self.plugins.all(VerifierPlugin)
+        ]
+
+    @cached_property
+    def fleet(self) -> FleetVerbs:
+        """The devices of a fleet: what each would get, bringing it there, and how they stand."""
+        from polyarch.composition import as_files
+        from polyarch.verbs.fleet_offers import ImageParts
+        from polyarch.verbs.fleet_verbs import FleetParts, FleetVerbs
+
+        def images() -> ImageParts:
+            return ImageParts(self._registry, as_files(self.storage()), self._conventions(), self.settings.retries)
+
+        parts = FleetParts(self._fleet_engine, self.reference, images, self._verifiers, self.locks, DEFAULT_STORAGE)
+        return FleetVerbs(self.settings, parts, self._emit)
+
     def pull(
         self,
         reference: str,
@@ -116,10 +136,7 @@ class Session(Composition):
         known = locked is not None or bool(storage.find(parsed))
         if locked:
             check_root(locked, documents.root(parsed, known=known))  # before anybody asks what there is of it now
-        verifiers = [
-            self._parts.needed(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
-            for plugin in self.plugins.all(VerifierPlugin)
-        ]
+        verifiers = self._verifiers()
 
         def context(target: Target | None, page_size: int | None) -> PullContext:
             return PullContext(

@@ -49,6 +49,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Fleets",
+        (("fleet", "many devices at once: plan, pull, status, report"),),
+    ),
+    (
         "polyarch itself",
         (
             ("plugin", "plugins: ls, show, check, new"),

@@ -10,7 +10,7 @@ import click
 _FORM = re.compile(r"(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,6})m)?(?:(?P<s>[0-9]{1,9}(?:\.[0-9]{1,3})?)s?)?")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # click 8.2 has it without
     """Seconds. A number alone is seconds; `least` is the shortest that is taken."""
 
     name = "time"

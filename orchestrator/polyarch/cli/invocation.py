@@ -14,6 +14,7 @@ from polyarch.cli.output import json_line, line
 from polyarch.errors import InterruptedPull, PartialError, PolyarchError
 
 if TYPE_CHECKING:
+    from polyarch.events import Emit
     from polyarch.session import Session
 
 POLYARCH_FAILED = 125
@@ -63,10 +64,13 @@ class Invocation:
                 line(text)
 
     @contextlib.contextmanager
-    def session(self, *, lines_to_stderr: bool = False) -> Iterator[Session]:
+    def session(
+        self, *, lines_to_stderr: bool = False, through: Callable[[Emit], Emit] | None = None
+    ) -> Iterator[Session]:
         """A session with the settings that were asked for, whose events are shown as they were asked for.
 
-        `lines_to_stderr` keeps stdout free: another program writes there.
+        `lines_to_stderr` keeps stdout free: another program writes there. `through` makes of what shows events what is
+        given them first.
         """
         from polyarch.cli.progress import Progress
         from polyarch.session import Session
@@ -76,7 +80,7 @@ class Invocation:
         mode = str(self.given.get("progress", "auto"))
         with Progress(mode, report=self.plain and not lines_to_stderr, quiet=self.quiet) as progress:
             try:
-                with Session(settings, emit=progress) as session:
+                with Session(settings, emit=through(progress) if through else progress) as session:
                     progress.parse = session.reference
                     yield session
             except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""That a rollout is planned, as something that happens."""
+"""That devices have said what they are, and that a rollout is planned, as things that happen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from dataclasses import dataclass, field
 from polyarch.events import Event
 from polyarch.fleet.outcomes import DeviceOutcome
 from polyarch.fleet.planned import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class FactsGathered(Event):
+    """A device said what it is, or why it cannot be asked is known: the `count`th of `devices`."""
+
+    device: str
+    count: int
+    devices: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from polyarch.errors import (
     UnreachableError,
 )
 from polyarch.fleet.outcomes import SUCCEEDED
+from polyarch.fleet.planned import Plan
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.fleet.record import RolloutRecord
 
@@ -69,6 +70,20 @@ def failure_of(record: RolloutRecord) -> PolyarchError | None:
     if first is not None and first.error is not None:
         message += f"; {first.device}: {first.error}" if failed == 1 else f"; the first, {first.device}: {first.error}"
     return kind(message, f"when it is mended, repeat these alone: --limit {retry}", rollout=record.id)
+
+
+def plan_failure(plan: Plan) -> PolyarchError | None:
+    """The error of a plan by which some devices cannot get what they should: that of the reason, where it is the same
+    for all devices, else PartialError.
+    """
+    cannot = [one for one in plan.devices if one.verdict == "cannot"]
+    if not cannot:
+        return None
+    codes = {one.reason_code or "internal" for one in cannot}
+    kind = ERROR_OF[codes.pop()] if len(codes) == 1 and len(cannot) == len(plan.devices) else PartialError
+    first = cannot[0]
+    message = f"{len(cannot)} of {len(plan.devices)} devices cannot get what they should; "
+    return kind(message + f"{'the first, ' if len(cannot) > 1 else ''}{first.device}: {first.reason}")
 
 
 def _counts(record: RolloutRecord) -> dict[str, int]:

@@ -84,7 +84,7 @@ def request_from_json(document: Mapping[str, object]) -> FleetRequest:
     return FleetRequest(
         inventory=strings(document.get("inventory"), "inventory"),
         engine=next((kind for kind in ENGINE_KINDS if kind == document.get("engine")), None),
-        emulation=emulation,  # type: ignore[arg-type]  # checked above
+        emulation=emulation,
         forks=forks,
         timeout=timeout,
     )

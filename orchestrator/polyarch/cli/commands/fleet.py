@@ -1,0 +1,312 @@
+"""`polyarch fleet`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from polyarch.cli.completers import stored_images
+from polyarch.cli.durations import Duration
+from polyarch.cli.invocation import Invocation
+from polyarch.cli.options import Count, Group, emulation_option, pass_invocation
+from polyarch.cli.output import json_line, line, terminal_width
+from polyarch.errors import PartialError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from polyarch.fleet.interrupt import Interrupt
+    from polyarch.fleet.record import RolloutRecord
+    from polyarch.verbs.fleet_request import FleetRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+command = Group(
+    "fleet",
+    help="Images for many devices of mixed hardware at once: every device gets the variant that it can run.\n"
+    "Devices come from an Ansible inventory; they need SSH and an engine, nothing of polyarch's.",
+    examples=(
+        "polyarch fleet plan -i inventory.yml alpine:3.20",
+        "polyarch fleet pull -i inventory.yml --batch 1,10%,100% --report report.html alpine:3.20",
+        "polyarch fleet status -i inventory.yml --locked polyarch.lock",
+    ),
+)
+
+
+def _asked(function: F) -> F:
+    """The words and options with which every verb is told which devices and images are meant."""
+    options = (
+        click.argument("references", metavar="[REF]...", nargs=-1, shell_complete=stored_images),
+        click.option(
+            "-i",
+            "--inventory",
+            metavar="INVENTORY",
+            multiple=True,
+            help="Ansible's: a file, a folder, 'pi1,pi2,'; local: is this machine",
+        ),
+        click.option(
+            "-l", "--limit", metavar="PATTERN", default="", help="Ansible's pattern; @failed, @offline: the last time's"
+        ),
+        click.option(
+            "--compose",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="the images that a Compose file names; Kubernetes manifests and Dockerfiles, too",
+        ),
+        click.option(
+            "--locked", metavar="FILE", type=click.Path(path_type=Path), help="exactly what that polyarch.lock has"
+        ),
+        click.option(
+            "--into",
+            metavar="docker|podman|containerd|oci",
+            type=click.Choice(["docker", "podman", "containerd", "oci"]),
+            help="by that engine of the device's",
+        ),
+        emulation_option,
+        click.option("--forks", metavar="N", type=click.IntRange(1, 10_000), help="devices at once, else 20"),
+        click.option("--timeout", metavar="S", type=Duration(1), help="seconds for a device, else 600"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+_max_age = click.option(
+    "--max-age", metavar="T", type=Duration(), default=0.0, help="do not ask devices that answered so lately: 10m, 2h"
+)
+
+
+@command.command(
+    "plan",
+    help="Tell what each device would get, why, and how many bytes that takes; nothing is changed.\n"
+    "With --format json it can be kept for: polyarch fleet pull --plan FILE. With -q: the devices that would pull.",
+    examples=(
+        "polyarch fleet plan -i inventory.yml alpine:3.20",
+        "polyarch fleet plan -i 'pi1,pi2,' --compose compose.yml --format json > plan.jsonl",
+    ),
+    exits=(0, 2, 5, 6, 8, 10),
+)
+@_asked
+@_max_age
+@pass_invocation
+def plan(invocation: Invocation, /, **words: Any) -> None:
+    """Print a line a device. PartialError if some devices cannot get what they should."""
+    from polyarch.cli.fleet_lines import plan_table
+    from polyarch.cli.fleet_show import FleetShow
+    from polyarch.fleet.plan_json import plan_lines
+    from polyarch.fleet.rollout_failure import plan_failure
+
+    with FleetShow(invocation) as show:
+        with invocation.session(lines_to_stderr=True, through=show.over) as session:
+            made = session.fleet.plan(_request(words))
+    invocation.show(
+        json=plan_lines(made),
+        quiet=(one.device for one in made.devices if one.verdict == "will-pull"),
+        lines=plan_table(made, terminal_width()),
+    )
+    error = plan_failure(made)
+    if error is not None:
+        raise error
+
+
+@command.command(
+    "pull",
+    help="Bring every device the right variant of each image, by waves, and prove that it is there.\n"
+    "Ctrl-C lets what is under way come to its end; a second one ends it. With -q: the devices that have their images.",
+    examples=(
+        "polyarch fleet pull -i inventory.yml alpine:3.20",
+        "polyarch fleet pull -i inventory.yml --batch 1,10% --check 'docker run --rm alpine true' alpine",
+        "polyarch fleet pull -i inventory.yml --limit @failed alpine:3.20",
+        "polyarch fleet pull --resume",
+    ),
+    exits=(0, 2, 4, 5, 6, 7, 8, 9, 10, 130),
+)
+@_asked
+@click.option("--batch", metavar="N|P%,...", default="100%", help="sizes of waves: 1,10%,100%")
+@click.option("--retries", metavar="N", type=Count(), default=2, help="further attempts at a device, else 2")
+@click.option("--max-fail", metavar="N|P%", default="", help="more failures stop it, for each platform by itself, too")
+@click.option("--check", metavar="COMMAND", help="has to succeed on each device afterwards")
+@click.option("--pause", metavar="T", type=Duration(), default=0.0, help="between two waves: 30s, 10m")
+@click.option("--wait-offline", metavar="T", type=Duration(), default=0.0, help="come back to offline devices: 2h")
+@click.option(
+    "--transport",
+    metavar="tunnel|stream|direct",
+    type=click.Choice(["tunnel", "stream", "direct"]),
+    help="else what each device allows",
+)
+@click.option("--limit-rate", metavar="RATE", help="bytes a second to all devices together: 500k, 10M")
+@click.option("--plan", "plan_file", metavar="FILE", type=click.Path(path_type=Path), help="do exactly that plan")
+@click.option("--resume", is_flag=True, help="go on with the rollout that was broken off")
+@click.option("--report", metavar="FILE.html", type=click.Path(path_type=Path), help="write a page about it")
+@pass_invocation
+def pull(
+    invocation: Invocation,
+    /,
+    *,
+    batch: str,
+    retries: int,
+    max_fail: str,
+    check: str | None,
+    pause: float,
+    wait_offline: float,
+    transport: Any,
+    limit_rate: str | None,
+    plan_file: Path | None,
+    resume: bool,
+    report: Path | None,
+    **words: Any,
+) -> None:
+    """Show what happens, and end with what the rollout comes to."""
+    from polyarch.cli.fleet_show import FleetShow
+    from polyarch.fleet.rate import parse_rate
+    from polyarch.fleet.record import RolloutSettings
+    from polyarch.fleet.report import check_report_path, write_report
+    from polyarch.fleet.stop_rule import parse_max_fail
+    from polyarch.fleet.waves import parse_batch
+    from polyarch.verbs.fleet_request import PullRequest
+
+    if resume and (words["references"] or plan_file or words["compose"] or words["locked"] or words["limit"]):
+        raise UsageError(
+            "a rollout that goes on has its devices and images already", "leave out all but --resume and --report"
+        )
+    request = _request(words)
+    how = PullRequest(
+        RolloutSettings(parse_batch(batch), parse_max_fail(max_fail), retries, pause, wait_offline),
+        check,
+        transport,
+        None if limit_rate is None else parse_rate(limit_rate),
+    )
+    if report is not None:
+        check_report_path(report)
+    with FleetShow(invocation) as show:
+        with invocation.session(lines_to_stderr=True, through=show.over) as session:
+            if resume:
+                record = session.fleet.resume(_interrupting)
+            else:
+                record = session.fleet.pull(request, how, _interrupting, plan_file)
+    if report is not None:
+        write_report(report, record)
+    _end(invocation, record)
+
+
+def _end(invocation: Invocation, record: RolloutRecord) -> None:
+    """Print what a rollout comes to; its outcomes have been printed. Raises the error that it ends with."""
+    from polyarch.cli.fleet_lines import record_line
+    from polyarch.fleet.outcomes import SUCCEEDED
+    from polyarch.fleet.outcomes_json import summary_json
+    from polyarch.fleet.rollout_failure import failure_of
+
+    if invocation.json:
+        json_line({"summary": {**summary_json(record.summary), "rollout": record.id, "phase": record.phase}})
+    elif invocation.quiet:
+        for outcome in record.outcomes.values():
+            if outcome.status in SUCCEEDED:
+                line(outcome.device)
+    else:
+        line(record_line(record))
+    error = failure_of(record)
+    if error is not None:
+        raise error
+
+
+@command.command(
+    "status",
+    help="How each device stands: what it is, and which images it has against what it should have. Where a device does "
+    "not answer, what it said last.\nIt ends with 10 where a device does not have what it should. With -q: those.",
+    examples=(
+        "polyarch fleet status -i inventory.yml alpine:3.20",
+        "polyarch fleet status -i inventory.yml --locked polyarch.lock",
+    ),
+    exits=(0, 2, 5, 6, 7, 8, 10),
+)
+@_asked
+@_max_age
+@pass_invocation
+def status(invocation: Invocation, /, **words: Any) -> None:
+    """Print a line for each image on each device."""
+    from polyarch.cli.fleet_lines import status_lines, status_table
+    from polyarch.cli.fleet_show import FleetShow
+
+    with FleetShow(invocation) as show:
+        with invocation.session(lines_to_stderr=True, through=show.over) as session:
+            states = list(session.fleet.status(_request(words)))
+    wrong = [state for state in states if not state.good]
+    invocation.show(
+        json=(state.to_json() for state in states),
+        quiet=(state.device for state in wrong),
+        lines=status_table([row for state in states for row in status_lines(state)], terminal_width()),
+    )
+    if wrong:
+        raise PartialError(
+            f"{len(wrong)} of {len(states)} devices do not have what they should, or did not answer",
+            "bring it to them with: polyarch fleet pull",
+            devices=[state.device for state in wrong],
+        )
+
+
+@command.command(
+    "report",
+    help="Write the last rollout's report again: with --report the page, else what became of each device.",
+    examples=("polyarch fleet report", "polyarch fleet report --report report.html"),
+    exits=(0, 3, 4, 5, 6, 7, 8, 9, 10),
+)
+@click.option("--report", metavar="FILE.html", type=click.Path(path_type=Path), help="write the page about it")
+@pass_invocation
+def report(invocation: Invocation, report: Path | None) -> None:
+    """Print a line a device, as the rollout did; and end as it did."""
+    from polyarch.cli.fleet_lines import outcome_line
+    from polyarch.fleet.outcomes_json import outcome_json
+    from polyarch.fleet.report import check_report_path, write_report
+
+    if report is not None:
+        check_report_path(report)
+    with invocation.session(lines_to_stderr=True) as session:
+        record = session.fleet.report()
+    if report is not None:
+        write_report(report, record)
+    outcomes = list(record.outcomes.values())
+    invocation.show(json=map(outcome_json, outcomes), quiet=(), lines=map(outcome_line, outcomes))
+    _end(invocation, record)
+
+
+@contextlib.contextmanager
+def _interrupting() -> Iterator[Interrupt]:
+    """The first Ctrl-C (or SIGTERM) lets what is under way come to its end; the second ends it."""
+    from polyarch.fleet.interrupt import Interrupt
+
+    interrupt = Interrupt()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if interrupt.cancelled:
+            interrupt.end()
+        else:
+            interrupt.cancel()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _request(words: dict[str, Any]) -> FleetRequest:
+    from polyarch.verbs.fleet_request import FORKS, TIMEOUT, FleetRequest
+
+    return FleetRequest(
+        inventory=tuple(words["inventory"]),
+        limit=words["limit"],
+        images=tuple(words["references"]),
+        compose=words["compose"],
+        locked=words["locked"],
+        engine=words["into"],
+        emulation=words["emulation"],
+        forks=words["forks"] or FORKS,
+        timeout=words["timeout"] or TIMEOUT,
+        max_age=words.get("max_age", 0.0),
+    )
