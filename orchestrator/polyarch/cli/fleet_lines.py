@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from polyarch.cli.output import columns, human_size, short_id
@@ -23,14 +24,29 @@ from polyarch.fleet.rollout_events import (
     WaitingForOffline,
     WaveBegun,
 )
-from polyarch.verbs.fleet_status import DeviceState, ImageState
-from polyarch.reference import parse_reference
-from polyarch.verbs.fleet_status import DeviceState
+from polyarch.oci.digest import Digest
 
 MOST_LINES = 50
 """Devices that a table shows each in a line of its own; of more, a line a platform, and those that need an eye."""
 _NAMED = 3
 _GAP, _LAST = 3, 20
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """An image on a device: the digests of what it has under the name and of what it should have (None: nothing, or not
+    known), the seconds since the device was asked, and in words how it is (`state`), which is `good` or not.
+    """
+
+    device: str
+    platform: str | None
+    engine: str | None
+    image: str | None
+    has: Digest | None
+    should: Digest | None
+    age: float | None
+    state: str
+    good: bool
 
 
 def outcome_line(outcome: DeviceOutcome) -> str:
@@ -200,59 +216,35 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def status_lines(state: DeviceState) -> Iterator[StatusLine]:
-    """The lines of a device's state: one for each image, and one for a device without any."""
-    platform = str(state.facts.device.platform) if state.facts else None
-    engine = state.engine.kind if state.engine else None
-    fault = f"{state.fault.reason_code}: {state.fault.reason}" if state.fault else ""
-    if not state.images:
-        yield StatusLine(state.device, platform, engine, None, None, None, state.age, fault or "answers", not fault)
-    for image in state.images:
-        words = f"{image.words}; {fault}" if fault and image.state != "unknown" else fault or image.words
-        good = not fault and image.state == "as-planned"
-        yield StatusLine(
-            state.device, platform, engine, _familiar(image.reference), image.has, image.should, state.age, words, good
-        )
-
-
-def status_table(states: Sequence[DeviceState], width: int | None = None) -> Iterator[str]:
-    """What devices have, and what they should: a line an image. Of more than `MOST_LINES` devices those lines that are
-    not as they should be: who is alike in one, without the age.
+def status_table(lines: Sequence[StatusLine], width: int | None = None) -> Iterator[str]:
+    """What devices have, and what they should. Of more than `MOST_LINES` lines those that are not as they should be:
+    who is alike in one line.
     """
-    large = len(states) > MOST_LINES
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for state in states:
-        for image in state.images or (None,):
-            if not (large and _fine(state, image)):
-                alike.setdefault(_status(state, image, large), []).append(state.device)
-    titles = ("DEVICES" if large else "DEVICE", "PLATFORM", "ENGINE", "IMAGE", "HAS", "SHOULD", "AGE", "STATE")
-    rows = [dict(zip(titles, (_named(names), *cells), strict=True)) for cells, names in alike.items()]
+    odd = [line for line in lines if not line.good]
+    shown = lines if len(lines) <= MOST_LINES else odd
+    alike: dict[StatusLine, list[StatusLine]] = {}
+    for line in shown:
+        key = replace(line, device="", age=None) if shown is odd else line
+        alike.setdefault(key, []).append(line)
+    rows = [
+        {
+            "DEVICES" if shown is odd else "DEVICE": _named([line.device for line in same]),
+            "PLATFORM": same[0].platform or UNKNOWN,
+            "ENGINE": same[0].engine or "-",
+            "IMAGE": same[0].image or "-",
+            "HAS": short_id(same[0].has) if same[0].has else "-",
+            "SHOULD": short_id(same[0].should) if same[0].should else "-",
+            "AGE": brief(max(line.age for line in same if line.age is not None)) if same[0].age is not None else "-",
+            "STATE": same[0].state,
+        }
+        for same in alike.values()
+    ]
     yield from _fitted(rows, width, spare=("ENGINE", "AGE"))
-    if large:
+    devices = {line.device for line in lines}
+    wrong = {line.device for line in odd}
+    if shown is odd and lines:
         yield "A line for each device: --format json"
-    yield f"{sum(state.good for state in states):,} of {_devices(len(states))} as planned"
-
-
-def _fine(state: DeviceState, image: ImageState | None) -> bool:
-    return state.fault is None and (image is None or image.state == "as-planned")
-
-
-def _status(state: DeviceState, image: ImageState | None, large: bool) -> tuple[str, ...]:
-    """The cells behind the device's name, which tell two lines of a small fleet apart."""
-    said = "no image is asked for" if image is None else image.state.replace("-", " ")
-    if image is not None and image.reason and not (state.fault and image.reason == state.fault.reason):
-        said += f": {image.reason}"
-    if state.fault is not None:
-        said += f"; {state.fault.reason_code}: {state.fault.reason}"
-    return (
-        str(state.facts.device.platform) if state.facts else UNKNOWN,
-        state.engine.kind if state.engine else "-",
-        image.reference if image else "-",
-        short_id(image.has) if image and image.has else "-",
-        short_id(image.should) if image and image.should else "-",
-        "-" if large or state.age is None else brief(state.age),
-        said,
-    )
+    yield f"{len(devices) - len(wrong):,} of {_devices(len(devices))} as it should be"
 
 
 def _totals(plan: Plan) -> str:

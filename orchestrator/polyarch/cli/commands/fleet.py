@@ -229,7 +229,7 @@ def _end(invocation: Invocation, record: RolloutRecord) -> None:
 @pass_invocation
 def status(invocation: Invocation, /, **words: Any) -> None:
     """Print a line for each image on each device."""
-    from polyarch.cli.fleet_lines import status_lines, status_table
+    from polyarch.cli.fleet_lines import status_table
     from polyarch.cli.fleet_show import FleetShow
 
     with FleetShow(invocation) as show:
@@ -239,7 +239,7 @@ def status(invocation: Invocation, /, **words: Any) -> None:
     invocation.show(
         json=(state.to_json() for state in states),
         quiet=(state.device for state in wrong),
-        lines=status_table([row for state in states for row in status_lines(state)], terminal_width()),
+        lines=status_table(states, terminal_width()),
     )
     if wrong:
         raise PartialError(
