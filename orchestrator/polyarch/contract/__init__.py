@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polyarch.contract.deprecation import Deprecated, deprecated_names
 from polyarch.contract.fleet import (
+    MAX_OUTPUT,
     FleetDevice,
     FleetEngine,
     FleetResult,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from polyarch.oci.compression import decompressed
     from polyarch.oci.docker_archive import DockerArchive
     from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
+    from polyarch.oci.json import mapping_of, parse_json, strings
     from polyarch.oci.oci_archive import OciArchive
     from polyarch.oci.tar_stream import OtherSize, TarMember, bytes_member, file_member, tar_chunks
     from polyarch_platforms.qemu import QemuBinary
@@ -122,6 +124,7 @@ __all__ = [
     "MANIFESTS",
     "MAX_CONFIG_SIZE",
     "MAX_DOCUMENT_SIZE",
+    "MAX_OUTPUT",
     "OCI_INDEX",
     "OCI_MANIFEST",
     "Architecture",
@@ -230,13 +233,16 @@ __all__ = [
     "is_there",
     "locate_file",
     "make_directory",
+    "mapping_of",
     "marker_json",
     "names_of",
     "parse_config",
     "parse_document",
+    "parse_json",
     "parse_reference",
     "printable",
     "read_bounded",
+    "strings",
     "sync_directory",
     "tar_chunks",
     "write_in_one_step",
@@ -257,6 +263,9 @@ _LATER = {
     "ImagePlace": "polyarch.oci.held:ImagePlace",
     "blob_name": "polyarch.oci.held:blob_name",
     "held_images": "polyarch.oci.held:held_images",
+    "mapping_of": "polyarch.oci.json:mapping_of",
+    "parse_json": "polyarch.oci.json:parse_json",
+    "strings": "polyarch.oci.json:strings",
     "names_of": "polyarch.oci.held:names_of",
     "OciArchive": "polyarch.oci.oci_archive:OciArchive",
     "OtherSize": "polyarch.oci.tar_stream:OtherSize",

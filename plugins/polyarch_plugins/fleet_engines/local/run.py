@@ -1,0 +1,127 @@
+"""Scripts under way on this machine."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from polyarch.contract import MAX_OUTPUT, FleetResult, FleetStarted, FleetTask
+from polyarch_plugins.fleet_engines.feeding import Feeder
+from polyarch_plugins.fleet_engines.shell import assignments
+from polyarch_plugins.fleet_engines.supervised import Supervised
+
+_CHUNK = 1 << 16
+
+
+class LocalRun:
+    """Satisfies `FleetRun`. `ours` are further variables of the script."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        script: str,
+        tasks: Sequence[FleetTask],
+        inputs: Mapping[str, Callable[[], Iterable[bytes]]],
+        timeout: float,
+        ours: Mapping[str, str],
+    ) -> None:
+        self._environ, self._inputs, self._timeout = environ, inputs, timeout
+        self._texts = [(task.device.name, assignments({**ours, **task.values}) + script) for task in tasks]
+        self._lock = threading.Lock()
+        self._skipped = set[str]()
+        self._ended = False
+        self._process: Supervised | None = None
+        self._feeder: Feeder | None = None
+
+    def skip(self, devices: Iterable[str]) -> None:
+        """As the contract says."""
+        with self._lock:
+            self._skipped.update(devices)
+
+    def end(self) -> None:
+        """Kill the script and all below it."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.end()
+
+    def __iter__(self) -> Iterator[FleetStarted | FleetResult]:
+        for name, text in self._texts:
+            process, began = None, time.time()
+            with self._lock:
+                skipped = name in self._skipped
+                if not skipped and not self._ended:
+                    process = self._process = self._started(name, text)
+            if process is None:
+                yield FleetResult(name, "skipped" if skipped else "interrupted")
+                continue
+            try:
+                yield FleetStarted(name, began)
+                yield self._finished(name, process, began)
+            finally:
+                with self._lock:
+                    self._process = None
+                process.close()
+                if self._feeder is not None:
+                    self._feeder.stop()
+
+    def _started(self, name: str, text: str) -> Supervised:
+        argv = ["/bin/sh", "-c", text]
+        if name not in self._inputs:
+            return Supervised(argv, self._environ)
+        reader, writer = os.pipe()
+        try:
+            process = Supervised(argv, self._environ, stdin=reader)
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        self._feeder = Feeder(self._inputs[name], writer, process.end)
+        return process
+
+    def _finished(self, name: str, process: Supervised, began: float) -> FleetResult:
+        output, errors, late = _output_of(process, time.monotonic() + self._timeout)
+        code = process.wait()
+        result = FleetResult(name, "done", _text(output), _text(errors), code, began, time.time())
+        fed, self._feeder = self._feeder, None
+        if fed is not None:
+            fed.stop()
+            if fed.error:
+                error = f"what was to be sent cannot be read: {fed.error}"
+                return replace(result, status="failed", error=error, code=None)
+        if late:
+            error = f"it took longer than {self._timeout:g} seconds"
+            return replace(result, status="timeout", error=error, code=None)
+        if self._ended:
+            return replace(result, status="interrupted", error="ended from here", code=None)
+        return replace(result, status="failed") if code else result
+
+
+def _output_of(process: Supervised, deadline: float) -> tuple[bytes, bytes, bool]:
+    """What a process writes until its end, each bounded; True with it where it was late, and was ended for that."""
+    parts = {process.stdout: bytearray(), process.stderr: bytearray()}
+    late = False
+    with selectors.DefaultSelector() as selector:
+        for stream in parts:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(None if late else max(0.0, deadline - time.monotonic()))
+            if not late and time.monotonic() >= deadline:
+                late = True
+                process.end()
+            for key, _ in ready:
+                data = os.read(key.fd, _CHUNK)
+                if not data:
+                    selector.unregister(key.fileobj)
+                kept = parts[key.fileobj]  # type: ignore[index]
+                kept += data[: MAX_OUTPUT - len(kept)]
+    return bytes(parts[process.stdout]), bytes(parts[process.stderr]), late
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
