@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from polyarch.cli.output import columns, human_size, short_id
@@ -24,29 +23,13 @@ from polyarch.fleet.rollout_events import (
     WaitingForOffline,
     WaveBegun,
 )
-from polyarch.oci.digest import Digest
+from polyarch.reference import parse_reference
+from polyarch.verbs.fleet_status import DeviceState, ImageState
 
 MOST_LINES = 50
 """Devices that a table shows each in a line of its own; of more, a line a platform, and those that need an eye."""
 _NAMED = 3
 _GAP, _LAST = 3, 20
-
-
-@dataclass(frozen=True, slots=True)
-class StatusLine:
-    """An image on a device: the digests of what it has under the name and of what it should have (None: nothing, or not
-    known), the seconds since the device was asked, and in words how it is (`state`), which is `good` or not.
-    """
-
-    device: str
-    platform: str | None
-    engine: str | None
-    image: str | None
-    has: Digest | None
-    should: Digest | None
-    age: float | None
-    state: str
-    good: bool
 
 
 def outcome_line(outcome: DeviceOutcome) -> str:
@@ -216,35 +199,47 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def status_table(lines: Sequence[StatusLine], width: int | None = None) -> Iterator[str]:
-    """What devices have, and what they should. Of more than `MOST_LINES` lines those that are not as they should be:
-    who is alike in one line.
+def status_table(states: Sequence[DeviceState], width: int | None = None) -> Iterator[str]:
+    """What devices have, and what they should: a line an image. Of more than `MOST_LINES` devices those lines that are
+    not as they should be: who is alike in one, without the age.
     """
-    odd = [line for line in lines if not line.good]
-    shown = lines if len(lines) <= MOST_LINES else odd
-    alike: dict[StatusLine, list[StatusLine]] = {}
-    for line in shown:
-        key = replace(line, device="", age=None) if shown is odd else line
-        alike.setdefault(key, []).append(line)
-    rows = [
-        {
-            "DEVICES" if shown is odd else "DEVICE": _named([line.device for line in same]),
-            "PLATFORM": same[0].platform or UNKNOWN,
-            "ENGINE": same[0].engine or "-",
-            "IMAGE": same[0].image or "-",
-            "HAS": short_id(same[0].has) if same[0].has else "-",
-            "SHOULD": short_id(same[0].should) if same[0].should else "-",
-            "AGE": brief(max(line.age for line in same if line.age is not None)) if same[0].age is not None else "-",
-            "STATE": same[0].state,
-        }
-        for same in alike.values()
-    ]
-    yield from _fitted(rows, width, spare=("ENGINE", "AGE"))
-    devices = {line.device for line in lines}
-    wrong = {line.device for line in odd}
-    if shown is odd and lines:
+    large = len(states) > MOST_LINES
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for state in states:
+        for image in state.images or (None,):
+            if not (large and _fine(state, image)):
+                alike.setdefault(_status(state, image, large), []).append(state.device)
+    titles = ("DEVICES" if large else "DEVICE", "PLATFORM", "ENGINE", "IMAGE", "HAS", "SHOULD", "AGE", "STATE")
+    lines = [(name, *cells) for cells, names in alike.items() for name in ([_named(names)] if large else names)]
+    if not large:
+        order = {state.device: number for number, state in enumerate(states)}
+        lines.sort(key=lambda line: order[line[0]])
+    yield from _fitted([dict(zip(titles, line, strict=True)) for line in lines], width, spare=("ENGINE", "AGE"))
+    if large:
         yield "A line for each device: --format json"
-    yield f"{len(devices) - len(wrong):,} of {_devices(len(devices))} as it should be"
+    yield f"{sum(state.good for state in states):,} of {_devices(len(states))} as planned"
+
+
+def _fine(state: DeviceState, image: ImageState | None) -> bool:
+    return state.fault is None and (image is None or image.state == "as-planned")
+
+
+def _status(state: DeviceState, image: ImageState | None, large: bool) -> tuple[str, ...]:
+    """The cells behind the device's name. What could not be asked now shows what it said last."""
+    said = "no image is asked for" if image is None else image.state.replace("-", " ")
+    if image is not None and image.reason and not (state.fault and image.reason == state.fault.reason):
+        said += f": {image.reason}"
+    if state.fault is not None:
+        said += f"; {state.fault.reason_code}: {state.fault.reason}"
+    return (
+        str(state.facts.device.platform) if state.facts else UNKNOWN,
+        state.engine.kind if state.engine else "-",
+        parse_reference(image.reference).familiar if image else "-",
+        short_id(image.has) if image and image.has else "-",
+        short_id(image.should) if image and image.should else "-",
+        "-" if large or state.age is None else brief(state.age),
+        said,
+    )
 
 
 def _totals(plan: Plan) -> str:

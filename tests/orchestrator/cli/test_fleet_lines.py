@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from polyarch.cli.fleet_lines import StatusLine, brief, event_line, outcome_line, plan_table, status_table
+from polyarch.cli.fleet_lines import brief, event_line, outcome_line, plan_table, status_table
 from polyarch.events import BlobDone, Event
 from polyarch.fleet.outcomes import DeviceOutcome
 from polyarch.fleet.plan_event import FleetPlanned
 from polyarch.fleet.planned import DevicePlan, Plan
+from polyarch.fleet.reasons import FactsFault
 from polyarch.fleet.rollout_events import (
     DeviceBegun,
     DeviceFinished,
@@ -23,6 +24,8 @@ from polyarch.fleet.rollout_events import (
     RolloutEnded,
     WaveBegun,
 )
+from polyarch.verbs.fleet_status import DeviceState, ImageState
+from support.fleet_plans import facts
 from support.rollouts import digest, rollout
 
 PULLED = DeviceOutcome("pi-7", "linux/arm/v6", "pulled", bytes=12_300_000, seconds=4.21, attempts=1)
@@ -136,36 +139,57 @@ def test_a_large_plan_is_folded() -> None:
     assert len(lines) < 16
 
 
-def status(i: int, *, good: bool) -> StatusLine:
-    has, should = digest("has", good), digest("has", True)
-    said = "as it should be" if good else "drifted"
-    return StatusLine(f"pi-{i}", "linux/arm64", "docker", "app:1", has, should, 10.0 * i, said, good)
+RIGHT, WRONG = digest("right"), digest("wrong")
+CHANGED = ImageState("docker.io/library/app:1", "changed", WRONG, RIGHT, "linux/arm64")
+PLANNED = replace(CHANGED, state="as-planned", has=RIGHT)
+
+
+def state(number: int, *images: ImageState, fault: FactsFault | None = None) -> DeviceState:
+    known = facts("pi-3", name=f"pi-{number}")
+    return DeviceState(known.name, known, known.engine(), 10.0 * number, fault, images)
 
 
 def test_the_status_of_a_small_fleet() -> None:
-    first, *rows, last = (
-        line.split(maxsplit=7) for line in status_table([status(1, good=True), status(2, good=False)])
-    )
-    assert first == ["DEVICE", "PLATFORM", "ENGINE", "IMAGE", "HAS", "SHOULD", "AGE", "STATE"]
-    right, wrong = digest("has", True)[7:19], digest("has", False)[7:19]
-    assert rows == [
-        ["pi-1", "linux/arm64", "docker", "app:1", right, right, "10.0s", "as it should be"],
-        ["pi-2", "linux/arm64", "docker", "app:1", wrong, right, "20.0s", "drifted"],
+    fault = FactsFault("pi-3", "offline", "no route")
+    nothing = ImageState("docker.io/library/app:1", "unknown", reason=fault.reason)
+    states = [
+        state(1, PLANNED, replace(CHANGED, reference="docker.io/library/b:2")),
+        state(2, replace(CHANGED, state="missing", has=None)),
+        state(3, PLANNED, fault=fault),
+        DeviceState("pi-4", None, None, None, fault, (nothing,)),
+        state(5),
     ]
-    assert " ".join(last) == "1 of 2 devices as it should be"
+    first, *rows, last = (" ".join(line.split()) for line in status_table(states))
+    right, wrong = RIGHT[7:19], WRONG[7:19]
+    assert first == "DEVICE PLATFORM ENGINE IMAGE HAS SHOULD AGE STATE"
+    assert rows == [
+        f"pi-1 linux/arm64 docker app:1 {right} {right} 10.0s as planned",
+        f"pi-1 linux/arm64 docker b:2 {wrong} {right} 10.0s changed",
+        f"pi-2 linux/arm64 docker app:1 - {right} 20.0s missing",
+        f"pi-3 linux/arm64 docker app:1 {right} {right} 30.0s as planned; offline: no route",
+        "pi-4 unknown - app:1 - - - unknown; offline: no route",
+        "pi-5 linux/arm64 docker - - - 50.0s no image is asked for",
+    ]
+    assert last == "1 of 5 devices as planned"
 
 
-def test_the_status_of_a_large_fleet_is_what_drifted() -> None:
-    lines = list(status_table([status(i, good=i % 3 > 0) for i in range(90)], 100))
+def test_devices_that_are_alike_keep_their_lines_and_their_order() -> None:
+    states = [replace(state(1, PLANNED), device=name) for name in ("a", "b", "c")]
+    states.insert(1, state(9, CHANGED))
+    assert [line.split()[0] for line in status_table(states)] == ["DEVICE", "a", "pi-9", "b", "c", "3"]
+
+
+def test_the_status_of_a_large_fleet_is_what_is_not_as_planned() -> None:
+    lines = list(status_table([state(i, PLANNED if i % 3 else CHANGED) for i in range(90)], 100))
     assert len(lines) == 4
     assert lines[1].startswith("pi-0, pi-3, pi-6 and 27 more   linux/arm64")
-    assert lines[1].endswith("drifted")
-    assert lines[-1] == "60 of 90 devices as it should be"
+    assert lines[1].endswith("changed")
+    assert lines[-1] == "60 of 90 devices as planned"
     assert max(map(len, lines)) <= 100
 
 
-def test_a_large_fleet_without_drift() -> None:
-    assert list(status_table([status(i, good=True) for i in range(90)], 100)) == [
+def test_a_large_fleet_where_all_is_as_planned() -> None:
+    assert list(status_table([state(i, PLANNED) for i in range(90)], 100)) == [
         "A line for each device: --format json",
-        "90 of 90 devices as it should be",
+        "90 of 90 devices as planned",
     ]
