@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from polyarch.fleet.archive import image_archive
 from polyarch.fleet.attempts import FleetRunner, PullSettings
 from polyarch.fleet.device_pull import PullOrder, pull_script, pull_values
 from polyarch.fleet.facts import Engine
@@ -232,6 +233,21 @@ def test_what_killed_rollouts_left_goes(device: Device, shelf: Shelf, server: On
     assert any(name.endswith(kept) for name in device.at_hand())
 
 
+def test_a_name_that_stands_for_less_than_a_whole_image(
+    containerd: ContainerdEngine, tmp_path: Path, foreign_busybox: Callable[[str], Path], server: OneTimeServer
+) -> None:
+    """As an import that broke off leaves it in containerd: the digest alone says nothing there."""
+    stack_layout(tmp_path / "layout", "fleets", foreign_busybox(HERE), 1000)
+    shelf, device = Shelf(tmp_path / "layout"), device_of(containerd, tmp_path)
+    image = shelf.named[f"{BULKY}:1.0"]
+    layers = [layer.digest for layer in image.manifest.layers]
+    (tmp_path / "archive").write_bytes(b"".join(image_archive([(image, NAME)], shelf, layers, device.engine)))
+    containerd.ctr("images", "import", "--no-unpack", str(tmp_path / "archive"))
+    assert device.at_hand()[NAME] == image.manifest.digest
+    assert pull(device, shelf, server, shelf.line(f"{BULKY}:1.0", NAME)).status == "pulled"
+    assert set(layers) <= containerd.blobs()
+
+
 def test_another_rollout_is_there(dockerd: Dockerd, tmp_path: Path, shelf: Shelf, server: OneTimeServer) -> None:
     device = device_of(dockerd, tmp_path)
     began = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
@@ -276,14 +292,14 @@ def test_who_is_at_the_device_is_told_to_the_next(dockerd: Dockerd, tmp_path: Pa
 
 
 def started(
-    device: Device, plan: DevicePlan, shelf: Shelf, server: OneTimeServer, path: str, limit: int = 60
+    device: Device, plan: DevicePlan, shelf: Shelf, server: OneTimeServer, path: str, shell: str
 ) -> subprocess.Popen[bytes]:
     """A session that runs the script below a shell which outlives it, as behind sshd. Its parent is to be killed."""
-    order = PullOrder(path, HEX, "rollout r-1 of somebody@controller", limit)
+    order = PullOrder(path, HEX, "rollout r-1 of somebody@controller", 60)
     values = {**pull_values(plan, device.engine, shelf.images, order, "tunnel"), "port": str(server.port)}
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()) + pull_script()
     session = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1] + '; true'])"
-    argv = [sys.executable, "-c", session, f"sh -c {shlex.quote(text)} # {device.environ['TMPDIR']}"]
+    argv = [sys.executable, "-c", session, f"{shell} -c {shlex.quote(text)}"]
     return subprocess.Popen(argv, env=device.environ, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
 
 
@@ -299,13 +315,18 @@ def processes_of(device: Device) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("device", ENGINES, indirect=True)
-def test_nothing_stays_when_nobody_listens_any_more(device: Device, shelf: Shelf) -> None:
+@pytest.mark.parametrize(
+    ("device", "shell"), [("docker", "dash"), ("podman", "busybox"), ("containerd", "bash")], indirect=["device"]
+)
+def test_nothing_stays_when_nobody_listens_any_more(
+    device: Device, shell: str, shelf: Shelf, foreign_busybox: Callable[[str], Path]
+) -> None:
     """The controller's connection dies in the middle of a layer: the session's process is gone, its shell is not."""
     plan = plan_of(device.engine, shelf.line(f"{BULKY}:1.0", NAME))
     with OneTimeServer(RateLimit(500_000)) as server:
         path = server.admit([shelf.named[f"{BULKY}:1.0"]], shelf)
-        session = started(device, plan, shelf, server, path)
+        words = f"{foreign_busybox(HERE)} sh" if shell == "busybox" else shell
+        session = started(device, plan, shelf, server, path, words)
         await_true(lambda: server.sent(path) > 100_000, "the pull is in the middle of the layer")
         assert left_in(device) == ["polyarch-fleet.lock"]
         session.send_signal(signal.SIGKILL)

@@ -234,6 +234,17 @@ def test_a_name_that_docker_cannot_give(reference: str, tmp_path: Path, server: 
     assert [image.status for image in outcome.images] == ["failed", "pulled"]
 
 
+def test_an_engine_that_has_another_image(tmp_path: Path, server: OneTimeServer) -> None:
+    """The name is not given."""
+    fleet, other = Fleet(tmp_path, server), f"sha256:{7:064}"
+    shell = fleet.shells.shells["d0"]
+    shell.environ = {**shell.environ, "WANTED": other}
+    outcome = fleet.outcomes()["d0"]
+    assert (outcome.status, outcome.reason_code) == ("failed", "integrity")
+    assert outcome.images[0].at_hand == other
+    assert list((tmp_path / "d0").iterdir()) == [], "neither under its name nor under a temporary one"
+
+
 def test_a_device_that_lies(tmp_path: Path, server: OneTimeServer) -> None:
     fleet = Fleet(tmp_path, server)
     shell = fleet.shells.shells["d0"]
