@@ -36,7 +36,7 @@ class Contents:
 
 
 def plan_by_offers(asked: Collection[Asked], offers: FleetOffers, settings: PlanSettings) -> Contents:
-    """What each device would get. The `held` of `settings` is what the storage has, whatever it was.
+    """What each device would get. The `held` of `settings` becomes what the storage had before.
 
     Raises what `FleetOffers.resolve` raises.
     """

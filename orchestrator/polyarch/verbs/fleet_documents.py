@@ -8,6 +8,7 @@ from polyarch.contract.registry import Registry
 from polyarch.errors import NotFoundError, UnauthorizedError
 from polyarch.events import ignore
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig
+from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
 from polyarch.resolution.documents import Documents
@@ -19,7 +20,7 @@ class FleetDocuments(Documents):
     """As Documents, of one image name, for many kinds of devices.
 
     A name is looked up once, so that it stands for the same to the end. A config is kept in the storage as soon as it
-    is read: bringing the variant later does not fetch it again. `fetched` are the bytes of those that came so.
+    is read: bringing the variant later does not fetch it again. `fetched` are those that came so, and their bytes.
     """
 
     def __init__(self, registry: Registry, storage: KeepsBlobs, retries: int) -> None:
@@ -27,7 +28,7 @@ class FleetDocuments(Documents):
         self._storage, self._retries = storage, retries
         self._roots: dict[Reference, Document | NotFoundError | UnauthorizedError] = {}
         self._keeping = threading.Lock()
-        self.fetched = 0
+        self.fetched: dict[Digest, int] = {}
 
     def root(self, reference: Reference, *, known: bool = False) -> Document:
         """What the reference points at; also that it points at nothing is remembered."""
@@ -54,7 +55,7 @@ class FleetDocuments(Documents):
             return
         with self._storage.write_blob(blob) as writer:
             if writer is not None:
-                self.fetched += bring_blob(
+                self.fetched[blob.digest] = bring_blob(
                     self.registry,
                     reference,
                     blob,

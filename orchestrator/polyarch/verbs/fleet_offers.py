@@ -110,6 +110,7 @@ class FleetOffers:
         self._names: dict[str, Found] = {}
         self._pinned: dict[tuple[str, Digest], Found] = {}
         self._blobs: dict[Digest, tuple[Descriptor, ...]] = {}
+        self._had: dict[Digest, bool] = {}
         self._faults: dict[Digest, Fault] = {}
         self._platforms: dict[Digest, Platform] = {}
         self._page_sizes: dict[Digest, int] = {}
@@ -165,9 +166,13 @@ class FleetOffers:
         return {content.manifest: content for content in read if content is not None}
 
     def held(self, contents: Iterable[Digest]) -> frozenset[Digest]:
-        """Of the configs and layers of variants whose content was read, those that the storage has already."""
+        """Of the configs and layers of variants whose content was read, those that the storage had before all this."""
         blobs = {blob.digest: blob for manifest in contents for blob in self._blobs[manifest]}
-        return frozenset(digest for digest, blob in blobs.items() if self._parts.storage.has_blob(blob))
+        fetched = {digest for found in self._all() for digest in found.documents.fetched}
+        for digest, blob in blobs.items():
+            if digest not in self._had:
+                self._had[digest] = digest not in fetched and self._parts.storage.has_blob(blob)
+        return frozenset(digest for digest in blobs if self._had[digest])
 
     def variant(self, line: ImagePlan) -> tuple[Found, Candidate]:
         """Where the variant of a planned line comes from. KeyError where no offer has it."""
@@ -180,7 +185,7 @@ class FleetOffers:
     @property
     def fetched(self) -> int:
         """Bytes of configs that came from registries for all this."""
-        return sum(found.documents.fetched for found in self._all())
+        return sum(sum(found.documents.fetched.values()) for found in self._all())
 
     # What turns out when a variant is brought.
 
