@@ -136,7 +136,9 @@ class ShellRun:
             return
         values = {**task.values, **({} if self._reach is None else {"port": str(self._reach)})}
         text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()) + self._script
-        # A group of its own, to be ended whole. The shell's parent is a shell: so it is behind sshd, too.
+        # As a part of a shell that waits for it, with the same input: so it may be behind sshd, too.
+        text = f"exec 3<&0\n(\n{text}\n) <&3 3<&- &\nexec 3<&-\nwait $!\nexit $?\n"
+        # A group of its own, to be ended whole.
         process = subprocess.Popen(
             [*shell.words, "-c", text],
             env=dict(shell.environ),

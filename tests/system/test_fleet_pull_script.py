@@ -298,6 +298,8 @@ def started(
     order = PullOrder(path, HEX, "rollout r-1 of somebody@controller", 60)
     values = {**pull_values(plan, device.engine, shelf.images, order, "tunnel"), "port": str(server.port)}
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()) + pull_script()
+    if shell != "dash":
+        text = f"(\n{text}\n) &\nwait $!\nexit $?"  # a part of a shell, as some fleet engines run it
     session = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1] + '; true'])"
     argv = [sys.executable, "-c", session, f"{shell} -c {shlex.quote(text)}"]
     return subprocess.Popen(argv, env=device.environ, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)

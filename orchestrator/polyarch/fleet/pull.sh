@@ -8,7 +8,12 @@ unset IFS
 if [ -w /dev/null ]; then exec 2>/dev/null; else exec 2</; fi
 two='{'
 two=$two'{'
-me=$$ mine='' place='' work='' watcher='' took='' bad=''
+mine='' place='' work='' watcher='' took='' bad=''
+
+# This may run in a part of a shell, whose number `$$` is not.
+me=''
+read -r me line </proc/self/stat
+me=${me:-$$}
 
 # Questions to an engine are waited for no longer than this; a pull has the time of the whole.
 limit=
@@ -33,9 +38,12 @@ uptime() {
 # Who started this, up to the first that is no shell: sshd's session, or whoever stands for it. A shell in between outlives it.
 links=
 above() {
-    # One that is gone already is told by the first look.
-    [ "$PPID" -le 1 ] || links=" $me:$PPID"
-    child=$PPID
+    stat_of "$me" || return
+    links=" $me:$parent" child=$parent
+    if [ "$child" -le 1 ]; then
+        links=
+        return
+    fi
     while [ "$child" -gt 1 ]; do
         name=
         read -r name <"/proc/$child/comm"
