@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from sys import intern
 
 from polyarch.contract.layout_names import reference_of
 from polyarch.errors import IntegrityError, PolyarchError, UsageError, printable
@@ -14,6 +16,7 @@ from polyarch.oci.digest import is_digest
 from polyarch.oci.held import ROOT
 from polyarch.oci.json import list_of, parse_json, strings
 from polyarch.reference import parse_reference
+from polyarch_platforms.device import Device
 from polyarch_platforms.errors import FactsError
 from polyarch_platforms.host import detect, parse_facts
 
@@ -35,14 +38,7 @@ def parse_answer(name: str, text: str, nonce: str, *, asked: float, received: fl
     `unreachable` (cut short), `no-variant` (no image is made for such a machine).
     """
     probe, lines = _parts(name, text, nonce)
-    try:
-        facts = parse_facts(probe)
-    except FactsError as error:
-        raise FactsFault(name, "integrity", error.message, error.hint) from error
-    try:
-        device = detect(facts)
-    except FactsError as error:
-        raise FactsFault(name, "no-variant", error.message, error.hint) from error
+    device = _device(name, probe)
     said, blocks = _blocks(lines)
     return DeviceFacts(
         name=name,
@@ -52,6 +48,29 @@ def parse_answer(name: str, text: str, nonce: str, *, asked: float, received: fl
         taken=received,
         forwarding={"yes": True, "no": False}.get(said.get("forwarding", "").strip()),
     )
+
+
+def _device(name: str, probe: str) -> Device:
+    try:
+        facts = parse_facts(probe)
+    except FactsError as error:
+        raise FactsFault(name, "integrity", error.message, error.hint) from error
+    try:
+        device = detect(facts)
+    except FactsError as error:
+        raise FactsFault(name, "no-variant", error.message, error.hint) from error
+    return _shared(device)
+
+
+@lru_cache(maxsize=256)
+def _shared(device: Device) -> Device:
+    """A fleet has thousands of devices, but a few kinds: those that are equal are one object."""
+    return device
+
+
+def _shared_texts(texts: Iterable[str]) -> tuple[str, ...]:
+    """The same texts; those that many devices have in common are in memory once."""
+    return tuple(map(intern, texts))
 
 
 def _parts(name: str, text: str, nonce: str) -> tuple[str, list[str]]:
@@ -112,7 +131,7 @@ def _engine(kind: EngineKind, lines: _Lines) -> Engine:
         place=one.get("place", ""),
         free=None if free is None else free * 1024,
         images=_merged(told),
-        blobs=tuple(dict.fromkeys(value for key, value in lines if key == "blob" and is_digest(value))),
+        blobs=_shared_texts(dict.fromkeys(value for key, value in lines if key == "blob" and is_digest(value))),
         by_digest=by_digest,
         in_use=kind != "oci" or one.get("layout") == "yes",
         refused=one.get("refused", "") or ("it cannot be used" if "refused" in one else ""),
@@ -130,7 +149,7 @@ def _images(kind: EngineKind, lines: _Lines, by_digest: bool) -> Iterator[Engine
             # Kubernetes names images by their IDs, too, which would pass for a tag of an image called sha256.
             whole = () if is_digest(name) else _names((name,))
             if whole and is_digest(digest):
-                yield EngineImage(whole, digests=(digest,))
+                yield EngineImage(whole, digests=_shared_texts((digest,)))
         elif key == "index":
             yield from _layout_images(value)
 
@@ -147,8 +166,9 @@ def _inspected(text: str, by_digest: bool) -> EngineImage | None:
             return None
         if by_digest:
             told, identity = [identity, *told], ""
-        digests = tuple(dict.fromkeys(one for one in (*told, manifest) if is_digest(one)))
-        return EngineImage(_names(strings(document.get("names"), "names")), identity, digests, layers)
+        digests = _shared_texts(dict.fromkeys(one for one in (*told, manifest) if is_digest(one)))
+        names = _names(strings(document.get("names"), "names"))
+        return EngineImage(names, intern(identity), digests, _shared_texts(layers))
     except IntegrityError:
         return None
 
@@ -164,7 +184,7 @@ def _layout_images(text: str) -> Iterator[EngineImage | None]:
         try:
             entry = parse_descriptor(value, "entry")
             digests = tuple(dict.fromkeys(one for one in (entry.digest, entry.annotations.get(ROOT)) if is_digest(one)))
-            yield EngineImage((str(reference_of(entry)),), digests=tuple(map(str, digests)))
+            yield EngineImage(_shared_texts([str(reference_of(entry))]), digests=_shared_texts(map(str, digests)))
         except PolyarchError:
             yield None
 
@@ -188,7 +208,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
             whole.append(str(parse_reference(name)))
         except UsageError:
             continue
-    return tuple(dict.fromkeys(whole))
+    return _shared_texts(dict.fromkeys(whole))
 
 
 def _skew(clock: str, asked: float, received: float) -> int | None:
