@@ -26,7 +26,9 @@ class FleetShow:
     def __init__(self, invocation: Invocation) -> None:
         mode = invocation.given.get("progress", "auto")
         self._json, self._plain = invocation.json, invocation.plain
-        self._terminal = mode == "auto" and not invocation.quiet and sys.stderr.isatty()
+        # Objects between the lines of a table would be neither.
+        mixed = invocation.json and sys.stdout.isatty()
+        self._terminal = mode == "auto" and not invocation.quiet and not mixed and sys.stderr.isatty()
         self._live: LiveFleet | None = None
         self._asking = False
 
@@ -64,7 +66,7 @@ class FleetShow:
                 self._live = LiveFleet()
         elif isinstance(event, DeviceFinished):
             self._answer([event.outcome])
-        if self._plain and self._live is None and (text := event_line(event)) is not None:
+        if self._plain and not (self._live and sys.stdout.isatty()) and (text := event_line(event)) is not None:
             line(text)
         if isinstance(event, RolloutEnded) and self._live is not None:
             self._live.handle(event)

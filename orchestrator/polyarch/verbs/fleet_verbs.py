@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,9 @@ from polyarch.verbs.fleet_request import (
 )
 from polyarch.verbs.fleet_status import DeviceState, state_of
 from polyarch.verbs.lock import LockVerbs
+
+_FILES_A_DEVICE = 16
+"""An engine asks for several blobs at once, over a connection each, and each answer has its file."""
 
 _OF_LAST: Mapping[str, Literal["failed", "offline"]] = {"@failed": "failed", "@offline": "offline"}
 
@@ -241,6 +245,7 @@ class FleetVerbs:
                 fleet.cache.forget(event.outcome.device)  # what it said of its images is true no more
             self._emit(event)
 
+        _allow_files(_FILES_A_DEVICE * fleet.request.forks)
         with OneTimeServer(limit) as server, interrupting() as interrupt:
             runner = FleetRunner(
                 fleet.engine,
@@ -267,6 +272,16 @@ class FleetVerbs:
                 interrupt=interrupt,
                 origin_bytes=lambda: images.origin_bytes,
             ).run()
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files, as far as it may, so that so many more fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read(path: Path) -> Plan:
