@@ -19,7 +19,8 @@ from support.command import Polyarch
 
 # What the page of the main job promises: command -> its own options.
 PROMISED = {
-    "pull": "--into --platform --all-platforms --device --emulation --max-connections --dry-run --allow-mislabelled",
+    "pull": "--into --platform --all-platforms --device --emulation --max-connections --dry-run --allow-mislabelled "
+    "--locked",
     "resolve": "--platform --device --emulation",
     "run": "-d -i -t --rm --name -e --env-file -v -w -u --entrypoint --hostname --read-only --network --platform "
     "--pull --emulation --allow-mislabelled",
@@ -51,6 +52,12 @@ PROMISED = {
     "login": "--username --password-stdin",
     "logout": "",
     "serve": "--listen",
+    "lock": "--file --platform --from --check --update --apply --output",
+    "fleet plan": "--inventory --limit --compose --locked --into --emulation --forks --timeout --max-age",
+    "fleet pull": "--inventory --limit --compose --locked --into --emulation --forks --timeout --batch --retries "
+    "--max-fail --check --pause --wait-offline --transport --limit-rate --plan --resume --report",
+    "fleet status": "--inventory --limit --compose --locked --into --emulation --forks --timeout --max-age",
+    "fleet report": "--report",
     "plugin check": "",
     "plugin ls": "",
     "plugin new": "--kind",

@@ -31,9 +31,9 @@ command = Group(
     help="Images for many devices of mixed hardware at once: every device gets the variant that it can run.\n"
     "Devices come from an Ansible inventory; they need SSH and an engine, nothing of polyarch's.",
     examples=(
-        "polyarch fleet plan -i inventory.yml alpine:3.20",
-        "polyarch fleet pull -i inventory.yml --batch 1,10%,100% --report report.html alpine:3.20",
-        "polyarch fleet status -i inventory.yml --locked polyarch.lock",
+        "polyarch fleet plan -i hosts.yml alpine:3.20",
+        "polyarch fleet pull -i hosts.yml --batch 1,10% --report report.html alpine",
+        "polyarch fleet status -i hosts.yml --locked polyarch.lock",
     ),
 )
 
@@ -47,25 +47,25 @@ def _asked(function: F) -> F:
             "--inventory",
             metavar="INVENTORY",
             multiple=True,
-            help="Ansible's: a file, a folder, 'pi1,pi2,'; local: is this machine",
+            help="Ansible's: a file, 'pi1,pi2,'; local: this machine",
         ),
         click.option(
-            "-l", "--limit", metavar="PATTERN", default="", help="Ansible's pattern; @failed, @offline: the last time's"
+            "-l", "--limit", metavar="PATTERN", default="", help="Ansible's pattern; @failed, @offline"
         ),
         click.option(
             "--compose",
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="the images that a Compose file names; Kubernetes manifests and Dockerfiles, too",
+            help="its images; a Dockerfile's, a manifest's, too",
         ),
         click.option(
-            "--locked", metavar="FILE", type=click.Path(path_type=Path), help="exactly what that polyarch.lock has"
+            "--locked", metavar="FILE", type=click.Path(path_type=Path), help="exactly what is locked there"
         ),
         click.option(
             "--into",
-            metavar="docker|podman|containerd|oci",
+            metavar="ENGINE",
             type=click.Choice(["docker", "podman", "containerd", "oci"]),
-            help="by that engine of the device's",
+            help="docker, podman, containerd or oci",
         ),
         emulation_option,
         click.option("--forks", metavar="N", type=click.IntRange(1, 10_000), help="devices at once, else 20"),
@@ -77,7 +77,7 @@ def _asked(function: F) -> F:
 
 
 _max_age = click.option(
-    "--max-age", metavar="T", type=Duration(), default=0.0, help="do not ask devices that answered so lately: 10m, 2h"
+    "--max-age", metavar="T", type=Duration(), default=0.0, help="ask no device that answered so lately: 10m"
 )
 
 
@@ -86,8 +86,8 @@ _max_age = click.option(
     help="Tell what each device would get, why, and how many bytes that takes; nothing is changed.\n"
     "With --format json it can be kept for: polyarch fleet pull --plan FILE. With -q: the devices that would pull.",
     examples=(
-        "polyarch fleet plan -i inventory.yml alpine:3.20",
-        "polyarch fleet plan -i 'pi1,pi2,' --compose compose.yml --format json > plan.jsonl",
+        "polyarch fleet plan -i hosts.yml alpine:3.20",
+        "polyarch fleet plan -i 'pi1,pi2,' --compose compose.yml --format json >plan",
     ),
     exits=(0, 2, 5, 6, 8, 10),
 )
@@ -116,12 +116,12 @@ def plan(invocation: Invocation, /, **words: Any) -> None:
 
 @command.command(
     "pull",
-    help="Bring every device the right variant of each image, by waves, and prove that it is there.\n"
+    help="Bring every device the right variant of each image; by waves, and what came is held against the plan.\n"
     "Ctrl-C lets what is under way come to its end; a second one ends it. With -q: the devices that have their images.",
     examples=(
-        "polyarch fleet pull -i inventory.yml alpine:3.20",
-        "polyarch fleet pull -i inventory.yml --batch 1,10% --check 'docker run --rm alpine true' alpine",
-        "polyarch fleet pull -i inventory.yml --limit @failed alpine:3.20",
+        "polyarch fleet pull -i hosts.yml alpine:3.20",
+        "polyarch fleet pull -i hosts.yml --batch 1,10% --check 'test -e /srv' alpine",
+        "polyarch fleet pull -i hosts.yml --limit @failed alpine:3.20",
         "polyarch fleet pull --resume",
     ),
     exits=(0, 2, 4, 5, 6, 7, 8, 9, 10, 130),
@@ -129,19 +129,19 @@ def plan(invocation: Invocation, /, **words: Any) -> None:
 @_asked
 @click.option("--batch", metavar="N|P%,...", default="100%", help="sizes of waves: 1,10%,100%")
 @click.option("--retries", metavar="N", type=Count(), default=2, help="further attempts at a device, else 2")
-@click.option("--max-fail", metavar="N|P%", default="", help="more failures stop it, for each platform by itself, too")
-@click.option("--check", metavar="COMMAND", help="has to succeed on each device afterwards")
+@click.option("--max-fail", metavar="N|P%", default="", help="more failures stop it, or a platform")
+@click.option("--check", metavar="COMMAND", help="has to succeed on each device at its end")
 @click.option("--pause", metavar="T", type=Duration(), default=0.0, help="between two waves: 30s, 10m")
-@click.option("--wait-offline", metavar="T", type=Duration(), default=0.0, help="come back to offline devices: 2h")
+@click.option("--wait-offline", metavar="T", type=Duration(), default=0.0, help="so long, come back to offline ones: 2h")
 @click.option(
     "--transport",
-    metavar="tunnel|stream|direct",
+    metavar="WAY",
     type=click.Choice(["tunnel", "stream", "direct"]),
-    help="else what each device allows",
+    help="tunnel, stream or direct; else what is allowed",
 )
-@click.option("--limit-rate", metavar="RATE", help="bytes a second to all devices together: 500k, 10M")
+@click.option("--limit-rate", metavar="RATE", help="bytes a second, all together: 500k, 10M")
 @click.option("--plan", "plan_file", metavar="FILE", type=click.Path(path_type=Path), help="do exactly that plan")
-@click.option("--resume", is_flag=True, help="go on with the rollout that was broken off")
+@click.option("--resume", is_flag=True, help="go on with the one that was broken off")
 @click.option("--report", metavar="FILE.html", type=click.Path(path_type=Path), help="write a page about it")
 @pass_invocation
 def pull(
@@ -219,8 +219,8 @@ def _end(invocation: Invocation, record: RolloutRecord) -> None:
     help="How each device stands: what it is, and which images it has against what it should have. Where a device does "
     "not answer, what it said last.\nIt ends with 10 where a device does not have what it should. With -q: those.",
     examples=(
-        "polyarch fleet status -i inventory.yml alpine:3.20",
-        "polyarch fleet status -i inventory.yml --locked polyarch.lock",
+        "polyarch fleet status -i hosts.yml alpine:3.20",
+        "polyarch fleet status -i hosts.yml --locked polyarch.lock",
     ),
     exits=(0, 2, 5, 6, 7, 8, 10),
 )
