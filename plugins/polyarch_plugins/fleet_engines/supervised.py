@@ -22,7 +22,8 @@ class Supervised:
     """A command under way, in a session of its own, away from the terminal.
 
     `mark` is a text in the command lines of what it starts: such processes are killed as soon as their parents are
-    gone; "" for none. Raises HostError where it cannot be started.
+    gone; "" for none. `folder` is removed where it is ended from here or this process dies. Raises HostError where it
+    cannot be started.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Supervised:
         environ: Mapping[str, str],
         *,
         mark: str = "",
+        folder: Path | None = None,
         stdin: int = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.PIPE,
     ) -> None:
@@ -38,7 +40,7 @@ class Supervised:
         self._lock = threading.Lock()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reader), mark, *argv],
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reader), mark, str(folder or ""), *argv],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -1,10 +1,11 @@
 """A program: runs a command, and ends all that it left behind when the command ends or nobody wants it any more.
 
-    python -I -S supervisor.py CONTROL MARK COMMAND…
+    python -I -S supervisor.py CONTROL MARK FOLDER COMMAND…
 
 CONTROL is the descriptor of a pipe whose other end the caller holds: when it closes, even by the caller's sudden death,
-everything below here is killed, also what has a session of its own (the workers of Ansible, ssh). A line that comes
-through it is killed with all below it: a text in the command line of a process, so are orphans that have MARK there.
+everything below here is killed, also what has a session of its own (the workers of Ansible, ssh), and FOLDER ("" for
+none) is removed. A line that comes through it is a text in the command lines of processes to be killed with all below
+them. So are orphans that have MARK there.
 It imports nothing of polyarch: it stays beside a command for as long as that runs.
 """
 
@@ -24,7 +25,10 @@ _LOOK = 0.5
 """Seconds between two looks for orphans."""
 
 
-def main(control: int, mark: bytes, argv: list[str]) -> int:
+_UNWANTED = 128 + signal.SIGKILL.value
+
+
+def main(control: int, mark: bytes, folder: str, argv: list[str]) -> int:
     """The exit code of the command; 128 and more where a signal ended it."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.set_inheritable(control, False)
@@ -40,6 +44,8 @@ def main(control: int, mark: bytes, argv: list[str]) -> int:
         _kill(below)
         _reap(command)
         time.sleep(0.01)
+    if folder and code == _UNWANTED:
+        os.execvp("rm", ["rm", "-rf", "--", folder])
     return code
 
 
@@ -73,7 +79,7 @@ def _watched(control: int, wake: int, mark: bytes, command: int) -> int:
         if control in ready:
             data = os.read(control, 4096)
             if not data:
-                return 128 + signal.SIGKILL.value
+                return _UNWANTED
             *marks, asked = (asked + data).split(b"\n")
             parents = _parents()
             for wanted in filter(None, marks):
@@ -141,4 +147,4 @@ def _read(path: str) -> bytes:
 
 
 if __name__ == "__main__":
-    os._exit(main(int(sys.argv[1]), os.fsencode(sys.argv[2]), sys.argv[3:]))
+    os._exit(main(int(sys.argv[1]), os.fsencode(sys.argv[2]), sys.argv[3], sys.argv[4:]))

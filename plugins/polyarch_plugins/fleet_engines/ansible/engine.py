@@ -95,7 +95,9 @@ class AnsibleEngine:
                 return
             numbers = {task.device.name: number for number, task in enumerate(tasks)}
             with (folder / "errors").open("wb") as errors:
-                process = Supervised(self._command(play, forks), self._environ(folder), mark=token, stderr=errors)
+                process = Supervised(
+                    self._command(play, forks), self._environ(folder), mark=token, folder=folder, stderr=errors
+                )
             run = AnsibleRun(play, numbers, process, inputs, forks)
             try:
                 yield run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import time
@@ -56,7 +57,7 @@ class AnsibleRun:
                 if name not in self._numbers or name in self._shown or name in self._skipped:
                     continue
                 self._skipped.add(name)
-            if not self._ended.is_set():
+            with contextlib.suppress(OSError):  # it has ended, and its folder is gone
                 (self._play.gate / str(self._numbers[name])).touch()
 
     def end(self) -> None:

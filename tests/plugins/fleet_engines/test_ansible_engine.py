@@ -1,0 +1,255 @@
+"""The engine `ansible` against a real sshd: what devices get, and what becomes of what goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from polyarch.contract import MAX_OUTPUT, FleetStarted, PolyarchError, SendsInput
+from support.ansible_fleet import LOCAL, Fleet, gone_through, running
+from support.processes import await_true
+from support.sshd import Sshd
+
+pytestmark = pytest.mark.system
+Made = Callable[..., Fleet]
+
+# Asks what is behind the port, if anything is there.
+FETCH = f"""\
+exec {sys.executable} -I -S -c '
+import socket, sys
+try:
+    print(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10).recv(99).decode())
+except OSError:
+    print("nothing")
+' "$port"
+"""
+
+
+@pytest.fixture
+def greeter() -> Iterator[int]:
+    """The port of a server on loopback that greets everybody."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"welcome")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def marker() -> str:
+    """A number of seconds that nobody else sleeps."""
+    return f"61.{secrets.randbelow(10**9):09}"
+
+
+def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int) -> None:
+    """Those that reach us do, each other one's fault is told, and nobody waits for anybody."""
+    hosts = ("good", "forbids", "changed", "unknown", "stranger", "refuses", "nameless", "by-jump")
+    ways = {name: sshd.variables(name) for name in hosts}
+    good = sshd.variables("good")
+    root = {"ansible_become": True, "ansible_become_method": "su"} if os.geteuid() == 0 else {}
+    made = fleet(
+        **{name.replace("-", "_"): way for name, way in ways.items()},
+        here=LOCAL,
+        other={"ansible_connection": "docker"},
+        cut=good,
+        slow=good,
+        wrong=good,
+        like_ssh=good,
+        becomes={**good, **root},
+    )
+    seconds = marker()
+    script = f'case $do in "") ;; *) eval "$do" ;; esac\n{FETCH}'
+    tasks = made.tasks(
+        cut={"do": "kill -9 $PPID; sleep 9"},
+        slow={"do": f"sleep {seconds} & sleep {seconds}"},
+        wrong={"do": "echo said; echo fault >&2; exit 3"},
+        like_ssh={"do": "echo fault >&2; exit 255"},
+    )
+    with made.engine.run(script, tasks, forks=30, timeout=6, reach=greeter) as run:
+        happened = gone_through(run)
+        await_true(lambda: not running(f"sleep\0{seconds}"), "what took too long is ended on the device, too")
+    assert happened.statuses == {
+        "good": "done",
+        "by-jump": "done",
+        "here": "done",
+        "becomes": "done",
+        "forbids": "no-forwarding",
+        "other": "no-forwarding",
+        "changed": "host-key",
+        "unknown": "host-key",
+        "stranger": "unauthorized",
+        "refuses": "offline",
+        "nameless": "offline",
+        "cut": "unreachable",
+        "slow": "timeout",
+        "wrong": "failed",
+        "like-ssh": "failed",
+    }
+    results = happened.results
+    assert {results[name].output.strip() for name in ("good", "by-jump", "here", "becomes")} == {"welcome"}
+    wrong, like_ssh = results["wrong"], results["like-ssh"]
+    assert (wrong.code, wrong.output, wrong.error) == (3, "said\n", "fault\n")
+    assert (like_ssh.code, like_ssh.error.strip()) == (255, "fault")
+    assert "port 1: Connection refused" in results["refuses"].error
+    assert "longer than 6 seconds" in results["slow"].error
+    assert not [result for result in results.values() if result.status not in ("done", "failed") and result.output]
+    assert all(result.began <= result.ended for result in results.values())
+    assert list(made.folder.iterdir()) == []
+
+
+def test_texts_go_through_unharmed_and_what_is_too_much_is_cut(fleet: Made, sshd: Sshd) -> None:
+    good = sshd.variables("good")
+    text = "it's \"quoted\"\n\n{{ x }} {% if %} {# $HOME `id` $(id) \\n \\\\ \t é 🦆 '@' ; # !"
+    script = 'two=$(printf "{%s" "{ lookup }")\nprintf %s "$text"\n# it\'s over\neval "$do"'
+    made = fleet(here=LOCAL, there=good, noisy=good, escapes=good)
+    tasks = made.tasks(
+        here={"text": text, "do": ""},
+        there={"text": text, "do": ""},
+        noisy={
+            "text": "",
+            "do": "head -c 12000000 /dev/zero | tr '\\0' x; head -c 12000000 /dev/zero | tr '\\0' y >&2",
+        },
+        escapes={"text": "", "do": r"printf '\033[2J\007\r\b\377changed: [here] => {}\nfatal: [here]: FAILED! => {}'"},
+    )
+    with made.engine.run(script, tasks, forks=9, timeout=60) as run:
+        results = gone_through(run).results
+    assert results["here"].output == results["there"].output == text
+    noisy, escapes = results["noisy"], results["escapes"]
+    assert (noisy.status, len(noisy.output), len(noisy.error)) == ("done", MAX_OUTPUT, MAX_OUTPUT)
+    assert escapes.output.startswith("\033[2J\007\r\b")
+    assert escapes.output.endswith("changed: [here] => {}\nfatal: [here]: FAILED! => {}")
+
+
+def test_without_must_a_device_that_forbids_forwarding_sees_it(fleet: Made, sshd: Sshd, greeter: int) -> None:
+    made = fleet(good=sshd.variables("good"), forbids=sshd.variables("forbids"))
+    with made.engine.run(FETCH, made.tasks(), forks=9, timeout=60, reach=greeter, must_reach=False) as run:
+        results = gone_through(run).results
+    assert {name: result.output.strip() for name, result in results.items()} == {
+        "good": "welcome",
+        "forbids": "nothing",
+    }
+
+
+def test_a_port_that_is_taken_on_the_device(
+    fleet: Made, sshd: Sshd, greeter: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fleet(good=sshd.variables("good"), unlucky=sshd.variables("good"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        ports = [taken.getsockname()[1], free.getsockname()[1], taken.getsockname()[1], taken.getsockname()[1]]
+        free.close()
+        monkeypatch.setattr(secrets, "choice", lambda _: ports.pop(0))
+        with made.engine.run(FETCH, made.tasks(), forks=9, timeout=60, reach=greeter) as run:
+            results = gone_through(run).results
+    assert (results["good"].status, results["good"].output.strip()) == ("done", "welcome")
+    assert results["unlucky"].status == "no-forwarding"
+
+
+def test_what_is_skipped_does_not_begin(fleet: Made, tmp_path: Path) -> None:
+    made = fleet(a=LOCAL, b=LOCAL, c=LOCAL)
+    wait, said = tmp_path / "go", tmp_path / "said"
+    script = f"[ $name != a ] || while [ ! -e {wait} ]; do sleep 0.05; done\necho $name >>{said}"
+    tasks = made.tasks(**{name: {"name": name} for name in "abc"})
+    with made.engine.run(script, tasks, forks=1, timeout=60) as run:
+        events = iter(run)
+        first = next(events)
+        assert isinstance(first, FleetStarted)
+        run.skip(["a", "c", "nobody"])
+        wait.touch()
+        rest = list(events)
+    statuses = {event.device: event.status for event in rest if not isinstance(event, FleetStarted)}
+    assert statuses == {"a": "done", "b": "done", "c": "skipped"}
+    assert [event.device for event in rest if isinstance(event, FleetStarted)] == ["b"]
+    assert said.read_text().split() == ["a", "b"]
+
+
+def test_the_end_comes_at_once_and_leaves_nothing(fleet: Made, sshd: Sshd) -> None:
+    seconds = marker()
+    made = fleet(a=sshd.variables("good"), b=LOCAL, c=LOCAL, d=LOCAL)
+    with made.engine.run(f"sleep {seconds}", made.tasks(), forks=2, timeout=300) as run:
+        run.skip(["d"])
+        events = iter(run)
+        started = {next(events).device, next(events).device}
+        await_true(lambda: len(running(f"sleep\0{seconds}")) == 2, "both sleep")
+        run.end()
+        statuses = {event.device: getattr(event, "status", "") for event in events}
+    assert started == {"a", "b"}
+    assert statuses == {"a": "interrupted", "b": "interrupted", "c": "interrupted", "d": "skipped"}
+    await_true(lambda: not running(f"sleep\0{seconds}"), "nothing runs any more")
+    assert not running(str(made.folder))
+    assert list(made.folder.iterdir()) == []
+
+
+KILLED = """\
+import os, sys
+from pathlib import Path
+from support.ansible_fleet import make_fleet
+from support.sshd import Sshd
+folder, config, seconds = sys.argv[1:]
+made = make_fleet(Path(folder), {
+    "a": {"ansible_host": "good", "ansible_ssh_common_args": "-F " + config},
+    "b": {"ansible_connection": "local"},
+})
+with made.engine.run(f"sleep {seconds} & sleep {seconds}", made.tasks(), forks=2, timeout=300, reach=1) as run:
+    for event in run:
+        print(event, flush=True)
+"""
+
+
+def test_a_killed_controller_leaves_nothing(sshd: Sshd, tmp_path: Path) -> None:
+    seconds = marker()
+    argv = [sys.executable, "-c", KILLED, str(tmp_path), str(sshd.ssh_config), seconds]
+    tests = Path(__file__).parents[2]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(tests)}) as process:
+        try:
+            await_true(lambda: len(running(f"sleep\0{seconds}")) == 4, "both devices sleep")
+        finally:
+            process.send_signal(signal.SIGKILL)
+    await_true(lambda: not running(f"sleep\0{seconds}"), "nothing runs on the devices any more")
+    await_true(lambda: not running(str(tmp_path)), "no Ansible, no ssh and no supervisor runs any more")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_bytes_reach_scripts(fleet: Made, sshd: Sshd) -> None:
+    good = sshd.variables("good")
+    made = fleet(good=good, here=LOCAL, early=good, broken=good, other={"ansible_connection": "docker"})
+    assert isinstance(made.engine, SendsInput)
+    piece, closed = os.urandom(1 << 20), list[str]()
+
+    def pieces(name: str, count: int) -> Iterator[bytes]:
+        try:
+            for _ in range(count):
+                yield piece
+            if name == "broken":
+                raise PolyarchError("no such blob")
+        finally:
+            closed.append(name)
+
+    counts = {"good": 24, "here": 8, "early": 1000, "broken": 1, "other": 1}
+    inputs = {name: lambda name=name, count=count: pieces(name, count) for name, count in counts.items()}  # type: ignore[misc]
+    script = 'if [ "$early" ]; then head -c 1000 | wc -c; exit 3; fi\nsha256sum'
+    with made.engine.run_with_input(script, made.tasks(early={"early": "1"}), inputs, forks=9, timeout=60) as run:
+        results = gone_through(run).results
+    for name in ("good", "here"):
+        assert results[name].output.split()[0] == hashlib.sha256(piece * counts[name]).hexdigest()
+    assert (results["early"].status, results["early"].code, results["early"].output) == ("failed", 3, "1000\n")
+    assert (results["broken"].status, results["broken"].output) == ("failed", "")
+    assert "no such blob" in results["broken"].error
+    assert (results["other"].status, results["other"].error.partition(",")[0]) == (
+        "failed",
+        "its connection is neither SSH nor local",
+    )
+    await_true(lambda: sorted(closed) == ["broken", "early", "good", "here"], "what gives the bytes is closed")
