@@ -176,6 +176,20 @@ def test_what_states_no_variant_is_proven_here(
             assert "linux/arm/v7" in devices["zero"].reason
 
 
+def test_what_nothing_proves_is_taken_for_what_everybody_takes_it_for(registry: DockerRegistry, tmp_path: Path) -> None:
+    """An arm without a variant and without a program: v7, which a v6 device does not run."""
+    directory, labels = tmp_path / "layout", {"os": "linux", "architecture": "arm"}
+    layout = LayoutWriter(directory)
+    image = layout.image(labels, [layout.layer([regular("data", b"1", 0o644)], "COPY data /")])
+    layout.name("data:1.0", layout.index([{**image, "platform": labels}]))
+    layout.finish()
+    Layout(directory).push("data:1.0", registry.address)
+    with controller(tmp_path / "root") as fleet:
+        fleet.want({"two": "pi-2", "zero": "pi-zero"}, registry.ref("data:1.0"))
+        assert verdicts(by_name(fleet.plan().plan)) == {"two": "will-pull", "zero": "will-pull"}
+        assert verdicts(fleet.bring()) == {"two": "will-pull", "zero": "no-variant"}
+
+
 def test_programs_that_large_pages_cannot_load(registry: DockerRegistry, tmp_path: Path) -> None:
     """Found out only where a device has such pages, and told only to it."""
     directory = tmp_path / "layout"
