@@ -43,6 +43,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PATH": path,
         "HOME": str(tmp_path),
         "POLYARCH_ROOT": str(tmp_path / "root"),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
         "LANG": "C.UTF-8",
         **NO_FILES_OF_THE_MACHINE,
     }

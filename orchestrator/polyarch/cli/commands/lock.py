@@ -54,15 +54,15 @@ if TYPE_CHECKING:
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="names in a Compose file, manifest, Dockerfile",
+    help="names in a Compose file or Dockerfile",
 )
-@click.option("--check", is_flag=True, help="only tell what moved (exit 7) or is gone (3)")
+@click.option("--check", is_flag=True, help="tell what moved (exit 7) or is gone (3)")
 @click.option("--update", is_flag=True, help="lock anew what is locked; without REF all")
 @click.option(
     "--apply",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="print such a file with the digests in it",
+    help="print that file with digests in it",
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="where --apply writes the copy")
 @pass_invocation

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "--locked",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="a lock file's manifests alone; without REF all",
+    help="a lock file's manifests; without REF all",
 )
 @click.option("--max-connections", metavar="N", type=click.IntRange(1, 64), help="blobs fetched at once")
 @click.option("--dry-run", is_flag=True, help="only tell what would be fetched")
