@@ -25,9 +25,9 @@ ReasonCode: TypeAlias = Literal[
     "internal",
 ]
 REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
-"""Of those that do not say it themselves: `not-found` is an image that its registry does not have, `stopped` by the stop
-rule or before its turn came, `check` is the command that was to succeed after the pull, `held` another rollout that is
-at the device.
+"""Of those that do not say it themselves: `not-found` is an image that its registry does not have, `stopped` by the
+stop rule or before its turn came, `check` is the command that was to succeed after the pull, `held` another rollout
+that is at the device.
 """
 
 
