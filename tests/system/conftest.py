@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from support import foreign_root
+from support.docker_registry import DockerRegistry
+from support.fleet_lab import SAMPLE, WHOLE, Lab, NoLab
+from support.fleet_site import FleetSite
 from support.foreign_root import NoForeignRoot
 
 
@@ -50,6 +53,27 @@ def polyarch_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 foreign_root.polyarch_packages(made)
             made.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def fleet_site(
+    registry: DockerRegistry,
+    foreign_busybox: Callable[[str], Path],
+    test_cache: Path,
+    soak: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[FleetSite]:
+    """A lab of real devices that runs, four of them, or in `make soak` one of every kind: see support.fleet_lab.
+
+    Use images of your own names only, and leave the devices as they were but for images.
+    """
+    folder = tmp_path_factory.mktemp("fleet-site")
+    try:
+        lab = Lab(WHOLE if soak else SAMPLE, folder / "lab", test_cache).__enter__()
+    except NoLab as error:
+        pytest.skip(f"no lab of devices can be made: {error}")
+    yield FleetSite(lab, registry, folder, foreign_busybox)
+    lab.close()
 
 
 @contextmanager
