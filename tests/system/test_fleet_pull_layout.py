@@ -74,7 +74,7 @@ class Bring:
         return [*own, *(path.name for path in (self.place / ".polyarch").glob("*") if path.name.startswith("fleet"))]
 
 
-@pytest.fixture(params=["dash", "busybox"])
+@pytest.fixture(params=["busybox", pytest.param("dash", marks=pytest.mark.soak)])
 def bring(
     request: pytest.FixtureRequest, tmp_path: Path, shelf: Shelf, foreign_busybox: Callable[[str], Path]
 ) -> Bring:

@@ -375,8 +375,15 @@ def test_a_full_disk(small_tmpfs: Callable[[int], Path], tmp_path: Path, shelf: 
         engine.stop()
 
 
-@pytest.mark.parametrize("device", ENGINES, indirect=True)
-@pytest.mark.parametrize("transport", ["tunnel", "stream"])
+@pytest.mark.parametrize(
+    ("device", "transport"),
+    [
+        *((kind, "tunnel") for kind in ENGINES),
+        ("containerd", "stream"),
+        *(pytest.param(kind, "stream", marks=pytest.mark.soak) for kind in ("docker", "podman")),
+    ],
+    indirect=["device"],
+)
 def test_another_layer_than_was_promised(
     device: Device,
     transport: Transport,

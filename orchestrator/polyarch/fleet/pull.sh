@@ -21,13 +21,14 @@ timeout -s KILL 5 true && limit='timeout -s KILL 60'
 eval "engine() { $pull_engine \"\$@\"; }"
 eval "ask() { \$limit $pull_engine \"\$@\" </dev/null; }"
 
-# stat_of PID: sets `parent` and `since` (in the kernel's ticks), or fails: there is no such process to be seen.
+# stat_of PID: sets `parent`, `session` and `since` (in the kernel's ticks), or fails: there is no such process to be seen.
+# Of itself a process is not asked: QEMU's user mode makes such answers up.
 stat_of() {
-    parent='' since='' line=''
+    parent='' session='' since='' line=''
     read -r line <"/proc/$1/stat" || [ -n "$line" ] || return
     line=${line##*) }
     set -- $line
-    parent=$2 since=${20}
+    parent=$2 session=$4 since=${20}
 }
 uptime() {
     now=
@@ -35,22 +36,15 @@ uptime() {
     now=${now%%.*}
 }
 
-# Who started this, up to the first that is no shell: sshd's session, or whoever stands for it. A shell in between outlives it.
-links=
+# What is between this and the connection: the links from child to parent up to the first process of another session, which
+# is sshd's (setsid(2)), or whoever stands for it. A shell in between outlives it.
 above() {
     stat_of "$me" || return
-    links=" $me:$parent" child=$parent
-    if [ "$child" -le 1 ]; then
-        links=
-        return
-    fi
-    while [ "$child" -gt 1 ]; do
-        name=
-        read -r name <"/proc/$child/comm"
-        case $name in sh | *ash | ksh* | mksh | zsh | busybox | toybox | fish | sudo | su | doas | env | nice | timeout) ;; *) return ;; esac
-        stat_of "$child" && [ "${parent:-0}" -gt 1 ] || return
-        links="$links $child:$parent"
+    ours=$session child=$me
+    while [ "${parent:-0}" -gt 1 ]; do
+        echo "$child:$parent"
         child=$parent
+        stat_of "$child" && [ "$session" = "$ours" ] || return
     done
 }
 alone() {
@@ -125,8 +119,7 @@ watch() {
 # The lock: a symbolic link, which is made in one step with what it says: PID, its start, who, since when.
 lock=${TMPDIR:-/tmp}/polyarch-fleet.lock
 take() {
-    stat_of "$me"
-    mine="$me ${since:-0} $pull_holder since $(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    mine="$me $(stat_of "$me"; echo "${since:-0}") $pull_holder since $(date -u +%Y-%m-%dT%H:%M:%SZ)"
     for attempt in 1 2 3; do
         fault=$(ln -s "$mine" "$lock" 2>&1)
         said=$(readlink "$lock")
@@ -419,7 +412,7 @@ checked() {
 }
 
 echo "polyarch-pull 1 $pull_nonce"
-above
+links=$(above)
 watch </dev/null >/dev/null &
 watcher=$!
 if take; then
