@@ -50,6 +50,11 @@ def pinned(folder: Path, text: str, lock: Lock) -> str:
             id="alias",
         ),
         pytest.param(
+            "x: &i box\nservices:\n  a: {image: *i, platform: amd64}\n  b: {image: *i, platform: arm64}\n",
+            "x: &i box@A\nservices:\n  a: {image: *i, platform: amd64}\n  b: {image: *i, platform: arm64}\n",
+            id="alias-for-two-platforms",
+        ),
+        pytest.param(
             "services:\n  a:\n    image: >-\n      box\n    init: true\n",
             "services:\n  a:\n    image: box@A\n    init: true\n",
             id="block",

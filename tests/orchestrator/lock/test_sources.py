@@ -112,6 +112,7 @@ DOCKERFILES = [
     pytest.param("FROM a\nRUN <<EOF\nFROM no\nEOF\nFROM b\n", ["a", "b"], id="here-document"),
     pytest.param("FROM a\nRUN cat <<-'X' <<Y > z\n\tX\nFROM n\nY\nFROM b\n", ["a", "b"], id="here-documents"),
     pytest.param("FROM a\nRUN echo 1 \\\n&& echo FROM x\n", ["a"], id="from-as-a-word"),
+    pytest.param("FROM a\nRUN x \\\\\nFROM b\n", ["a", "b"], id="escaped-escape"),
     pytest.param("FROM a\r\nFROM b\r\n", ["a", "b"], id="crlf"),
     pytest.param("FROM x AS b-amd64\nFROM y AS b-arm64\nFROM b-${TARGETARCH}\n", ["x", "y"], id="stage-by-platform"),
     pytest.param("FROM a\nLABEL version=1\nRUN <<E\nversion = 1\nE\n", ["a"], id="not-a-lock"),
