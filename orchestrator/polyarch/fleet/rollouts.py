@@ -172,9 +172,11 @@ class Rollouts:
                 running = running or _who(folder)
             elif _Stored(folder).state.phase != "ended":
                 return identity
+        if running or not ids:
+            raise UsageError(f"there is no rollout to go on with: {running or 'there has been none'}")
         raise UsageError(
-            "there is no rollout to go on with: " + (running or "none was broken off"),
-            "repeat what did not succeed with: --limit @failed, --limit @offline",
+            f"there is no rollout to go on with: the last, {ids[-1]}, has come to its end",
+            "what it came to: polyarch fleet report; repeat what did not succeed with --limit @failed or @offline",
         )
 
     def _held(self, ids: list[str]) -> dict[str, str]:

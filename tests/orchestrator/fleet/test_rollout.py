@@ -210,6 +210,22 @@ def test_a_retry_is_no_failure_yet_and_ends_with_its_platform(tmp_path: Path) ->
     assert record.outcomes["arm64"].status == "pulled"
 
 
+def test_a_device_whose_retry_is_skipped_has_failed(tmp_path: Path) -> None:
+    ran = Ran(
+        tmp_path,
+        FakeDevice("first", fails=("timeout", "no-space")),
+        FakeDevice("second", fails=("timeout",)),
+        retries=1,
+        max_fail="0",
+    )
+    ran.fleet.forks = 1
+    record = ran.run()
+    assert [(one.status, one.reason_code, one.attempts) for one in record.outcomes.values()] == [
+        ("failed", "no-space", 2),
+        ("failed", "timeout", 1),
+    ]
+
+
 def test_there_is_a_pause_between_waves_alone(tmp_path: Path) -> None:
     ran = Ran(tmp_path, *(FakeDevice(f"pi{n}") for n in range(3)), batch="1", pause=30)
     ran.run()

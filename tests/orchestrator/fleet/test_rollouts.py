@@ -163,7 +163,7 @@ def test_old_rollouts_go(rollouts: Rollouts) -> None:
 
 def test_the_last_unfinished_one_is_gone_on_with(rollouts: Rollouts) -> None:
     fleet = _fleet()
-    with pytest.raises(UsageError, match="none was broken off"):
+    with pytest.raises(UsageError, match="there has been none"):
         rollouts.resume()
     first = _half(rollouts)
     half = _half(rollouts)
@@ -179,6 +179,12 @@ def test_the_last_unfinished_one_is_gone_on_with(rollouts: Rollouts) -> None:
     assert "@failed" in (caught.value.hint or "")
     with pytest.raises(NotFoundError, match=r"no rollout '\.\./x'"):
         rollouts.resume("../x")
+
+
+def test_one_that_has_ended_is_not_gone_on_with(rollouts: Rollouts) -> None:
+    ended = roll_out(rollouts.begin(_fleet().plan(), RolloutSettings()), _fleet())
+    with pytest.raises(UsageError, match=f"the last, {ended.id}, has come to its end"):
+        rollouts.resume()
 
 
 def test_one_that_runs_is_not_gone_on_with(rollouts: Rollouts) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyarch.errors import UsageError
@@ -58,6 +58,7 @@ def test_the_first_wave_tries_every_platform_if_it_can() -> None:
     assert make_waves(parse_batch("1"), devices)[:4] == (("x86-1",), ("arm-1",), ("riscv-1",), ("v6-1",))
 
 
+@settings(max_examples=min(settings().max_examples, 3000))
 @given(st.dictionaries(st.sampled_from("abcde"), st.integers(1, 60), min_size=1), st.integers(1, 100))
 def test_waves_have_platforms_in_the_proportion_of_the_fleet(counts: dict[str, int], percent: int) -> None:
     devices = _devices(**counts)
@@ -68,7 +69,8 @@ def test_waves_have_platforms_in_the_proportion_of_the_fleet(counts: dict[str, i
     assert {platforms[name] for name in waves[0]} == set(counts)
     for wave in waves[1:-1]:
         for platform, count in Counter(map(platforms.__getitem__, wave)).items():
-            assert count <= counts[platform] * len(wave) / len(devices) * (1 + len(counts) / len(devices)) + 2
+            # each platform's share, give or take one device a platform
+            assert count <= counts[platform] * (len(wave) + len(counts)) / len(devices) + 1
     for platform, count in counts.items():  # and each in the order that they were given in
         assert [name for name in served if platforms[name] == platform] == [
             f"{platform}-{number}" for number in range(1, count + 1)
