@@ -23,6 +23,7 @@ class Sshd:
     changed    has another host key than the one that is known
     unknown    has a host key that nobody knows
     stranger   knows nobody's key
+    locked     would take a key that is locked by a passphrase
     refuses    nothing listens there
     nameless   has no address
     by-jump    is reached through `good`
@@ -36,8 +37,9 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its place for privilege separation
         self._folder, self._ports = folder, (free_port(), free_port())
-        for name in ("host", "other-host", "user", "other-user"):
-            argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        for name in ("host", "other-host", "user", "other-user", "locked-user"):
+            passphrase = "secret" if name == "locked-user" else ""
+            argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(folder / name)]
             subprocess.run(argv, check=True)
         (folder / "sshd_config").write_text(self._sshd_config())
         self.ssh_config = folder / "ssh_config"
@@ -70,7 +72,7 @@ Port {good}
 Port {forbids}
 HostKey {folder}/host
 PidFile none
-AuthorizedKeysFile {folder}/user.pub
+AuthorizedKeysFile {folder}/user.pub {folder}/locked-user.pub
 StrictModes no
 UsePAM no
 UseDNS no
@@ -102,7 +104,9 @@ Host nameless
     HostName nameless.invalid
 Host by-jump
     ProxyCommand ssh -F {folder}/ssh_config -W %h:%p good
-Host * !stranger
+Host locked
+    IdentityFile {folder}/locked-user
+Host * !stranger !locked
     IdentityFile {folder}/user
 Host *
     HostName 127.0.0.1

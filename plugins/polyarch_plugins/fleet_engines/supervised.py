@@ -73,7 +73,7 @@ class Supervised:
                 os.write(self._control, f"{mark}\n".encode())
 
     def end(self) -> None:
-        """Kill everything; from any thread, any number of times."""
+        """End everything; from any thread, any number of times."""
         with self._lock:
             if self._control >= 0:
                 os.close(self._control)

@@ -3,7 +3,7 @@
     python -I -S supervisor.py CONTROL MARK FOLDER COMMAND…
 
 CONTROL is the descriptor of a pipe whose other end the caller holds: when it closes, even by the caller's sudden death,
-everything below here is killed, also what has a session of its own (the workers of Ansible, ssh), and FOLDER ("" for
+everything below here is ended, also what has a session of its own (the workers of Ansible, ssh), and FOLDER ("" for
 none) is removed. A line that comes through it is a text in the command lines of processes to be killed with all below
 them. So are orphans that have MARK there.
 It imports nothing of polyarch: it stays beside a command for as long as that runs.
@@ -23,6 +23,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LOOK = 0.5
 """Seconds between two looks for orphans."""
+_GRACE = 5.0
+"""Seconds to put things in order."""
 
 
 _UNWANTED = 128 + signal.SIGKILL.value
@@ -36,14 +38,11 @@ def main(control: int, mark: bytes, folder: str, argv: list[str]) -> int:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    command = _started(argv)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    command = _started(argv)
     code = _watched(control, wake, mark, command)
-    while below := _below(os.getpid(), _parents()):
-        _kill(below)
-        _reap(command)
-        time.sleep(0.01)
+    _end(command)
     if folder and code == _UNWANTED:
         os.execvp("rm", ["rm", "-rf", "--", folder])
     return code
@@ -53,7 +52,7 @@ def _started(argv: list[str]) -> int:
     child = os.fork()
     if child == 0:
         try:
-            for given in (*_IGNORED, signal.SIGPIPE):
+            for given in (signal.SIGINT, signal.SIGPIPE):  # Python has its own way with these
                 signal.signal(given, signal.SIG_DFL)
             os.execvp(argv[0], argv)
         except OSError as error:
@@ -90,6 +89,26 @@ def _watched(control: int, wake: int, mark: bytes, command: int) -> int:
             _kill_trees([pid for pid in orphans if mark in _command_line(pid)], parents)
 
 
+def _end(command: int) -> None:
+    """Ask all below to end, who may have to put things in order; after a while nobody is asked.
+
+    What they start for that is let alone, but for those that nobody waits for any more.
+    """
+    parents = _parents()
+    below = _below(os.getpid(), parents)
+    asked, patience = set[int](), time.monotonic() + _GRACE
+    while below:
+        new = [pid for pid in below if pid not in asked and (not asked or parents[pid] == os.getpid())]
+        _kill(new, signal.SIGTERM)
+        asked.update(new)
+        if time.monotonic() > patience:
+            _kill(below)
+        time.sleep(0.02)
+        _reap(command)
+        parents = _parents()
+        below = _below(os.getpid(), parents)
+
+
 def _reap(command: int) -> int | None:
     """Wait for those that ended; the exit code of the command if it is among them."""
     code = None
@@ -108,10 +127,10 @@ def _kill_trees(roots: list[int], parents: dict[int, int]) -> None:
         _kill([root, *_below(root, parents)])
 
 
-def _kill(pids: list[int]) -> None:
+def _kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _below(root: int, parents: dict[int, int]) -> list[int]:

@@ -55,11 +55,13 @@ def marker() -> str:
     return f"61.{secrets.randbelow(10**9):09}"
 
 
-def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int) -> None:
+def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int, tmp_path: Path) -> None:
     """Those that reach us do, each other one's fault is told, and nobody waits for anybody."""
-    hosts = ("good", "forbids", "changed", "unknown", "stranger", "refuses", "nameless", "by-jump")
+    hosts = ("good", "forbids", "changed", "unknown", "stranger", "locked", "refuses", "nameless", "by-jump")
     ways = {name: sshd.variables(name) for name in hosts}
     good = sshd.variables("good")
+    mux = tmp_path / "mux"
+    shared = {"ansible_ssh_args": f"-o ControlMaster=auto -o ControlPersist=60 -o ControlPath={mux}"}
     root = {"ansible_become": True, "ansible_become_method": "su"} if os.geteuid() == 0 else {}
     made = fleet(
         **{name.replace("-", "_"): way for name, way in ways.items()},
@@ -70,6 +72,11 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int) -> None:
         wrong=good,
         like_ssh=good,
         becomes={**good, **root},
+        shares={
+            **good,
+            "ansible_ssh_args": shared % (tmp_path / "mux"),
+            "ansible_ssh_extra_args": "-o RequestTTY=force",
+        },
     )
     seconds = marker()
     script = f'case $do in "") ;; *) eval "$do" ;; esac\n{FETCH}'
@@ -87,11 +94,13 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int) -> None:
         "by-jump": "done",
         "here": "done",
         "becomes": "done",
+        "shares": "done",
         "forbids": "no-forwarding",
         "other": "no-forwarding",
         "changed": "host-key",
         "unknown": "host-key",
         "stranger": "unauthorized",
+        "locked": "unauthorized",
         "refuses": "offline",
         "nameless": "offline",
         "cut": "unreachable",
@@ -100,7 +109,8 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int) -> None:
         "like-ssh": "failed",
     }
     results = happened.results
-    assert {results[name].output.strip() for name in ("good", "by-jump", "here", "becomes")} == {"welcome"}
+    assert {results[name].output for name in ("good", "by-jump", "here", "becomes", "shares")} == {"welcome\n"}
+    assert not mux.exists(), "a connection that forwards is nobody else's"
     wrong, like_ssh = results["wrong"], results["like-ssh"]
     assert (wrong.code, wrong.output, wrong.error) == (3, "said\n", "fault\n")
     assert (like_ssh.code, like_ssh.error.strip()) == (255, "fault")

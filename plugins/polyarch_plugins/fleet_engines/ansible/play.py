@@ -138,8 +138,9 @@ class Play:
     def _body(self, watch: bool) -> str:
         """The script, and what is around it on the device.
 
-        With `watch` its standard input is empty, and the one of the connection is watched: once it ends, nobody waits
-        for the script any more, and the process group that sshd made for it is ended.
+        With `watch` its standard input is empty, and the one of the connection is watched: where it ends, nobody
+        waits for the script any more. The process group that sshd made for it is asked to end, and killed when the
+        script has ended: it may have to put things in order.
         """
         script = f"(\n{self.script}\n)"
         if watch:
@@ -159,7 +160,11 @@ polyarch_script=$!
     trap '' TERM
     while read -r polyarch_line; do :; done
     kill -TERM 0
-    sleep 10
+    polyarch_count=0
+    while kill -0 $polyarch_script && [ $polyarch_count -lt 180 ]; do
+        sleep 1
+        polyarch_count=$((polyarch_count + 1))
+    done
     kill -KILL 0
 ) <&3 3<&- >/dev/null 2>&1 &
 polyarch_watch=$!

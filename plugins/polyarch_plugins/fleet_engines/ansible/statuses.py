@@ -43,8 +43,12 @@ _ESCALATION = re.compile(
 def unreachable_status(log: str, message: str) -> FleetStatus:
     """Why ssh ended with 255: by its own messages (`log`), and where they do not say it by all that was written."""
     status = _found(log)
-    if status is None and (not log.strip() or _EARLY.search(log)):
-        status = _found(message) or ("offline" if _WAY.search(message) else None)
+    said = log if log.strip() else message
+    if status is None:
+        if _EARLY.search(said):
+            status = _found(message) or ("offline" if _WAY.search(message) else None)
+        elif said is message:
+            status = _found(message)
     return status or "unreachable"
 
 
