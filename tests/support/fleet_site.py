@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +147,9 @@ def at_hand(device: Device, name: str) -> str | None:
         listed = json.loads(index.read_bytes())["manifests"]
         if not any(entry.get("annotations", {}).get(key) == name for entry in listed):
             return None
-        raw = skopeo("inspect", "--raw", f"oci:{place}:{name}")
+        with tempfile.TemporaryDirectory() as copy:  # skopeo takes /proc/PID/root for what it is a link to
+            shutil.copytree(place, copy, dirs_exist_ok=True)
+            raw = skopeo("inspect", "--raw", f"oci:{copy}:{name}")
         return f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
     if engine == "containerd":
         rows = [line.split() for line in device.ok(["ctr", "images", "check", f"name=={name}"]).splitlines()[1:]]
@@ -184,6 +188,17 @@ def one_time_names(device: Device) -> list[str]:
     }
     words = lists.get(device.kind.engine)
     return [line for line in device.ok(words).splitlines() if "/polyarch/" in line] if words else []
+
+
+def files_of(site: FleetSite, device: Device) -> Iterator[Path]:
+    """All files of the device's own: those that it did not begin with, what its engine keeps, what is in memory."""
+    processes = device.processes()
+    known = {one.pid for one in processes}
+    (supervisor,) = {one.parent for one in processes} - known
+    own = Path(f"/proc/{supervisor}/root{site.lab.folder}/disk/{device.name}")
+    for top in (own / "upper", own / "store", *(device.root / name for name in ("run", "tmp", "dev/shm"))):
+        assert top.is_dir(), top
+        yield from (path for path in top.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def by_device(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
