@@ -31,6 +31,7 @@ demo: venv
 bench: venv
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.fleet_plan
+	$(BIN)/python -m benchmarks.fleet_pull
 
 clean:
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist build

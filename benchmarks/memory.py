@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,16 @@ def chain(pid: int) -> list[int]:
     found = [int(_words(Path(f"/proc/{pid}/stat"))[1]), pid]
     while children := Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split():
         found.append(int(children[0]))
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for one in found:
+        for children in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # it has just ended
+                found += map(int, children.read_text().split())
     return found
 
 

@@ -20,8 +20,8 @@ from benchmarks.process import BenchmarkError
 NAME = "big:1.0"
 SAMPLE = "busybox:1.36"
 """A small image for several platforms, each with Debian's static busybox."""
-# Apache's combined format: host - user [time] "METHOD PATH PROTOCOL" …
-_REQUEST = re.compile(r'^\S+ \S+ \S+ \[[^]]*] "(\S+) (\S+) ', re.MULTILINE)
+# Apache's combined format: host - user [time] "METHOD PATH PROTOCOL" status bytes …
+_REQUEST = re.compile(r'^\S+ \S+ \S+ \[[^]]*] "(\S+) (\S+) [^"]*" \d+ (\d+)', re.MULTILINE)
 _SECONDS = 30
 
 
@@ -39,11 +39,26 @@ class Origin:
 
     def requests(self) -> list[tuple[str, str]]:
         """(method, path) of all requests for images so far, in the order in which they ended."""
+        return [(method, path) for method, path, _ in self._logged()]
+
+    def blobs(self) -> list[tuple[str, int]]:
+        """(digest, bytes) of all answers with a blob or a part of one so far."""
+        return [
+            (path.rpartition("/")[2], size)
+            for method, path, size in self._logged()
+            if method == "GET" and "/blobs/" in path
+        ]
+
+    def answers(self) -> bool:
+        """Whether it speaks."""
+        return _ask(self.address, "/v2/?start")
+
+    def _logged(self) -> list[tuple[str, str, int]]:
         mark = f"/v2/?mark={time.monotonic_ns()}"
         _ask(self.address, mark)
         await_true(lambda: mark in self.log.read_text(), "the registry's log is not written")
         found = _REQUEST.findall(self.log.read_text())
-        return [(method, path) for method, path in found if not path.startswith("/v2/?")]
+        return [(method, path, int(size)) for method, path, size in found if not path.startswith("/v2/?")]
 
 
 def program(name: str) -> str:
@@ -96,27 +111,31 @@ def origin(storage: Path, log: Path) -> Iterator[Origin]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    configuration = log.with_suffix(".yml")  # YAML contains JSON
-    configuration.write_text(
-        json.dumps(
-            {
-                "version": "0.1",
-                "log": {"level": "error"},
-                "storage": {"filesystem": {"rootdirectory": str(storage)}},
-                "http": {"addr": address},
-            }
-        )
-    )
+    configuration = log.with_suffix(".yml")
+    configuration.write_text(served(storage, address))
     with log.open("wb") as output:
         server = subprocess.Popen(
             [program("docker-registry"), "serve", str(configuration)], stdout=output, stderr=output
         )
     try:
-        await_true(lambda: _ask(address, "/v2/?start"), f"docker-registry does not start; see {log}")
-        yield Origin(address, log)
+        started = Origin(address, log)
+        await_true(started.answers, f"docker-registry does not start; see {log}")
+        yield started
     finally:
         server.terminate()
         server.wait()
+
+
+def served(storage: Path, address: str) -> str:
+    """docker-registry's configuration, to offer a folder at an address."""
+    return json.dumps(  # YAML contains JSON
+        {
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": str(storage)}},
+            "http": {"addr": address},
+        }
+    )
 
 
 def _ask(address: str, path: str) -> bool:

@@ -29,6 +29,8 @@ _TESTS = Path(__file__).resolve().parents[2]
 _PROGRAMS = ("ip", "nsenter", "ssh", "ssh-keygen", "sshd")
 _ENGINES = {"docker": ("docker", "dockerd", "containerd"), "podman": ("podman",), "containerd": ("containerd", "ctr")}
 _SECONDS = 60
+_STRANGER = 254
+"""The number of what is attached: no device has it."""
 
 
 class _Emulation(TypedDict):
@@ -83,6 +85,15 @@ class Lab:
         """The one of that name."""
         return self._devices[name]
 
+    def attach(self, pid: int) -> str:
+        """Gives the network namespace of a process that is no device a link (`eth0`) to the devices; its address.
+
+        The namespace has to be a new one, and the only one that is attached. Raises NoLab.
+        """
+        address = self._network.address(_STRANGER)
+        self._ask({"attach": str(pid), "number": str(_STRANGER), "address": address})
+        return address
+
     def __enter__(self) -> Lab:
         _check(self._kinds.values())
         roots = _roots(self._kinds.values(), self._cache)
@@ -128,12 +139,15 @@ class Lab:
         return Network(int(str(self._answer()["network"])))
 
     def _power(self, spec: Spec, on: bool) -> int:
-        request = {"start": spec.dump()} if on else {"stop": spec.name}
+        answer = self._ask({"start": spec.dump()} if on else {"stop": spec.name})
+        return int(str(answer.get("pid", 0)))
+
+    def _ask(self, request: Mapping[str, str]) -> Mapping[str, object]:
         assert self._process is not None, "the lab has ended"
         assert self._process.stdin is not None
         self._process.stdin.write(f"{json.dumps(request)}\n")
         self._process.stdin.flush()
-        return int(str(self._answer().get("pid", 0)))
+        return self._answer()
 
     def _answer(self) -> Mapping[str, object]:
         assert self._process is not None

@@ -95,6 +95,10 @@ class Supervisor:
         """One line's work."""
         if "start" in request:
             return {"pid": self.start(Spec.load(request["start"]))}
+        if "attach" in request:
+            number, address = int(request["number"]), request["address"]
+            network.attach(number, int(request["attach"]), address, self.network.gateway)
+            return {}
         self.stop(request["stop"])
         return {}
 
