@@ -129,9 +129,7 @@ class RolloutState:
             device: one for device, one in self.final.items() if one.status in SUCCEEDED or self.stopped(device)
         }
         self.in_air, self.offline, self._wave, self._tallies = set(), set(), set(), {}
-        self._failed = Counter()
-        for one in self.final.values():
-            self._count(one)
+        self._failed = Counter()  # those of what is stopped count no more
         self._left = Counter(platform for device, platform in self.platforms.items() if device not in self.final)
         self._runs.append(_Run(event.at, event.at, event.origin_bytes))
         self.phase = "running"
@@ -173,12 +171,9 @@ class RolloutState:
         self._end_attempt(outcome)
         self.offline.discard(device)
         self.final[device] = outcome
-        self._count(outcome)
-        self._settle(outcome)
-
-    def _count(self, outcome: DeviceOutcome) -> None:
         if outcome.wave and sign_of(outcome) == "failed":
-            self._failed[self.platforms[outcome.device]] += 1
+            self._failed[self.platforms[device]] += 1
+        self._settle(outcome)
 
     def _settle(self, outcome: DeviceOutcome) -> None:
         """The device's turn in the wave is over."""
