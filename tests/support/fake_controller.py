@@ -5,6 +5,7 @@ It prints a line an event. What it did to devices stands in FOLDER/log. HOW is o
 begin, resume  to the end, slowly
 skip, end      a device is under way until the runner is told to `skip`, or to `end`
 offline        a device is offline, and waited for
+pause          there is an hour between two waves
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _Logged(FakeFleet):
 
     @contextlib.contextmanager
     def attempt(self, devices: Sequence[DevicePlan]) -> Iterator[FakeAttempt]:
-        yield _Slow(self, devices) if self._how in ("begin", "resume") else _Held(self, devices, self._how)
+        yield _Slow(self, devices) if self._how in ("begin", "resume", "pause") else _Held(self, devices, self._how)
 
 
 class _Slow(FakeAttempt):
@@ -100,6 +101,8 @@ def main(folder: Path, how: str) -> None:
     if how == "offline":
         fleet.devices = [FakeDevice("gone", online=(0, 0))]
         settings = RolloutSettings(wait_offline=3600)
+    if how == "pause":
+        settings = RolloutSettings(parse_batch("15"), parse_max_fail("100%"), pause=3600)
 
     def stop(number: int, frame: object) -> None:
         if interrupt.cancelled:

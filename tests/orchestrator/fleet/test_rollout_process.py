@@ -108,6 +108,15 @@ def test_the_second_ctrl_c_ends_what_is_under_way(tmp_path: Path, start: Start) 
     assert Counter(one.reason_code for one in outcomes.values()) == {"interrupted": 1, "stopped": 29}
 
 
+def test_ctrl_c_ends_a_pause(tmp_path: Path, start: Start) -> None:
+    process = start("pause")
+    _until(process, "Pausing")
+    process.send_signal(signal.SIGINT)
+    assert "end cancelled" in process.communicate(timeout=60)[0]
+    outcomes = Rollouts(tmp_path / "rollouts").record().outcomes
+    assert Counter(one.status for one in outcomes.values()) == {"pulled": 10, "failed": 5, "skipped": 15}
+
+
 def test_ctrl_c_ends_the_wait_for_offline_devices(tmp_path: Path, start: Start) -> None:
     process = start("offline")
     _until(process, "WaitingForOffline")
