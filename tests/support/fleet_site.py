@@ -7,7 +7,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ class FleetSite:
     ) -> FleetImage:
         """Puts an image into the registry under `name` (`fleet/pull:1`), and tells of it.
 
-        Its layers: the programs, which all images share; one for each of `parts`, of `size` bytes that do not become
-        smaller, and the same wherever the part is called so; the words.
+        Its layers: the programs, another one for each repository; one for each of `parts`, of `size` bytes that do not
+        become smaller, and the same wherever the part is called so; the words.
         """
         directory = self.folder / f"layout-{hashlib.sha256(f'{name} {words}'.encode()).hexdigest()[:16]}"
         layout = LayoutWriter(directory)
@@ -110,6 +110,7 @@ class FleetSite:
                         *(folder(path) for path in ("bin", "dev", "etc", "proc", "sys", "tmp")),
                         regular("bin/busybox", self._busybox(program).read_bytes(), 0o755),
                         *(link(f"bin/{applet}", "busybox") for applet in _APPLETS),
+                        regular("etc/repository", name.partition(":")[0].encode()),
                     ],
                     "ADD programs /",
                 )
@@ -133,6 +134,14 @@ class FleetSite:
     def fleet(self, verb: str, *words: str | Path) -> list[str | Path]:
         """The words of a fleet's command over the lab's devices."""
         return ["fleet", verb, "-i", self.lab.inventory, *words]
+
+
+def inventory(site: FleetSite, path: Path, listed: Mapping[str, tuple[Device, Mapping[str, object]]]) -> Path:
+    """Writes an inventory with names of its own: each a device of the lab, and further variables."""
+    hosts = {name: {"ansible_host": device.spec.address, **more} for name, (device, more) in listed.items()}
+    common = {"ansible_user": "root", "ansible_ssh_common_args": f"-F {site.lab.ssh_config}"}
+    path.write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
+    return path
 
 
 def at_hand(device: Device, name: str) -> str | None:

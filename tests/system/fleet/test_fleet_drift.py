@@ -1,0 +1,139 @@
+"""Devices that are not as they should be, tags that moved, and plans that are done later, over real devices."""
+
+from __future__ import annotations
+
+import json
+import os
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.command import Polyarch
+from support.docker_registry import DockerRegistry
+from support.fleet_site import FleetSite, at_hand, by_device, inventory, remove_image, rollouts
+
+pytestmark = pytest.mark.system
+SOAK = os.environ.get("POLYARCH_SOAK") == "1"
+
+NATIVE = "docker:no-forwarding"
+"""A pattern of devices that answer fast."""
+
+
+def test_what_was_changed_by_hand_is_shown_and_mended(fleet_site: FleetSite, polyarch: Polyarch, soak: bool) -> None:
+    """Another image under the name on one device, none on the other. In `make soak` on all that can be served."""
+    site = fleet_site
+    image = site.push("fleet/drift:1", "as it should be", parts=["drift"])
+    changed, removed = site.lab.device("docker"), site.lab.device("no-forwarding")
+    words = ("--format", "json", "--limit", "servers:boards:!down:!full:!changed-key" if soak else NATIVE, image.name)
+    polyarch(*site.fleet("pull", *words)).ok()
+    changed.ok(f"cd /etc && tar -c hostname | docker import - {image.name}")
+    other = at_hand(changed, image.name)
+    assert other not in (None, image.digest_on(changed))
+    remove_image(removed, image.name)
+
+    status = polyarch(*site.fleet("status", *words))
+    assert status.code == 10, status.stdout + status.stderr
+    states = {name: line["images"][0] for name, line in by_device(status.json_lines).items()}
+    assert states["docker"] == {
+        "reference": image.name,
+        "status": "changed",
+        "has": other,
+        "should": image.digest_on(changed),
+        "platform": "linux/amd64",
+        "reason": None,
+    }
+    assert (states["no-forwarding"]["status"], states["no-forwarding"]["has"]) == ("missing", None)
+    good = {name for name, state in states.items() if state["status"] == "as-planned"}
+    assert good == set(states) - {"docker", "no-forwarding"}
+
+    mended = by_device(polyarch(*site.fleet("pull", *words)).ok().json_lines)
+    assert {name for name, line in mended.items() if line["status"] == "pulled"} == {"docker", "no-forwarding"}
+    for name in states:
+        device = site.lab.device(name)
+        assert at_hand(device, image.name) == image.digest_on(device)
+    if soak:
+        polyarch(*site.fleet("status", *words)).ok()
+
+
+def test_a_lock_holds_and_a_moved_tag_is_refused(
+    fleet_site: FleetSite, polyarch: Polyarch, soak: bool, tmp_path: Path
+) -> None:
+    site, lock = fleet_site, tmp_path / "polyarch.lock"
+    device = site.lab.device("docker")
+    image = site.push("fleet/locked:1", "locked", parts=["locked"])
+    polyarch("lock", "--file", lock, image.name).ok()
+    words = ("--format", "json", "--limit", "docker", "--locked", lock)
+    lines = by_device(polyarch(*site.fleet("pull", *words)).ok().json_lines)
+    assert lines["docker"]["images"][0]["manifest"] == image.on(device).manifest
+    assert at_hand(device, image.name) == image.digest_on(device)
+
+    moved = site.push("fleet/locked:1", "moved", parts=["locked"])
+    before, witness = rollouts(polyarch), site.witness()
+    for verb in ("pull", "status") if soak else ("pull",):
+        refused = polyarch(*site.fleet(verb, *words))
+        assert refused.code == 7
+        (error,) = (line["error"] for line in refused.json_lines if "error" in line)
+        assert error["code"] == "integrity"
+        assert image.name in error["message"]
+        assert "polyarch lock --update" in error["hint"]
+        assert refused.stderr.splitlines()[-2:] == [f"error: {error['message']}", f"hint: {error['hint']}"]
+    assert rollouts(polyarch) == before
+    assert witness.blobs() == []
+    assert at_hand(device, image.name) == image.digest_on(device)
+
+    if soak:
+        polyarch("lock", "--file", lock, "--update").ok()
+        polyarch(*site.fleet("pull", *words)).ok()
+        assert at_hand(device, image.name) == moved.digest_on(device)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+def test_a_plan_is_done_as_it_was_made(fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path) -> None:
+    """Though a tag moved meanwhile; and what fits no more has its reason: an image that is gone, another device."""
+    site, plan = fleet_site, tmp_path / "plan.jsonl"
+    docker, podman, board = (site.lab.device(name) for name in ("docker", "no-forwarding", "pi-zero"))
+    moves = site.push("fleet/plan-moves:1", "planned", parts=["planned"])
+    goes = site.push("fleet/plan-goes:1", "goes", parts=["goes"])
+    listed = {
+        "steady": (docker, {"polyarch_images": [moves.name]}),
+        "late": (podman, {"polyarch_images": [goes.name]}),
+        "another": (docker, {"polyarch_images": [moves.name], "polyarch_engine": "oci"}),
+    }
+    words = ("-i", inventory(site, tmp_path / "first.json", listed), "--format", "json")
+    planned = polyarch("fleet", "plan", *words).ok()
+    plan.write_text(planned.stdout)
+    assert {line["verdict"] for line in by_device(planned.json_lines).values()} == {"will-pull"}
+
+    later = site.push("fleet/plan-moves:1", "moved", parts=["planned"])
+    assert later.name == moves.name
+    delete_manifest(site.registry, "fleet/plan-goes", goes.on(podman).manifest)
+    listed["another"] = (board, {"polyarch_images": [moves.name], "polyarch_engine": "oci"})
+    words = ("-i", inventory(site, tmp_path / "second.json", listed), "--format", "json")
+    done = polyarch("fleet", "pull", *words, "--plan", plan)
+    assert done.code == 10, done.stdout + done.stderr
+    lines = by_device(done.json_lines)
+    assert reasons(lines) == {"steady": None, "late": "not-found", "another": "no-variant"}
+    assert "no longer fits the registry" in lines["late"]["error"]
+    assert lines["steady"]["images"][0]["manifest"] == moves.on(docker).manifest
+    assert at_hand(docker, moves.name) == moves.digest_on(docker)
+    assert at_hand(podman, goes.name) is None
+    assert at_hand(board, moves.name) is None
+
+
+def reasons(lines: dict[str, dict[str, Any]]) -> dict[str, str | None]:
+    """The reason code of each device, None for those that have what they should."""
+    for name, line in lines.items():
+        assert (line["reason_code"] is None) == (line["status"] in ("pulled", "up-to-date")), name
+    return {name: line["reason_code"] for name, line in lines.items()}
+
+
+def delete_manifest(registry: DockerRegistry, repository: str, digest: str) -> None:
+    """OCI distribution-spec 1.1, "Deleting Manifests"."""
+    connection = HTTPConnection(registry.address, timeout=10)
+    connection.request("DELETE", f"/v2/{repository}/manifests/{digest}")
+    answer = connection.getresponse()
+    assert answer.status == 202, json.loads(answer.read())
+    connection.close()
