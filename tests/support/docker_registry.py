@@ -33,12 +33,19 @@ class Access:
     size: int
     agent: str
 
+    @property
+    def blob(self) -> str:
+        """The digest of the blob that this was a download of, whole or in part; "" for any other request."""
+        _, found, digest = self.path.partition("?")[0].partition("/blobs/")
+        return digest if found and self.method == "GET" and self.status in (200, 206) else ""
+
 
 class DockerRegistry:
     """A running registry.
 
     `settings` are added to its configuration (keys `auth` and `http`). `storage` is the folder with its content, if
-    another one's is to be offered again. `context` is what to ask it with, where it speaks HTTPS.
+    another one's is to be offered again. `context` is what to ask it with, where it speaks HTTPS. `host` is an address
+    of this machine.
     """
 
     def __init__(
@@ -48,13 +55,14 @@ class DockerRegistry:
         *,
         storage: Path | None = None,
         context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         program = shutil.which("docker-registry")
         if program is None:
             pytest.skip("the program docker-registry is not installed")
         folder.mkdir(parents=True, exist_ok=True)
         self.storage = storage or folder / "storage"
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"{host}:{free_port(host)}"
         self._context = context
         self._marks = 0
         configuration = folder / "config.yml"  # YAML contains JSON

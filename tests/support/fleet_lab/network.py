@@ -82,9 +82,15 @@ def release() -> None:
 
 
 def attach(number: int, pid: int, address: str, gateway: str) -> None:
-    """Called there: gives the network namespace of a process a link on the bridge, with an address."""
-    link = f"d{number}"
-    _ip(f"link add {link} type veth peer name eth0 netns {pid}", f"link set {link} master {_BRIDGE} up")
+    """Called there: gives the network namespace of a process a link on the bridge, with an address.
+
+    Its hardware's address is the same each time, so that what this machine remembers of it is right after a reboot.
+    """
+    link, hardware = _link(number), f"02:00:00:00:00:{number:02x}"
+    _ip(
+        f"link add {link} type veth peer name eth0 address {hardware} netns {pid}",
+        f"link set {link} master {_BRIDGE} up",
+    )
     _ip(
         "link set lo up",
         f"addr add {address}/{PREFIX} dev eth0",
@@ -92,6 +98,20 @@ def attach(number: int, pid: int, address: str, gateway: str) -> None:
         f"route add default via {gateway}",
         prefix=_inside(pid),
     )
+
+
+def detach(number: int, address: str, outside: int) -> None:
+    """Called there: takes that link away at once, instead of some time after the process.
+
+    The network of `outside` forgets who had the address, else it would wait for that one's answers. Raises
+    NetworkError.
+    """
+    _ip(f"link del {_link(number)}")
+    _ip(f"neigh flush to {address}", prefix=_inside(outside))
+
+
+def _link(number: int) -> str:
+    return f"d{number}"
 
 
 def _inside(pid: int) -> list[str]:

@@ -28,7 +28,9 @@ class Supervisor:
     def __init__(self, folder: Path, parent: int) -> None:
         self._folder = folder
         self._disk = folder / "disk"
-        self._running: dict[str, int] = {}
+        self._parent = parent
+        self._running: dict[str, tuple[int, Spec]] = {}
+        """Name -> the ID of the first process, and what it was started as."""
         self._pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
         syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
         syscalls.mount("none", "/", None, syscalls.MS_REC | boot.MS_PRIVATE)
@@ -56,7 +58,7 @@ class Supervisor:
             boot.boot(spec, folders, theirs)
         syscalls.enter(self._pids)
         theirs.close()
-        self._running[spec.name] = pid
+        self._running[spec.name] = pid, spec
         with ours:
             while (said := ours.recv(4096)) != b"running":
                 if said == b"network":
@@ -74,12 +76,14 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """Kills a device, as if its plug were pulled; what is on its disk stays."""
-        pid = self._running.pop(name, None)
-        if pid is not None:
+        if name in self._running:
+            pid, spec = self._running.pop(name)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)  # the whole namespace is gone then (pid_namespaces(7))
             groups.remove(f"{self._group}/{name}")
+            with contextlib.suppress(network.NetworkError):  # it may be gone by now
+                network.detach(spec.number, spec.address, self._parent)
 
     def close(self) -> None:
         """Takes all down."""
