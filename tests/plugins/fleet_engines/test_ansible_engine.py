@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import MAX_OUTPUT, FleetStarted, PolyarchError, SendsInput
+from polyarch_plugins.fleet_engines.ansible import ssh_client
 from support.ansible_fleet import LOCAL, Fleet, gone_through, running
 from support.processes import await_true
 from support.sshd import Sshd
@@ -72,11 +73,7 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int, tmp_path
         wrong=good,
         like_ssh=good,
         becomes={**good, **root},
-        shares={
-            **good,
-            "ansible_ssh_args": shared % (tmp_path / "mux"),
-            "ansible_ssh_extra_args": "-o RequestTTY=force",
-        },
+        shares={**good, **shared, "ansible_ssh_extra_args": "-o RequestTTY=force"},
     )
     seconds = marker()
     script = f'case $do in "") ;; *) eval "$do" ;; esac\n{FETCH}'
@@ -86,7 +83,12 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int, tmp_path
         wrong={"do": "echo said; echo fault >&2; exit 3"},
         like_ssh={"do": "echo fault >&2; exit 255"},
     )
-    with made.engine.run(script, tasks, forks=30, timeout=6, reach=greeter) as run:
+    with (
+        socket.socket(socket.AF_UNIX) as master,
+        made.engine.run(script, tasks, forks=30, timeout=6, reach=greeter) as run,
+    ):
+        master.bind(str(mux))  # whoever took this for a connection that can be shared would wait for it in vain
+        master.listen()
         happened = gone_through(run)
         await_true(lambda: not running(f"sleep\0{seconds}"), "what took too long is ended on the device, too")
     assert happened.statuses == {
@@ -110,7 +112,6 @@ def test_what_becomes_of_devices(fleet: Made, sshd: Sshd, greeter: int, tmp_path
     }
     results = happened.results
     assert {results[name].output for name in ("good", "by-jump", "here", "becomes", "shares")} == {"welcome\n"}
-    assert not mux.exists(), "a connection that forwards is nobody else's"
     wrong, like_ssh = results["wrong"], results["like-ssh"]
     assert (wrong.code, wrong.output, wrong.error) == (3, "said\n", "fault\n")
     assert (like_ssh.code, like_ssh.error.strip()) == (255, "fault")
@@ -142,6 +143,21 @@ def test_texts_go_through_unharmed_and_what_is_too_much_is_cut(fleet: Made, sshd
     assert (noisy.status, len(noisy.output), len(noisy.error)) == ("done", MAX_OUTPUT, MAX_OUTPUT)
     assert escapes.output.startswith("\033[2J\007\r\b")
     assert escapes.output.endswith("changed: [here] => {}\nfatal: [here]: FAILED! => {}")
+
+
+def test_what_is_too_much_does_not_come_to_ansible(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        '#!/bin/sh\nn=9000000\nhead -c $n /dev/zero\nhead -c $n /dev/zero >&2\necho "$2" "$@" >"$0.said"\nexit 9\n'
+    )
+    ssh.chmod(0o700)
+    words = [str(ssh), str(tmp_path), "token", "5000", "1", "100000", "-C", "-F", "x", "pi1", "port=@token:7:81,82@; id"]
+    done = subprocess.run([sys.executable, "-I", "-S", ssh_client.__file__, *words], capture_output=True)
+    assert (done.returncode, len(done.stdout), len(done.stderr)) == (9, 100000, 100000)
+    log, *said = ssh.with_suffix(".said").read_text().split(maxsplit=2)
+    assert log == str(tmp_path / "log" / "7")
+    assert said[-1].endswith("-R 127.0.0.1:81:127.0.0.1:5000 -F x pi1 port=81; id\n")
 
 
 def test_without_must_a_device_that_forbids_forwarding_sees_it(fleet: Made, sshd: Sshd, greeter: int) -> None:
@@ -206,6 +222,7 @@ def test_the_end_comes_at_once_and_leaves_nothing(fleet: Made, sshd: Sshd) -> No
 KILLED = """\
 import os, sys
 from pathlib import Path
+from polyarch_plugins.fleet_engines.ansible import ssh_client
 from support.ansible_fleet import make_fleet
 from support.sshd import Sshd
 folder, config, seconds = sys.argv[1:]

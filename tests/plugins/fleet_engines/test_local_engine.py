@@ -61,9 +61,10 @@ def test_too_much_is_cut(engine: LocalEngine) -> None:
 
 def test_a_time_limit_ends_all_that_was_started(engine: LocalEngine, tmp_path: Path) -> None:
     seconds, tidied = f"61.{secrets.randbelow(10**9):09}", tmp_path / "tidied"
-    script = f"trap 'touch {tidied}; exit 1' TERM; setsid sleep {seconds} & echo begun; sleep {seconds}"
+    script = f"trap 'touch {tidied}; exit 1' TERM; (setsid sleep {seconds} &) ; echo begun; sleep {seconds}"
     done = ran(engine, script, timeout=0.5)
     assert (done.status, done.output, done.code) == ("timeout", "begun\n", None)
+    assert done.ended - done.began < 60
     assert not running(seconds)
     assert tidied.exists()
 
