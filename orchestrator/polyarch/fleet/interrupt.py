@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterator
 
 from polyarch.fleet.runner import Attempt
 
+_SLICE = 1.0
+"""Seconds that are waited at once: a signal that comes just before a wait begins is looked at when it is over."""
+
 
 class Interrupt:
     """`cancel` once: what is under way goes on to its end, and nothing more begins. `end`: that ends, too.
@@ -37,7 +40,7 @@ class Interrupt:
         until = time.monotonic() + seconds
         while not self.cancelled and (left := until - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=left)
+                self._wake.get(timeout=min(left, _SLICE))
 
     def tell(self, attempt: Attempt, devices: Collection[str]) -> None:
         """Let the attempt, at these devices, know what has been asked for so far. It may be told twice."""

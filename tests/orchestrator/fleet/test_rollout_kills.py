@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ from polyarch.fleet.stop_rule import parse_max_fail
 from polyarch.fleet.waves import parse_batch
 from support.fake_fleet import FakeDevice, FakeFleet, FakeInterrupt, roll_out
 
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112
+"""Journals are synced at every step, some hundred thousand times here."""
 PLATFORMS = ("linux/arm/v6", "linux/arm64", "linux/amd64")
 
 _FAULTS = st.sampled_from(["", "", "", "timeout", "internal", "no-space", "check"])
@@ -117,7 +120,7 @@ _CANCELS = st.none() | st.tuples(st.integers(1, 60), st.integers(1, 10))
 def test_a_rollout_that_is_killed_comes_to_its_end(
     fleet: FakeFleet, asked: RolloutSettings, deaths: list[tuple[int, str]], cancelled: tuple[int, int] | None
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         rollouts = Rollouts(Path(folder))
         opened = rollouts.begin(fleet.plan(), asked)
         for write, how in deaths:
@@ -203,7 +206,7 @@ def test_killed_at_each_write_the_end_is_the_same(fleet: FakeFleet, batch: str, 
         device.fails = ["timeout"] * min(retries, len(device.fails))
         device.online = (0, 1e9) if device.online[1] > 1000 else (0, 0)
     asked = RolloutSettings(parse_batch(batch), parse_max_fail("100%"), retries)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         copies: list[tuple[Path, FakeFleet]] = []
         opened = Rollouts(Path(folder) / "whole").begin(fleet.plan(), asked)
         append = opened.append
