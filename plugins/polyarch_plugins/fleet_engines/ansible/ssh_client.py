@@ -11,6 +11,8 @@ none) can be reached: the first of them that is free there. MUST is 1 where the 
 - ssh's own messages go into FOLDER/log/NUMBER, apart from what the device says, and to the errors at the end.
 - Of the output LIMIT bytes are handed on, and as many of the errors. The rest is read and forgotten.
 - The input comes from FOLDER/in/NUMBER where that FIFO exists.
+- That Ansible asks for compression (its default of `ssh_args` begins with `-C`) is not handed on: layers are compressed
+  already. `Compression yes` of ssh's own files still counts.
 
 It imports nothing of polyarch, and little of Python: one runs for each device.
 """
@@ -36,10 +38,11 @@ def main(words: list[str]) -> int:
     place, _, after = rest.partition("@")
     number, _, ports = place.partition(":")
     log, code = f"{folder}/log/{number}", 255
+    told = [word for word in arguments[:-1] if word != "-C"]
     for port in ports.split(","):
         os.close(os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
         options = _options(log, int(reach), port, must == "1")
-        argv = [program, *options, *arguments[:-1], before + port + after]
+        argv = [program, *options, *told, before + port + after]
         code = _run(argv, f"{folder}/in/{number}", int(limit))
         if code != 255 or _REFUSED not in _read(log):
             break
