@@ -259,6 +259,21 @@ def test_another_rollout_is_there(dockerd: Dockerd, tmp_path: Path, shelf: Shelf
     assert lock.is_symlink(), "it is the other's"
 
 
+def test_an_earlier_attempt_of_the_same_rollout_is_waited_for(
+    dockerd: Dockerd, tmp_path: Path, shelf: Shelf, server: OneTimeServer
+) -> None:
+    """One whose connection broke, or whose controller was killed, is still putting things in order."""
+    device, line = device_of(dockerd, tmp_path), shelf.line(f"{APP}:1.0", NAME)
+    began = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
+    lock = tmp_path / "polyarch-fleet.lock"
+    lock.symlink_to(f"{os.getpid()} {began} rollout {SETTINGS.rollout} of {SETTINGS.holder} since 2026-01-01T00:00:00Z")
+    outcome = pull(device, shelf, server, line, settings=replace(SETTINGS, timeout=2))
+    assert (outcome.status, outcome.reason_code) == ("failed", "timeout")
+    lock.unlink()
+    lock.symlink_to(f"{2**30} {began} rollout {SETTINGS.rollout} of {SETTINGS.holder} since 2026-01-01T00:00:00Z")
+    assert pull(device, shelf, server, line).status in ("pulled", "up-to-date")
+
+
 def test_who_is_at_the_device_is_told_to_the_next(dockerd: Dockerd, tmp_path: Path, shelf: Shelf) -> None:
     """Two at once: the second one says who the first is, and the first ends well."""
     device = device_of(dockerd, tmp_path)

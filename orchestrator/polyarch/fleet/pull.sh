@@ -120,7 +120,8 @@ watch() {
 lock=${TMPDIR:-/tmp}/polyarch-fleet.lock
 take() {
     mine="$me $(stat_of "$me"; echo "${since:-0}") $pull_holder since $(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    for attempt in 1 2 3; do
+    tries=3
+    while [ $tries -gt 0 ]; do
         fault=$(ln -s "$mine" "$lock" 2>&1)
         said=$(readlink "$lock")
         if [ -z "$said" ]; then
@@ -133,8 +134,11 @@ take() {
         fi
         pid=${said%% *} rest=${said#* }
         if stat_of "${pid:-0}" && [ "$since" = "${rest%% *}" ]; then
+            # An attempt of this very rollout whose connection broke: its watch ends it, and it puts things in order.
+            case ${rest#* } in "$pull_holder since "*) sleep 1 && continue ;; esac
             break
         fi
+        tries=$((tries - 1))
         # Its process is gone. What is moved away here may already be another's: then it goes back.
         if mv "$lock" "$lock.$me"; then
             [ "$(readlink "$lock.$me")" = "$said" ] || mv "$lock.$me" "$lock"
