@@ -220,6 +220,13 @@ def by_device(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def summary_of(lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The one summary; an error may come behind it, and no device."""
+    *_, last = (line for line in lines if "error" not in line or "device" in line)
+    summary: dict[str, Any] = last["summary"]
+    return summary
+
+
 def embedded(page: Path) -> dict[str, Any]:
     """The data of a rollout's HTML page, each device a mapping under its name."""
     text = page.read_text()

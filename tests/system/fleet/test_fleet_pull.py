@@ -12,7 +12,16 @@ import pytest
 from support.command import Polyarch
 from support.fleet_images import Witness
 from support.fleet_lab import Device
-from support.fleet_site import FleetImage, FleetSite, at_hand, by_device, embedded, one_time_names, run_there
+from support.fleet_site import (
+    FleetImage,
+    FleetSite,
+    at_hand,
+    by_device,
+    embedded,
+    one_time_names,
+    run_there,
+    summary_of,
+)
 
 pytestmark = pytest.mark.system
 
@@ -67,7 +76,7 @@ def test_every_device_gets_its_variant(fleet_site: FleetSite, polyarch: Polyarch
         assert line["error"]
     # The origin: each blob of the variants that somebody has, once.
     assert Counter(witness.blobs()) == Counter(dict.fromkeys(wanted_blobs(able(site), image), 1))
-    summary = result.json_lines[-1]["summary"]
+    summary = summary_of(result.json_lines)
     assert summary["origin_bytes"] == witness.bytes()
     assert summary["bytes"] == sum(line["bytes"] for line in lines.values())
     agrees(page, lines, summary, image)
@@ -81,7 +90,8 @@ def test_every_device_gets_its_variant(fleet_site: FleetSite, polyarch: Polyarch
         line = lines[device.name]
         assert (line["status"], line["bytes"], line["attempts"]) == ("up-to-date", 0, 0), line
     assert nothing_came(witness)
-    assert (again.json_lines[-1]["summary"]["origin_bytes"], again.json_lines[-1]["summary"]["bytes"]) == (0, 0)
+    summary = summary_of(again.json_lines)
+    assert (summary["origin_bytes"], summary["bytes"]) == (0, 0)
 
     newer = site.push("fleet/pull:1", "the first", parts=["kept", "changed otherwise"], size=300_000)
     assert newer.name == image.name
