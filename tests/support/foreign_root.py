@@ -64,7 +64,8 @@ def debian_layout(architecture: str, cache: Path) -> Path:
     """The same root as the one layer of an image, `debian`, in an OCI image layout. Raises NoForeignRoot."""
     root = debian_root(architecture, cache)
     return _kept(
-        _folder(cache, _PACKAGES) / f"{architecture}-layout", lambda target: _write_layout(root, PLATFORMS[architecture], target)
+        _folder(cache, _PACKAGES) / f"{architecture}-layout",
+        lambda target: _write_layout(root, PLATFORMS[architecture], target),
     )
 
 

@@ -73,7 +73,7 @@ def _boot(spec: Spec, folders: Folders, supervisor: socket.socket) -> None:
     # Linux, pivot_root(2), NOTES: the old root lies over the new one, and goes.
     os.chdir(folders.root)
     _checked(_libc.pivot_root(b".", b"."), "pivot_root")
-    unmount(Path("."))
+    unmount(Path())
     os.chdir("/")
     if emulated:
         # sshd's port is below 1024, and this network belongs to the machine's user namespace.

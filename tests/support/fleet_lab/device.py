@@ -99,9 +99,8 @@ class Device:
     ) -> subprocess.CompletedProcess[str]:
         """A line for its shell, or words, as root in /root there, without SSH. However it ends; see `ok`."""
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        enter = ["nsenter", f"--target={self._pid}", "--all", "--root", "--wd=/root"]
         # The folder is looked up before the root changes.
-        enter[-1] = f"--wd={self.root}/root"
+        enter = ["nsenter", f"--target={self._pid}", "--all", "--root", f"--wd={self.root}/root"]
         return subprocess.run(
             [*enter, *words],
             env=environment(self.spec),
@@ -155,10 +154,10 @@ class Device:
 
 
 def _processes(first: int) -> Iterator[Process]:
-    namespace = os.readlink(f"/proc/{first}/ns/pid")
+    namespace = Path(f"/proc/{first}/ns/pid").readlink()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if os.readlink(path / "ns/pid") == namespace:
+            if (path / "ns/pid").readlink() == namespace:
                 words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
                 parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
                 yield Process(int(path.name), parent, tuple(word for word in words if word))

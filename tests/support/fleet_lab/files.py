@@ -1,4 +1,4 @@
-"""What lies on a device beside the programs of its lower folder: its own settings, and whiteouts over what is not its."""
+"""What lies on a device beside its lower folder's programs: its own settings, and whiteouts over what is not its."""
 
 from __future__ import annotations
 
@@ -131,10 +131,9 @@ def _write_engine(spec: Spec, upper: Path) -> None:
             '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\nnetns = "host"\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n',
         )
-        driver = "vfs" if spec.emulator else "overlay"
         _put(
             upper / "etc/containers/storage.conf",
-            f'[storage]\ndriver = "{driver}"\nrunroot = "/run/containers/storage"\n'
+            '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\n'
             'graphroot = "/var/lib/containers/storage"\n',
         )
         _put(upper / "etc/containers/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')

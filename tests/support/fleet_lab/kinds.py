@@ -17,7 +17,7 @@ class Kind:
 
     architecture  Debian's name; amd64 runs this machine's own programs, the others run emulated
     engine        the one that is to be seen there; `oci` is none, so that an OCI layout is all that there can be
-    board         what /proc/cpuinfo tells of: a name of `BOARDS`
+    board         what /proc/cpuinfo tells of: a name of `BOARDS`; foreign ones have one
     store         bytes of the file system where the engine keeps images; None is as much as there is
     forwards      sshd lets ports be forwarded
     listens       there is an sshd
@@ -40,11 +40,9 @@ KINDS: Mapping[str, Kind] = {
     "oci": Kind(),
     "no-forwarding": Kind(engine="podman", forwards=False),
     "full": Kind(engine="podman", store=_SMALL),
-    "full-oci": Kind(store=_SMALL),
     "down": Kind(listens=False),
     "changed-key": Kind(known_key=False),
     "pi-4": Kind("arm64", board="pi-4"),
-    "pi-4-podman": Kind("arm64", "podman", board="pi-4"),
     "pi-2": Kind("armhf", board="pi-2"),
     "pi-zero": Kind("armel", board="pi-zero"),
 }
@@ -53,7 +51,7 @@ KINDS: Mapping[str, Kind] = {
 SAMPLE = ("docker", "no-forwarding", "pi-4", "pi-zero")
 """Four devices of three platforms, for `make test` and the demo."""
 
-WHOLE = tuple(name for name in KINDS if name not in ("pi-4-podman", "full-oci"))
+WHOLE = tuple(KINDS)
 """Able and unable ones: three engines and none, four platforms."""
 
 PLATFORMS: Mapping[str, str] = {

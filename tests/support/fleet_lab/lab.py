@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import IO, TypedDict
 
@@ -28,6 +29,9 @@ from support.fleet_lab.spec import Spec
 _TESTS = Path(__file__).resolve().parents[2]
 _PROGRAMS = ("ip", "nsenter", "ssh", "ssh-keygen", "sshd")
 _ENGINES = {"docker": ("docker", "dockerd", "containerd"), "podman": ("podman",), "containerd": ("containerd", "ctr")}
+_FOREIGN = ("?essential", "openssh-server")
+"""Debian's packages of foreign devices. Engines in Go hang too often under QEMU's user mode."""
+
 _SECONDS = 60
 _STRANGER = 254
 """The number of what is attached: no device has it."""
@@ -65,6 +69,7 @@ class Lab:
         self._process: subprocess.Popen[str] | None = None
         self._devices: dict[str, Device] = {}
         self._network = Network(0)
+        self._asking = Lock()
 
     @property
     def gateway(self) -> str:
@@ -143,11 +148,12 @@ class Lab:
         return int(str(answer.get("pid", 0)))
 
     def _ask(self, request: Mapping[str, str]) -> Mapping[str, object]:
-        assert self._process is not None, "the lab has ended"
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{json.dumps(request)}\n")
-        self._process.stdin.flush()
-        return self._answer()
+        with self._asking:
+            assert self._process is not None, "the lab has ended"
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{json.dumps(request)}\n")
+            self._process.stdin.flush()
+            return self._answer()
 
     def _answer(self) -> Mapping[str, object]:
         assert self._process is not None
@@ -199,42 +205,28 @@ def _check(kinds: Iterable[Kind]) -> None:
     if os.geteuid() != 0:
         raise NoLab("only root can make devices: they have networks, mounts and root users of their own")
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-    wanted = {*_PROGRAMS, *(program for kind in kinds for program in _ENGINES.get(_engine_here(kind), ()))}
+    wanted = {*_PROGRAMS, *(program for kind in kinds for program in _ENGINES.get(kind.engine, ()))}
     missing = sorted(program for program in wanted if shutil.which(program, path=path) is None)
     if missing:
         raise NoLab(f"these programs are missing here: {', '.join(missing)} (bash .ci/setup installs what is needed)")
 
 
-def _engine_here(kind: Kind) -> str:
-    """The engine whose programs are this machine's; "" for a device with programs of its own."""
-    return kind.engine if kind.architecture == "amd64" else ""
-
-
-def _roots(kinds: Iterable[Kind], cache: Path) -> dict[Kind, Path]:
-    """The root file systems of the foreign devices; several are made at once. Raises NoLab."""
-    foreign = list(dict.fromkeys(kind for kind in kinds if kind.architecture != "amd64"))
+def _roots(kinds: Iterable[Kind], cache: Path) -> dict[str, Path]:
+    """The root file systems of the foreign devices, by architecture; they are made at once. Raises NoLab."""
+    foreign = sorted({kind.architecture for kind in kinds if kind.architecture != "amd64"})
     if foreign and (refusal := private_refusal()) is not None:
         raise NoLab(f"foreign devices need a private emulation: {refusal.message}")
-    recipes = {kind: (kind.architecture, _packages(kind)) for kind in foreign}
-    with ThreadPoolExecutor(4) as pool:
-        made = {
-            recipe: pool.submit(foreign_root.debian_root, recipe[0], cache, recipe[1])
-            for recipe in dict.fromkeys(recipes.values())
-        }
     try:
-        return {kind: made[recipe].result() for kind, recipe in recipes.items()}
+        with ThreadPoolExecutor(4) as pool:
+            made = pool.map(lambda name: foreign_root.debian_root(name, cache, _FOREIGN), foreign)
+            return dict(zip(foreign, made, strict=True))
     except foreign_root.NoForeignRoot as error:
         raise NoLab(f"no root file system for a foreign device: {error}") from error
 
 
-def _packages(kind: Kind) -> tuple[str, ...]:
-    engine = ("podman", "crun") if kind.engine == "podman" else ()
-    return ("?essential", "openssh-server", *engine)
-
-
-def _emulation(kind: Kind, roots: Mapping[Kind, Path]) -> _Emulation:
+def _emulation(kind: Kind, roots: Mapping[str, Path]) -> _Emulation:
     """What a device's programs come from and are run by. Raises NoLab."""
-    if kind not in roots:
+    if kind.architecture not in roots:
         return {"lower": "/", "emulator": "", "variables": ()}
     platform = parse(PLATFORMS[kind.architecture])
     known = architecture.load()[platform.architecture]
@@ -242,4 +234,4 @@ def _emulation(kind: Kind, roots: Mapping[Kind, Path]) -> _Emulation:
     if binary is None or not binary.static:
         raise NoLab(f"no static QEMU for {known.name} here (apt install qemu-user-static)")
     variables = tuple(qemu_cpu.variables(platform, binary).items())
-    return {"lower": str(roots[kind]), "emulator": str(binary.path.resolve()), "variables": variables}
+    return {"lower": str(roots[kind.architecture]), "emulator": str(binary.path.resolve()), "variables": variables}

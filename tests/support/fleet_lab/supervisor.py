@@ -21,7 +21,6 @@ from support.fleet_lab import boot, files, groups, network
 from support.fleet_lab.spec import Folders, Spec
 
 
-
 class Supervisor:
     """`folder` is the lab's; `parent` the process whose network the lab's is tied to."""
 
