@@ -42,8 +42,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One pull of all: bytes of the layers that each device lacked; by device the bytes that polyarch tells of, and what
-    came in on its link.
+    """One pull of all: bytes of the layers that each device lacked; by device the bytes that polyarch tells of, and
+    what came in on its link.
     """
 
     run: Run
