@@ -55,6 +55,7 @@ def write_files(spec: Spec, folders: Folders) -> None:
     _write_users(lower, upper, spec.login_key)
     _write_sshd(spec, upper)
     _write_engine(spec, upper)
+    _put(upper / "var/log/lastlog", "")
     _put(upper / "etc/hostname", f"{spec.name}\n")
     _put(upper / "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {spec.name}\n")
     _put(upper / "etc/resolv.conf", "")
