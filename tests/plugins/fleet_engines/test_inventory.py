@@ -87,8 +87,8 @@ def test_a_yaml_file_and_names_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "pattern", "words"),
     [
-        ("all:\n  hosts: [\n", "", "the inventory cannot be read: .*hosts.yml"),
-        (None, "", "the inventory cannot be read: .*hosts.yml"),
+        ("all:\n  hosts: [\n", "", "the inventory cannot be read: .*hosts.yml: YAML parsing failed"),
+        (None, "", "the inventory cannot be read: .*hosts.yml: it is not there"),
         (YAML, "pi1,nowhere", "no host and no group 'nowhere'"),
         (YAML, "empty", "'empty' leaves no device"),
         ("all: {}\n", "", "the inventory has no host"),

@@ -38,7 +38,7 @@ def parse_inventory(output: bytes, errors: str = "", status: int = 0, *, pattern
     """
     warnings = messages(errors)
     if status != 0:
-        why = next((line for line in warnings if line), f"ansible-inventory ended with {status}")
+        why = _unreadable(errors) or next(filter(None, warnings), f"ansible-inventory ended with {status}")
         raise UsageError(f"the inventory cannot be read: {why}", "look at it with: ansible-inventory --list -i FILE")
     for line in warnings:
         if "Could not match supplied host pattern" in line:
@@ -71,6 +71,20 @@ def messages(errors: str) -> list[str]:
     for mark in ("[ERROR]:", "ERROR!", "[WARNING]:"):
         found += [printable(part.removeprefix(mark).strip(), 400) for part in parts if part.startswith(mark)]
     return found
+
+
+def _unreadable(errors: str) -> str:
+    """Which source Ansible cannot read and, as the plugin for its kind of file tells it, why; "" where it says neither
+    (ansible-core 2.19: inventory/manager.py).
+    """
+    text = " ".join(errors.split())
+    source = re.search(r"Completely failed to parse inventory source (\S+)", text)
+    if source is None:
+        return ""
+    plugin = "yaml" if source[1].endswith((".yml", ".yaml", ".json")) else "ini"
+    reason = re.search(rf"with '{plugin}' plugin: (.+?) (?:Failed to parse inventory with|<<<|\[)", text)
+    why = reason[1] if reason else "it is not there, or nothing that Ansible can read"
+    return printable(f"{source[1]}: {why.rstrip('.')}", 400)
 
 
 def _read(output: bytes) -> tuple[dict[str, set[str]], dict[str, Mapping[str, object]]]:
