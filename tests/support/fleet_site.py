@@ -22,6 +22,9 @@ from support.layout_files import Layout
 OCI_PLACE = "var/lib/polyarch/oci"
 """Where a device without an engine keeps images."""
 
+ABLE = "all:!down:!full:!changed-key"
+"""A pattern of the devices that can be served."""
+
 # Debian's name of a device's architecture -> what the images state for it, and whose busybox is inside.
 _VARIANTS = {
     "amd64": ({"os": "linux", "architecture": "amd64"}, "amd64"),

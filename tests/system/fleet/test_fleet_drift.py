@@ -12,7 +12,7 @@ import pytest
 
 from support.command import Polyarch
 from support.docker_registry import DockerRegistry
-from support.fleet_site import FleetSite, at_hand, by_device, inventory, remove_image, rollouts
+from support.fleet_site import ABLE, FleetSite, at_hand, by_device, inventory, remove_image, rollouts
 
 pytestmark = pytest.mark.system
 SOAK = os.environ.get("POLYARCH_SOAK") == "1"
@@ -26,7 +26,7 @@ def test_what_was_changed_by_hand_is_shown_and_mended(fleet_site: FleetSite, pol
     site = fleet_site
     image = site.push("fleet/drift:1", "as it should be", parts=["drift"])
     changed, removed = site.lab.device("docker"), site.lab.device("no-forwarding")
-    words = ("--format", "json", "--limit", "servers:boards:!down:!full:!changed-key" if soak else NATIVE, image.name)
+    words = ("--format", "json", "--limit", ABLE if soak else NATIVE, image.name)
     polyarch(*site.fleet("pull", *words)).ok()
     changed.ok(f"cd /etc && tar -c hostname | docker import - {image.name}")
     other = at_hand(changed, image.name)

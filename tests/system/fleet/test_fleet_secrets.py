@@ -14,7 +14,7 @@ import pytest
 
 from support.command import Polyarch
 from support.docker_registry import DockerRegistry
-from support.fleet_site import FleetSite, at_hand, by_device, files_of
+from support.fleet_site import ABLE, FleetSite, at_hand, by_device, files_of
 from support.processes import await_true
 from support.registry_auth import PASSWORD, USERNAME, basic_settings, write_auth_file
 
@@ -98,7 +98,7 @@ def test_nothing_secret_is_seen_or_stays(
     site.push("fleet/secret:1", "secret", parts=["secret"], size=200_000)
     name = closed_registry.ref("fleet/secret:1")
     known = write_auth_file(tmp_path / "docker" / "config.json", closed_registry.address)
-    limit = "all" if soak else "servers"
+    limit = ABLE if soak else "servers"
     env = {"DOCKER_CONFIG": str(known.parent)}
     common = ("--format", "json", "--progress", "json", "--debug")
     words = site.fleet("pull", *common, "--limit", limit, name)
