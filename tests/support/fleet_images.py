@@ -59,7 +59,10 @@ class Controller:
 
 @contextmanager
 def controller(
-    root: Path, locked: Mapping[str, LockedImage] | None = None, emit: Emit = ignore
+    root: Path,
+    locked: Mapping[str, LockedImage] | None = None,
+    emit: Emit = ignore,
+    stood: Mapping[str, str] | None = None,
 ) -> Iterator[Controller]:
     """One with its storage below `root`."""
     settings = load_settings(root, None, {"HOME": str(root), "POLYARCH_REGISTRIES_CONF": "none"}, retries=1)
@@ -67,7 +70,7 @@ def controller(
         storage = session.storage()
         assert isinstance(storage, KeepsBlobs)
         parts = ImageParts(session._registry, storage, session._conventions(), settings.retries)
-        offers = FleetOffers(parts, "auto", locked)
+        offers = FleetOffers(parts, "auto", locked, stood)
         images = FleetImages(
             offers, storage, "oci", (), max_connections=4, retries=settings.retries, emit=session._emit
         )

@@ -278,6 +278,7 @@ def test_a_saved_plan_that_no_longer_fits(registry: DockerRegistry, tmp_path: Pa
         content = made.contents[by_name(plan)["has"].images[0].manifest or ""]
         fleet.known["has"] = facts("pi-4", engine("docker", held(content, other)), name="has")
         devices = fleet.bring_planned(plan)
+        assert content.manifest in fleet.images.images, "what a device has is compared, if it gets its turn"
     assert verdicts(devices) == {
         "gone": "not-found",
         "swapped": "no-variant",

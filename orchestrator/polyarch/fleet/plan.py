@@ -201,6 +201,8 @@ class _Planner:
         usable = engine if engine is not None and not engine.refused else None
         lines, coming, changed = self._images(wish, facts, usable)
         verdict, reason, code = _verdict(lines, changed)
+        if verdict == "ready" and lines and self._settings.check:
+            verdict, reason = "will-pull", "all is at hand, and the check is to be made"
         need = sum(size + unpacked for size, unpacked in coming.values())
         free = usable.free if usable else None
         if usable is None:

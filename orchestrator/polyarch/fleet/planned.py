@@ -33,13 +33,15 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
     """`engine` and `platform` are for every device and go before what its wish says; `held` are the digests that this
-    machine has already, so that they need not come from the origin.
+    machine has already, so that they need not come from the origin. With `check` a device has its turn though it has
+    all images: a command is to succeed there.
     """
 
     emulation: EmulationPolicy = "auto"
     engine: EngineKind | None = None
     platform: Platform | None = None
     held: frozenset[Digest] = frozenset()
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class _Stored:
             self.state = RolloutState(self.plan, self.settings)
             for event in events:
                 self.state.apply(event)
-        except (IntegrityError, UsageError, UnicodeDecodeError, KeyError) as error:
+        except (IntegrityError, UsageError, UnicodeDecodeError, LookupError) as error:
             raise StorageError(f"{folder} is damaged: {error}", "begin another rollout: it repeats nothing") from error
         except OSError as error:
             raise disk_error(error, f"cannot read {folder}") from error

@@ -118,7 +118,8 @@ class FleetImages:
 
         Of a variant that is not what it promises, or cannot be had, the devices that were to get it are told; of one
         that states no variant of its own, its programs decide who can have it. With `direct` devices pull from the
-        registry themselves: then only what has to be proven is brought, and of all else the documents are read.
+        registry themselves: then only what has to be proven is brought, and of all else the documents are read; so they
+        are of what devices have.
         Raises what `plan` raises, StorageError and HostError.
         """
         while True:
@@ -135,6 +136,8 @@ class FleetImages:
                 self._read(found, candidate)
             elif (line.reference, candidate.manifest.digest) not in self._brought:
                 news |= self._pull(line, found, candidate)
+        for line in _present(plan):
+            self._read(*self._offers.variant(line))
         here = {digest for _, digest in self._brought}
         for digest in (_on_large_pages(plan, facts) & here) - self._aligned:
             self._aligned.add(digest)
@@ -222,6 +225,12 @@ def _missing(plan: Plan) -> Iterator[ImagePlan]:
                 if line.unproven or key not in lines:
                     lines[key] = line
     yield from lines.values()
+
+
+def _present(plan: Plan) -> list[ImagePlan]:
+    """A line for each variant that some device has: it is compared there, if the device gets its turn."""
+    lines = (line for device in plan.devices for line in device.images if line.present)
+    return list({line.manifest: line for line in lines if line.manifest}.values())
 
 
 def _on_large_pages(plan: Plan, facts: Mapping[str, DeviceFacts | FactsFault]) -> set[Digest]:

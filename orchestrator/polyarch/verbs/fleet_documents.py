@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from polyarch.contract.registry import Registry
 from polyarch.errors import NotFoundError, UnauthorizedError
@@ -23,9 +24,12 @@ class FleetDocuments(Documents):
     is read: bringing the variant later does not fetch it again. `fetched` are those that came so, and their bytes.
     """
 
-    def __init__(self, registry: Registry, storage: KeepsBlobs, retries: int) -> None:
+    def __init__(
+        self, registry: Registry, storage: KeepsBlobs, retries: int, stood: Mapping[str, Digest] | None = None
+    ) -> None:
+        """`stood` are whole names, and the digests that they stand for whatever the registry says by now."""
         super().__init__(registry, storage)
-        self._storage, self._retries = storage, retries
+        self._storage, self._retries, self._stood = storage, retries, stood or {}
         self._roots: dict[Reference, Document | NotFoundError | UnauthorizedError] = {}
         self._keeping = threading.Lock()
         self.fetched: dict[Digest, int] = {}
@@ -34,13 +38,20 @@ class FleetDocuments(Documents):
         """What the reference points at; also that it points at nothing is remembered."""
         if reference not in self._roots:
             try:
-                self._roots[reference] = super().root(reference, known=known)
+                digest = self._stood.get(str(reference))
+                asked = reference.with_digest(digest) if digest else reference
+                self._roots[reference] = super().root(asked, known=known)
             except (NotFoundError, UnauthorizedError) as error:
                 self._roots[reference] = error
         found = self._roots[reference]
         if isinstance(found, Exception):
             raise found
         return found
+
+    @property
+    def stands(self) -> dict[str, Digest]:
+        """What each name that was looked up stands for; whole names."""
+        return {str(name): root.digest for name, root in self._roots.items() if not isinstance(root, Exception)}
 
     def config(self, reference: Reference, manifest: Manifest) -> ImageConfig:
         """The config of a manifest. Raises StorageError, too."""

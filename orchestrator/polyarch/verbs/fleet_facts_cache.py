@@ -15,9 +15,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from polyarch.errors import IntegrityError, StorageError
-from polyarch.files import disk_error, is_there, make_directory, read_bounded, write_in_one_step
+from polyarch.files import disk_error, make_directory, read_bounded, write_in_one_step
 from polyarch.fleet.facts import DeviceFacts
 from polyarch.fleet.facts_json import FactsReader, facts_to_json
+from polyarch.verbs.fleet_request import whole_path
 
 MAX_FACTS = 16 << 20
 """Bytes of one device's file; what it answers has at most 4 Mi characters."""
@@ -38,7 +39,7 @@ class FactsCache:
         Relative paths, and the default inventory, are those of the current folder.
         """
         self._all = folder
-        words = [_place(word) for word in inventory] or ["", str(Path.cwd())]
+        words = [whole_path(word) for word in inventory] or ["", str(Path.cwd())]
         self._folder = folder / _digest("\0".join(words))
         self._clock = clock
         self._reader = FactsReader()
@@ -92,12 +93,6 @@ class FactsCache:
 
 def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-
-
-def _place(word: str) -> str:
-    """A file or folder wherever one is; a list of hosts stays what it is."""
-    path = Path(word).absolute()
-    return str(path) if is_there(path) else word
 
 
 def _used(path: Path) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from polyarch.contract.fleet import FleetDevice, FleetEngine
 from polyarch.events import Emit
@@ -14,6 +14,8 @@ from polyarch.fleet.plan_event import FactsGathered
 from polyarch.fleet.planned import DevicePlan, Plan, PlanSettings, PlanSummary, Wish
 from polyarch.fleet.reasons import FactsFault
 from polyarch.fleet.wishes import DeviceWishes
+from polyarch.lock.lock_file import format_lock
+from polyarch.lock.locked import Lock, LockedImage
 from polyarch.verbs.fleet_bring import Contents, plan_by_offers, plan_by_plan
 from polyarch.verbs.fleet_facts_cache import FactsCache
 from polyarch.verbs.fleet_gather import Answer, gather_with_cache
@@ -28,6 +30,8 @@ class FleetInHand:
     """Devices by name, with what the inventory wishes for each.
 
     names    the whole names of the images for all of them; None where each has its own
+    locked   what these are locked to, by whole name
+    by_plan  an earlier plan says what they get, and that alone: what it has nothing for gets nothing
     whole    makes a whole name of the inventory's words
     answers  what each device said of itself; it grows, and so do `facts`, those of devices that answered well
     """
@@ -37,6 +41,8 @@ class FleetInHand:
     devices: Mapping[str, FleetDevice]
     wishes: Mapping[str, DeviceWishes]
     names: Sequence[str] | None
+    locked: Mapping[str, LockedImage]
+    by_plan: bool
     whole: Callable[[str], str]
     offers: FleetOffers
     plan_settings: PlanSettings
@@ -87,10 +93,14 @@ class FleetInHand:
         return plan_by_offers(self._asked(self.devices), self.offers, self.plan_settings)
 
     def plan_again(self, planned: Sequence[DevicePlan]) -> Contents:
-        """What these devices lack now of what was planned for them; those that the plan had nothing for, as they were
-        not there then, shall get what the command says.
+        """What these devices lack now of what was planned for them.
+
+        Those that nothing was planned for, as they were not there then, shall get what the command says; where an
+        earlier plan says it, nothing.
         """
         had = tuple(one for one in planned if one.images)
+        others = [one for one in planned if not one.images]
+        now = {one.device: _unplanned(one) for one in others if self.by_plan}
         made = plan_by_plan(
             Plan(had, _NO_SUMMARY),
             {one.device: self._answer(one.device) for one in had},
@@ -98,12 +108,22 @@ class FleetInHand:
             self.plan_settings,
         )
         more = plan_by_offers(
-            self._asked([one.device for one in planned if not one.images]), self.offers, self.plan_settings
+            self._asked([one.device for one in others if one.device not in now]), self.offers, self.plan_settings
         )
         contents = {**made.contents, **more.contents}
-        now = {one.device: one for one in (*made.plan.devices, *more.plan.devices)}
+        now.update((one.device, one) for one in (*made.plan.devices, *more.plan.devices))
         devices = tuple(now[one.device] for one in planned)
         return Contents(Plan(devices, summary_of(devices, contents, self.offers.held(contents))), contents)
+
+    def to_json(self) -> dict[str, object]:
+        """What another process needs to go on with them: the same images, whatever names and files say by then."""
+        return {
+            "request": self.request.to_json(),
+            "images": None if self.names is None else list(self.names),
+            "stands": self.offers.stands,
+            "lock": format_lock(Lock(tuple(self.locked.values()))) if self.locked else None,
+            "by_plan": self.by_plan,
+        }
 
     def _asked(self, names: Sequence[str] | Mapping[str, object]) -> list[Asked]:
         return [(self.wish(name), self._answer(name)) for name in names]
@@ -112,3 +132,11 @@ class FleetInHand:
         if name not in self.devices:
             return FactsFault(name, "internal", "it is in the inventory no more", "add it again")
         return self.answers[name]
+
+
+def _unplanned(device: DevicePlan) -> DevicePlan:
+    """A device in an earlier plan that has no images for it."""
+    if device.verdict == "ready" or device.reason_code == "not-found":
+        return device
+    why = f"the plan has nothing for it: {device.reason}"
+    return replace(device, verdict="cannot", reason=why, reason_code="not-found")

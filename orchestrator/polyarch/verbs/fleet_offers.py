@@ -103,10 +103,16 @@ class FleetOffers:
     """
 
     def __init__(
-        self, parts: ImageParts, policy: EmulationPolicy, locked: Mapping[str, LockedImage] | None = None
+        self,
+        parts: ImageParts,
+        policy: EmulationPolicy,
+        locked: Mapping[str, LockedImage] | None = None,
+        stood: Mapping[str, Digest] | None = None,
     ) -> None:
-        """`locked` are whole names and what each was locked to: then those manifests alone are candidates."""
-        self._parts, self._policy, self._locked = parts, policy, locked or {}
+        """`locked` are whole names and what each was locked to: then those manifests alone are candidates. `stood` are
+        names, and what `stands` said of them earlier: that holds, wherever they moved.
+        """
+        self._parts, self._policy, self._locked, self._stood = parts, policy, locked or {}, stood or {}
         self._names: dict[str, Found] = {}
         self._pinned: dict[tuple[str, Digest], Found] = {}
         self._blobs: dict[Digest, tuple[Descriptor, ...]] = {}
@@ -183,6 +189,11 @@ class FleetOffers:
         raise KeyError(line.manifest)
 
     @property
+    def stands(self) -> dict[str, Digest]:
+        """What each name that was looked up stands for, names by convention too."""
+        return {name: digest for found in self._names.values() for name, digest in found.documents.stands.items()}
+
+    @property
     def fetched(self) -> int:
         """Bytes of configs that came from registries for all this."""
         return sum(sum(found.documents.fetched.values()) for found in self._all())
@@ -208,7 +219,7 @@ class FleetOffers:
         if reference.scheme:
             raise UsageError(f"{reference} is no name in a registry", "devices know images by names in registries")
         registry = self._parts.registry(reference)
-        return Found(reference, FleetDocuments(registry, self._parts.storage, self._parts.retries))
+        return Found(reference, FleetDocuments(registry, self._parts.storage, self._parts.retries, self._stood))
 
     def _resolve(self, found: Found) -> None:
         documents, reference = found.documents, found.reference

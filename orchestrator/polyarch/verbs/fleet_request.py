@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polyarch.errors import IntegrityError
+from polyarch.files import is_there
 from polyarch.fleet.facts import ENGINE_KINDS, EngineKind
 from polyarch.fleet.outcomes import TRANSPORTS, Transport
 from polyarch.fleet.record import RolloutSettings
@@ -47,12 +48,18 @@ class FleetRequest:
     def to_json(self) -> dict[str, object]:
         """What going on with a rollout needs of it; `request_from_json` reads it. No image: the plan has them."""
         return {
-            "inventory": list(self.inventory),
+            "inventory": list(map(whole_path, self.inventory)),
             "engine": self.engine,
             "emulation": self.emulation,
             "forks": self.forks,
             "timeout": self.timeout,
         }
+
+
+def whole_path(word: str) -> str:
+    """A word of an inventory, to be used elsewhere: a file's or folder's whole path; a list of hosts as it is."""
+    path = Path(word).absolute()
+    return str(path) if is_there(path) else word
 
 
 @dataclass(frozen=True, slots=True)

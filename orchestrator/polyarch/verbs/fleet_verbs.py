@@ -29,6 +29,7 @@ from polyarch.fleet.rollout import Rollout
 from polyarch.fleet.rollout_events import DeviceFinished
 from polyarch.fleet.rollouts import OpenRollout, Rollouts
 from polyarch.fleet.wishes import wishes_of
+from polyarch.lock.lock_file import parse_lock, read_lock
 from polyarch.lock.locked import LockedImage
 from polyarch.serve.one_time import OneTimeServer
 from polyarch.settings import Settings
@@ -105,7 +106,7 @@ class FleetVerbs:
         `plan`.
         """
         planned = _read(plan_file) if plan_file else None
-        fleet = self._fleet(request, planned)
+        fleet = self._fleet(request, planned, check=how.check is not None)
         if planned is not None:
             planned = replace(planned, devices=tuple(one for one in planned.devices if one.device in fleet.devices))
         images = self._images(fleet)
@@ -114,7 +115,7 @@ class FleetVerbs:
             fleet.answers,
             direct=how.transport == "direct",
         )
-        command = {"request": request.to_json(), "pull": how.to_json(), "images": fleet.names}
+        command = {**fleet.to_json(), "pull": how.to_json()}
         with self.rollouts.begin(made.plan, how.rollout, command) as opened:
             return self._rollout(opened, fleet, images, how, interrupting)
 
@@ -124,9 +125,8 @@ class FleetVerbs:
             command = opened.command
             request = request_from_json(_table(command, "request"))
             how = pull_from_json(_table(command, "pull"), opened.settings)
-            names = command.get("images")
-            request = replace(request, images=tuple(map(str, names)) if isinstance(names, list) else ())
-            fleet = self._fleet(request, opened.plan, ask=False)
+            check = how.check is not None
+            fleet = self._fleet(request, opened.plan, ask=False, check=check, earlier=command)
             return self._rollout(opened, fleet, self._images(fleet), how, interrupting)
 
     def status(self, request: FleetRequest) -> Iterator[DeviceState]:
@@ -149,12 +149,21 @@ class FleetVerbs:
         return self.rollouts.record()
 
     def _fleet(
-        self, request: FleetRequest, plan: Plan | None = None, *, ask: bool = True, images_needed: bool = True
+        self,
+        request: FleetRequest,
+        plan: Plan | None = None,
+        *,
+        ask: bool = True,
+        images_needed: bool = True,
+        check: bool = False,
+        earlier: Mapping[str, object] | None = None,
     ) -> FleetInHand:
+        """`earlier` is what `FleetInHand.to_json` gave when the rollout of `plan` began."""
         engine, words = self._parts.engine(request.inventory)
         devices = self._devices(engine, words, request.limit, plan)
         wishes = {device.name: wishes_of(device) for device in devices}
-        names, locked = self._names(request)
+        names, locked = self._names(request) if earlier is None else _names_of(earlier)
+        stood = {} if earlier is None else _texts(_table(earlier, "stands"))
         if images_needed and plan is None and names is None and not any(one.images for one in wishes.values()):
             raise UsageError(
                 "no image is asked for",
@@ -167,9 +176,11 @@ class FleetVerbs:
             devices={device.name: device for device in devices},
             wishes=wishes,
             names=names,
+            locked=locked,
+            by_plan=plan is not None if earlier is None else earlier.get("by_plan") is True,
             whole=lambda name: str(self._parts.reference(name)),
-            offers=FleetOffers(self._parts.images(), policy, locked),
-            plan_settings=PlanSettings(policy, request.engine),
+            offers=FleetOffers(self._parts.images(), policy, locked, stood),
+            plan_settings=PlanSettings(policy, request.engine, check=check),
             cache=FactsCache(self._folder / "facts", request.inventory),
             emit=self._emit,
         )
@@ -206,8 +217,6 @@ class FleetVerbs:
             asked += list(self._parts.locks.named_in(request.compose))
         if request.locked is None:
             return ([str(self._parts.reference(name)) for name in dict.fromkeys(asked)] if asked else None), {}
-        from polyarch.lock.lock_file import read_lock
-
         lock = read_lock(request.locked)
         entries = self._parts.locks.entries(
             lock, asked or [str(image.reference) for image in lock.images], request.locked
@@ -296,6 +305,17 @@ def _read(path: Path) -> Plan:
 def _table(command: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = command.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def _names_of(earlier: Mapping[str, object]) -> tuple[list[str] | None, dict[str, LockedImage]]:
+    """As `_names`, when a rollout began."""
+    names, lock = earlier.get("images"), earlier.get("lock")
+    images = parse_lock(lock, "the rollout's lock").images if isinstance(lock, str) else ()
+    return list(map(str, names)) if isinstance(names, list) else None, {str(image.reference): image for image in images}
+
+
+def _texts(table: Mapping[str, object]) -> dict[str, str]:
+    return {name: text for name, text in table.items() if isinstance(text, str)}
 
 
 def _user() -> str:

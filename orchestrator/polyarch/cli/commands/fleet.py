@@ -49,18 +49,14 @@ def _asked(function: F) -> F:
             multiple=True,
             help="Ansible's: a file, 'pi1,pi2,'; local: this machine",
         ),
-        click.option(
-            "-l", "--limit", metavar="PATTERN", default="", help="Ansible's pattern; @failed, @offline"
-        ),
+        click.option("-l", "--limit", metavar="PATTERN", default="", help="Ansible's pattern; @failed, @offline"),
         click.option(
             "--compose",
             metavar="FILE",
             type=click.Path(path_type=Path),
             help="its images; a Dockerfile's, a manifest's, too",
         ),
-        click.option(
-            "--locked", metavar="FILE", type=click.Path(path_type=Path), help="exactly what is locked there"
-        ),
+        click.option("--locked", metavar="FILE", type=click.Path(path_type=Path), help="exactly what is locked there"),
         click.option(
             "--into",
             metavar="ENGINE",
@@ -132,7 +128,7 @@ def plan(invocation: Invocation, /, **words: Any) -> None:
 @click.option("--max-fail", metavar="N|P%", default="", help="more failures stop it, or a platform")
 @click.option("--check", metavar="COMMAND", help="has to succeed on each device at its end")
 @click.option("--pause", metavar="T", type=Duration(), default=0.0, help="between two waves: 30s, 10m")
-@click.option("--wait-offline", metavar="T", type=Duration(), default=0.0, help="so long, come back to offline ones: 2h")
+@click.option("--wait-offline", metavar="T", type=Duration(), default=0.0, help="so long, look for offline ones: 2h")
 @click.option(
     "--transport",
     metavar="WAY",
@@ -170,10 +166,13 @@ def pull(
     from polyarch.fleet.waves import parse_batch
     from polyarch.verbs.fleet_request import PullRequest
 
-    if resume and (words["references"] or plan_file or words["compose"] or words["locked"] or words["limit"]):
+    if resume and (others := _given() - {"resume", "report"}):
         raise UsageError(
-            "a rollout that goes on has its devices and images already", "leave out all but --resume and --report"
+            f"a rollout goes on as it was begun: {', '.join(sorted(others))} cannot be given with --resume",
+            "leave out all but --resume and --report",
         )
+    if plan_file and (words["references"] or words["compose"] or words["locked"]):
+        raise UsageError("a plan has its images already", "leave them out, or make another plan with: fleet plan")
     request = _request(words)
     how = PullRequest(
         RolloutSettings(parse_batch(batch), parse_max_fail(max_fail), retries, pause, wait_offline),
@@ -192,6 +191,13 @@ def pull(
     if report is not None:
         write_report(report, record)
     _end(invocation, record)
+
+
+def _given() -> set[str]:
+    """The words that stand on the command line, by the names of the parameters that they are."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) is source}
 
 
 def _end(invocation: Invocation, record: RolloutRecord) -> None:
