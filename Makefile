@@ -1,9 +1,9 @@
 # Every target installs what it needs first (.ci/setup: Debian's packages as root, the virtual environment always).
 .DELETE_ON_ERROR:
-.PHONY: venv lint test soak demo bench clean
+.PHONY: venv lint test soak demo fleet-demo bench clean
 
 BIN := .venv/bin
-# `make demo REF=alpine:3.20` shows another image than the sample.
+# `make demo REF=alpine:3.20` and `make fleet-demo REF=…` show another image than the sample.
 REF ?=
 export REF
 # Every worker has servers and folders of its own; the mark `host` lets one test at a time touch what all share.
@@ -27,6 +27,10 @@ soak: venv
 
 demo: venv
 	@bash docs/demo.sh
+
+# Four real devices on this machine; takes root.
+fleet-demo: venv
+	@bash docs/fleet-demo.sh
 
 bench: venv
 	$(BIN)/python -m benchmarks

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from support.fleet_lab import KINDS, SAMPLE, Lab, NoLab
 
+_READY = "ready"
 _CACHE = Path(__file__).resolve().parents[3] / ".cache" / "tests"
 
 
@@ -26,21 +27,22 @@ def _up(folder: Path, kinds: Sequence[str]) -> None:
         os.close(reader)
         _hold(Lab(kinds, folder, Path(os.environ.get("POLYARCH_TEST_CACHE") or _CACHE)), writer)
     os.close(writer)
-    with os.fdopen(reader) as said:
-        error = said.read()
-    if error:
-        sys.exit(f"error: {error}")
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    if said != _READY:
+        sys.exit(f"error: {said or 'the lab ended'}")
     print(folder / "inventory.yml")
 
 
 def _hold(lab: Lab, writer: int) -> NoReturn:
-    """Keeps the lab until SIGTERM; what prevents it is written, and in any case the pipe closed."""
+    """Keeps the lab until SIGTERM. That it is ready, or what prevents it, is written; it ends if nobody hears that."""
     os.setsid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     code = 0
     try:
         with lab:
             _pid_file(lab.folder).write_text(str(os.getpid()))
+            os.write(writer, _READY.encode())
             null = os.open(os.devnull, os.O_RDWR)
             for standard in (0, 1, 2):
                 os.dup2(null, standard)
@@ -48,8 +50,9 @@ def _hold(lab: Lab, writer: int) -> NoReturn:
             while True:
                 signal.pause()
     except (NoLab, OSError, AssertionError) as error:
-        os.write(writer, str(error).encode())
         code = 1
+        with contextlib.suppress(OSError):
+            os.write(writer, str(error).encode())
     except SystemExit:
         pass
     finally:
@@ -92,4 +95,7 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -68,6 +68,7 @@ def able(lab: Lab) -> list[Device]:
     return [device for device in lab.devices if device.kind.listens and device.kind.known_key]
 
 
+@pytest.mark.soak
 def test_ansible_reaches_the_devices(fleet_site: FleetSite, tmp_path: Path) -> None:
     lab = fleet_site.lab
     said = ansible(lab, tmp_path, "uname -m; hostname")
@@ -75,6 +76,7 @@ def test_ansible_reaches_the_devices(fleet_site: FleetSite, tmp_path: Path) -> N
         assert rf"(stdout) {device.machine}\r\n{device.name}\r\n" in said[device.name]
 
 
+@pytest.mark.soak
 def test_the_probe_knows_each_device(fleet_site: FleetSite) -> None:
     def facts(device: Device) -> None:
         found = facts_of(device.ok(["sh", "-c", device_script(NONCE)], seconds=120))
