@@ -121,6 +121,8 @@ program=$(command -v ctr)
 if [ $# != 0 ]; then
     echo "engine containerd"
     words program "$*"
+    # Where its own one is not there either, `ctr` would wait for it.
+    [ -n "$address" ] || [ "$*" != "$program" ] || address=/run/containerd/containerd.sock
     if [ -n "$address" ]; then
         words address "$address"
         set -- "$@" --connect-timeout 5s --address "$address"

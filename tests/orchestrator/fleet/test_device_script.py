@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -145,6 +146,17 @@ def test_a_kubernetes_of_k3s(bin_folder: Path, asked: Callable[..., DeviceFacts]
     assert (containerd.version, containerd.place, containerd.complete) == ("v1.7-k3s1", "/", True)
     assert containerd.images[0].names == ("docker.io/library/a:1",)
     assert containerd.blobs == (f"sha256:{6:064}", f"sha256:{7:064}")
+
+
+def test_a_containerd_that_does_not_run_is_not_waited_for(bin_folder: Path, asked: Callable[..., DeviceFacts]) -> None:
+    """`ctr` itself would, for its own socket."""
+    own = Path("/run/containerd/containerd.sock")
+    if own.exists() or shutil.which("k3s"):
+        pytest.skip("this machine's own containerd would be asked")
+    (bin_folder / "k3s").unlink()
+    program(bin_folder, "ctr", 'touch "${0%/*}/called"')
+    assert engine_of(asked(), "containerd").refused == f"there is no socket {own}"
+    assert not (bin_folder / "called").exists()
 
 
 def test_an_engine_that_hangs_is_given_up(bin_folder: Path, tmp_path: Path) -> None:
