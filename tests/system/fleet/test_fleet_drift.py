@@ -65,9 +65,10 @@ def test_a_lock_holds_and_a_moved_tag_is_refused(
     image = site.push("fleet/locked:1", "locked", parts=["locked"])
     polyarch("lock", "--file", lock, image.name).ok()
     words = ("--format", "json", "--limit", "docker", "--locked", lock)
-    lines = by_device(polyarch(*site.fleet("pull", *words)).ok().json_lines)
-    assert lines["docker"]["images"][0]["manifest"] == image.on(device).manifest
-    assert at_hand(device, image.name) == image.digest_on(device)
+    if soak:
+        lines = by_device(polyarch(*site.fleet("pull", *words)).ok().json_lines)
+        assert lines["docker"]["images"][0]["manifest"] == image.on(device).manifest
+        assert at_hand(device, image.name) == image.digest_on(device)
 
     moved = site.push("fleet/locked:1", "moved", parts=["locked"])
     before, witness = rollouts(polyarch), site.witness()
@@ -81,7 +82,7 @@ def test_a_lock_holds_and_a_moved_tag_is_refused(
         assert refused.stderr.splitlines()[-2:] == [f"error: {error['message']}", f"hint: {error['hint']}"]
     assert rollouts(polyarch) == before
     assert witness.blobs() == []
-    assert at_hand(device, image.name) == image.digest_on(device)
+    assert at_hand(device, image.name) == (image.digest_on(device) if soak else None)
 
     if soak:
         polyarch("lock", "--file", lock, "--update").ok()
