@@ -57,7 +57,7 @@ def ansible(lab: Lab, home: Path, command: str) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
-    argv = [program, "all", "-i", lab.inventory, "--one-line", "-m", "raw", "-a", command]
+    argv = [str(program), "all", "-i", str(lab.inventory), "--one-line", "-m", "raw", "-a", command]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
     lines = (line.partition(" | ") for line in done.stdout.splitlines())
     return {name: said for name, found, said in lines if found}
