@@ -124,6 +124,7 @@ def test_names_stand_for_what_they_stood_for(registry: DockerRegistry, tmp_path:
     [
         (("--resume", "--forks", "3"), "forks cannot be given with --resume"),
         (("--resume", "-i", "hosts"), "inventory cannot be given with --resume"),
+        (("--limit-rate", "1M", "--transport", "direct", "alpine"), "--transport direct lets nothing go out"),
         (("--plan", "plan", "alpine"), "a plan has its images already"),
         (("--plan", "plan", "--locked", "polyarch.lock"), "a plan has its images already"),
     ],

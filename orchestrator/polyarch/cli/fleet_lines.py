@@ -199,6 +199,32 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def facts_table(states: Sequence[DeviceState], width: int | None = None) -> Iterator[str]:
+    """What devices are: a line a device. Of more than `MOST_LINES` none: what is alike there, a plan shows."""
+    if len(states) > MOST_LINES:
+        return
+    rows = []
+    for state in states:
+        facts, engine = state.facts, state.engine
+        forwarding = facts.forwarding if facts else None
+        skew = facts.clock_skew if facts else None
+        rows.append(
+            {
+                "DEVICE": state.device,
+                "PLATFORM": str(facts.device.platform) if facts else UNKNOWN,
+                "PAGES": f"{facts.device.page_size // 1024}K" if facts and facts.device.page_size else "-",
+                "ENGINE": " ".join(word for word in (engine.kind, engine.version) if word) if engine else "-",
+                "IMAGES": str(len(engine.images)) if engine else "-",
+                "FREE": human_size(engine.free) if engine and engine.free is not None else "-",
+                "FORWARDING": {True: "yes", False: "no", None: "-"}[forwarding],
+                "CLOCK": f"{skew:+d}s" if skew else "-" if skew is None else "right",
+                "ASKED": f"{brief(state.age)} ago" if state.age is not None else "never",
+            }
+        )
+    yield from _fitted(rows, width, spare=("PAGES", "IMAGES"))
+    yield ""
+
+
 def status_table(states: Sequence[DeviceState], width: int | None = None) -> Iterator[str]:
     """What devices have, and what they should: a line an image. Of more than `MOST_LINES` devices those lines that are
     not as they should be: who is alike in one, without the age.

@@ -52,13 +52,6 @@ def image_archive(
     return tar_chunks(_members(images, blobs, leave_out, engine))
 
 
-def archive_size(
-    images: Sequence[tuple[Image, str]], blobs: HasBlobFiles, leave_out: Collection[Digest], engine: Engine
-) -> int:
-    """The bytes that `image_archive` gives for the same."""
-    return tar_size(_members(images, blobs, leave_out, engine))
-
-
 def _members(
     images: Sequence[tuple[Image, str]], blobs: HasBlobFiles, leave_out: Collection[Digest], engine: Engine
 ) -> list[TarMember]:

@@ -52,7 +52,16 @@ class FleetInHand:
     facts: dict[str, DeviceFacts] = field(default_factory=dict)
 
     def ask(self, devices: Sequence[FleetDevice], max_age: float = 0) -> None:
-        """Let these devices say what they are, those of which there are facts of at most `max_age` seconds aside."""
+        """Let these devices say what they are, those of which there are facts of at most `max_age` seconds aside.
+
+        One whose connection broke is asked once more.
+        """
+        self._ask(devices, max_age)
+        again = [one for one in devices if _broke(self.answers[one.name])]
+        if again:
+            self._ask(again, 0)
+
+    def _ask(self, devices: Sequence[FleetDevice], max_age: float) -> None:
         gathering = gather_with_cache(
             self.engine,
             devices,
@@ -140,3 +149,7 @@ def _unplanned(device: DevicePlan) -> DevicePlan:
         return device
     why = f"the plan has nothing for it: {device.reason}"
     return replace(device, verdict="cannot", reason=why, reason_code="not-found")
+
+
+def _broke(answer: Answer) -> bool:
+    return isinstance(answer, FactsFault) and answer.reason_code == "unreachable"

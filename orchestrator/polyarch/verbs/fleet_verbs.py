@@ -16,7 +16,7 @@ from typing import Literal
 from polyarch.contract.fleet import FleetDevice, FleetEngine
 from polyarch.contract.others import Verifier
 from polyarch.errors import UsageError
-from polyarch.events import Emit, Event
+from polyarch.events import Emit, Event, Warned
 from polyarch.fleet.attempts import FleetRunner, PullSettings
 from polyarch.fleet.interrupt import Interrupt
 from polyarch.fleet.outcomes import SUCCEEDED
@@ -214,7 +214,11 @@ class FleetVerbs:
         """The whole names that are asked for, None where devices have their own; and what they are locked to."""
         asked = list(request.images)
         if request.compose is not None:
-            asked += list(self._parts.locks.named_in(request.compose))
+            for name, platforms in self._parts.locks.named_in(request.compose).items():
+                asked.append(name)
+                if platforms:
+                    words = f"{request.compose} asks for {name} for {', '.join(platforms)}"
+                    self._emit(Warned(f"{words}; each device gets the variant that it can run"))
         if request.locked is None:
             return ([str(self._parts.reference(name)) for name in dict.fromkeys(asked)] if asked else None), {}
         lock = read_lock(request.locked)
@@ -238,8 +242,7 @@ class FleetVerbs:
     def _rollout(
         self, opened: OpenRollout, fleet: FleetInHand, images: FleetImages, how: PullRequest, interrupting: Interrupting
     ) -> RolloutRecord:
-        so_far = opened.state.record(opened.id, running=True, command=opened.command)
-        self._emit(FleetPlanned(opened.plan, so_far.outcomes))
+        self._emit(FleetPlanned(opened.plan, opened.state.staying()))
         limit = RateLimit(how.limit_rate) if how.limit_rate else None
         first = {one.device: one for one in opened.plan.devices}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from polyarch.cli.fleet_lines import brief, event_line, outcome_line, plan_table, status_table
+from polyarch.cli.fleet_lines import brief, event_line, facts_table, outcome_line, plan_table, status_table
 from polyarch.events import BlobDone, Event
 from polyarch.fleet.outcomes import DeviceOutcome
 from polyarch.fleet.plan_event import FleetPlanned
@@ -171,6 +171,26 @@ def test_the_status_of_a_small_fleet() -> None:
         "pi-5 linux/arm64 docker - - - 50.0s no image is asked for",
     ]
     assert last == "1 of 5 devices as planned"
+
+
+def test_what_devices_are() -> None:
+    known = state(1)
+    assert known.facts
+    assert known.engine
+    engine = replace(known.engine, version="24.0.7", free=3_000_000_000)
+    odd = replace(known, facts=replace(known.facts, forwarding=False, clock_skew=-90), engine=engine)
+    fault = FactsFault("pi-4", "offline", "no route")
+    lines = [" ".join(line.split()) for line in facts_table([odd, DeviceState("pi-4", None, None, None, fault, ())])]
+    count = len(engine.images)
+    assert lines == [
+        "DEVICE PLATFORM PAGES ENGINE IMAGES FREE FORWARDING CLOCK ASKED",
+        f"pi-1 linux/arm64 4K docker 24.0.7 {count} 3GB no -90s 10.0s ago",
+        "pi-4 unknown - - - - - - never",
+        "",
+    ]
+    right = replace(odd, facts=replace(known.facts, forwarding=True, clock_skew=0))
+    assert " ".join(list(facts_table([right]))[1].split()[-4:]) == "yes right 10.0s ago"
+    assert list(facts_table([odd] * 51)) == []
 
 
 def test_devices_that_are_alike_keep_their_lines_and_their_order() -> None:

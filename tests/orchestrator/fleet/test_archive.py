@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from polyarch.errors import NotFoundError
-from polyarch.fleet.archive import archive_size, image_archive
+from polyarch.fleet.archive import image_archive
 from polyarch.fleet.facts import Engine
 from polyarch.oci.compression import decompressed
 from polyarch.oci.digest import Digest, digest_of
@@ -52,7 +52,6 @@ class Sent:
         chunks = list(image_archive(named, self.blobs, leave_out, to))
         self.raw = b"".join(chunks)
         assert max(map(len, chunks)) <= 1 << 20
-        assert archive_size(named, self.blobs, leave_out, to) == len(self.raw)
         self.files = files_of(self.raw)
 
     def json(self, name: str) -> Any:

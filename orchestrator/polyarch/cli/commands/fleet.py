@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,6 +175,8 @@ def pull(
     if plan_file and (words["references"] or words["compose"] or words["locked"]):
         raise UsageError("a plan has its images already", "leave them out, or make another plan with: fleet plan")
     request = _request(words)
+    if limit_rate is not None and transport == "direct":
+        raise UsageError("--limit-rate bounds what goes out from here, and --transport direct lets nothing go out")
     how = PullRequest(
         RolloutSettings(parse_batch(batch), parse_max_fail(max_fail), retries, pause, wait_offline),
         check,
@@ -235,7 +238,7 @@ def _end(invocation: Invocation, record: RolloutRecord) -> None:
 @pass_invocation
 def status(invocation: Invocation, /, **words: Any) -> None:
     """Print a line for each image on each device."""
-    from polyarch.cli.fleet_lines import status_table
+    from polyarch.cli.fleet_lines import facts_table, status_table
     from polyarch.cli.fleet_show import FleetShow
 
     with FleetShow(invocation) as show:
@@ -245,7 +248,7 @@ def status(invocation: Invocation, /, **words: Any) -> None:
     invocation.show(
         json=(state.to_json() for state in states),
         quiet=(state.device for state in wrong),
-        lines=status_table(states, terminal_width()),
+        lines=chain(facts_table(states, terminal_width()), status_table(states, terminal_width())),
     )
     if wrong:
         raise PartialError(
