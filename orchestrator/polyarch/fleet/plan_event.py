@@ -21,7 +21,7 @@ class FactsGathered(Event):
 
 @dataclass(frozen=True, slots=True)
 class FleetPlanned(Event):
-    """A rollout is about to do `plan`. `outcomes` are those of devices whose turn was over before it was resumed."""
+    """A rollout is about to do `plan`. `outcomes` are those of devices whose turn was over before, and stays so."""
 
     plan: Plan
     outcomes: Mapping[str, DeviceOutcome] = field(default_factory=dict)

@@ -75,6 +75,14 @@ class RolloutState:
         """The device must not begin any more."""
         return None in self.stops or self.platforms[device] in self.stops
 
+    def staying(self) -> dict[str, DeviceOutcome]:
+        """What stays when the rollout is gone on with: the outcomes of devices that succeeded, or that are stopped."""
+        return {
+            device: self.final[device]
+            for device in self.platforms
+            if device in self.final and (self.final[device].status in SUCCEEDED or self.stopped(device))
+        }
+
     def total(self, outcome: DeviceOutcome) -> DeviceOutcome:
         """The outcome of one attempt, with the attempts before it added."""
         tries = self._tries.get(outcome.device, Tries())
@@ -125,9 +133,7 @@ class RolloutState:
         for device in self.in_air:
             tries = self._tries.get(device, Tries())
             self._tries[device] = replace(tries, attempts=tries.attempts + 1)
-        self.final = {
-            device: one for device, one in self.final.items() if one.status in SUCCEEDED or self.stopped(device)
-        }
+        self.final = self.staying()
         self.in_air, self.offline, self._wave, self._tallies = set(), set(), set(), {}
         self._failed = Counter()  # those of what is stopped count no more
         self._left = Counter(platform for device, platform in self.platforms.items() if device not in self.final)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from polyarch.contract.fleet import FleetDevice, FleetEngine
+from polyarch.contract.fleet import FleetDevice, FleetEngine, SendsInput
 from polyarch.contract.others import Verifier
 from polyarch.errors import UsageError
 from polyarch.events import Emit, Event, Warned
@@ -106,7 +106,7 @@ class FleetVerbs:
         `plan`.
         """
         planned = _read(plan_file) if plan_file else None
-        fleet = self._fleet(request, planned, check=how.check is not None)
+        fleet = self._fleet(request, planned, how=how)
         if planned is not None:
             planned = replace(planned, devices=tuple(one for one in planned.devices if one.device in fleet.devices))
         images = self._images(fleet)
@@ -125,8 +125,7 @@ class FleetVerbs:
             command = opened.command
             request = request_from_json(_table(command, "request"))
             how = pull_from_json(_table(command, "pull"), opened.settings)
-            check = how.check is not None
-            fleet = self._fleet(request, opened.plan, ask=False, check=check, earlier=command)
+            fleet = self._fleet(request, opened.plan, ask=False, how=how, earlier=command)
             return self._rollout(opened, fleet, self._images(fleet), how, interrupting)
 
     def status(self, request: FleetRequest) -> Iterator[DeviceState]:
@@ -155,7 +154,7 @@ class FleetVerbs:
         *,
         ask: bool = True,
         images_needed: bool = True,
-        check: bool = False,
+        how: PullRequest | None = None,
         earlier: Mapping[str, object] | None = None,
     ) -> FleetInHand:
         """`earlier` is what `FleetInHand.to_json` gave when the rollout of `plan` began."""
@@ -180,7 +179,13 @@ class FleetVerbs:
             by_plan=plan is not None if earlier is None else earlier.get("by_plan") is True,
             whole=lambda name: str(self._parts.reference(name)),
             offers=FleetOffers(self._parts.images(), policy, locked, stood),
-            plan_settings=PlanSettings(policy, request.engine, check=check),
+            plan_settings=PlanSettings(
+                policy,
+                request.engine,
+                check=how is not None and how.check is not None,
+                transport=how.transport if how else None,
+                sends_input=isinstance(engine, SendsInput),
+            ),
             cache=FactsCache(self._folder / "facts", request.inventory),
             emit=self._emit,
         )

@@ -93,6 +93,8 @@ def test_what_does_not_succeed_is_to_be_done_again_unless_it_is_stopped() -> Non
     assert state.ends("a", "b") == [V6]
     state.ends("d", status="pulled")
     assert state.ends("e") == []
+    assert state.final.keys() == {"a", "b", "d", "e"}
+    assert state.staying().keys() == {"a", "b", "d"}
     state.apply(RolloutBegun("id", 7, 1, True, 5))
     assert set(state.final) == {"a", "b", "d"}
     assert state.begun == {"a", "b", "d", "e"}
