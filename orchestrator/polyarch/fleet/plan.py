@@ -22,6 +22,7 @@ from polyarch.fleet.planned import (
     Wish,
 )
 from polyarch.fleet.reasons import FactsFault, ReasonCode
+from polyarch.fleet.transports import NoWay, choose_transport
 from polyarch.oci.digest import Digest
 from polyarch.selection.errors import no_choice
 from polyarch.selection.select import select
@@ -210,6 +211,8 @@ class _Planner:
         elif verdict == "will-pull" and free is not None and need > free:
             verdict, code = "cannot", "no-space"
             reason = f"its images need some {_size(need)}, and {_size(free)} are free in {usable.place}"
+        elif verdict == "will-pull" and (no_way := self._no_way(facts, usable)):
+            verdict, reason, code = "cannot", no_way.reason, no_way.reason_code
         matches = [line.match for line in lines if line.match is not None]
         return DevicePlan(
             device=wish.device,
@@ -224,6 +227,17 @@ class _Planner:
             reason=reason,
             reason_code=code,
         )
+
+    def _no_way(self, facts: DeviceFacts, engine: Engine) -> NoWay | None:
+        """Why nothing can be brought to the device; None where something can."""
+        settings = self._settings
+        way = choose_transport(
+            engine.kind,
+            forwarding=facts.forwarding,
+            sends_input=settings.sends_input,
+            asked=settings.transport,
+        )
+        return way if isinstance(way, NoWay) else None
 
     def _images(
         self, wish: Wish, facts: DeviceFacts, engine: Engine | None

@@ -70,7 +70,8 @@ def _image_json(image: ImagePlan) -> dict[str, object]:
 
 
 def read_plan(lines: Iterable[str], where: str = "the plan") -> Plan:
-    """The plan that `plan_lines` gave, written a line each; further keys and empty lines are passed over.
+    """The plan that `plan_lines` gave, written a line each; further keys, empty lines and the error of the command that
+    printed it are passed over.
 
     Raises UsageError, naming `where` and the line, for anything else: also for one that was cut, or in which a device
     stands twice.
@@ -89,7 +90,7 @@ def read_plan(lines: Iterable[str], where: str = "the plan") -> Plan:
             document = parse_json(line.encode("utf-8", "replace"), "a plan's line")
             if "summary" in document:
                 summary = _summary(mapping_of(document["summary"], "summary"))
-            else:
+            elif "error" not in document or "device" in document:  # the command's error stands before the summary
                 device = reader.device(document)
                 if device.device in devices:
                     raise IntegrityError(f"the device {device.device} stands there twice")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyarch.fleet.facts import EngineKind
+from polyarch.fleet.outcomes import Transport
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest
 from polyarch.selection.types import EmulationPolicy, Match
@@ -34,7 +35,8 @@ class Wish:
 class PlanSettings:
     """`engine` and `platform` are for every device and go before what its wish says; `held` are the digests that this
     machine has already, so that they need not come from the origin. With `check` a device has its turn though it has
-    all images: a command is to succeed there.
+    all images: a command is to succeed there. `transport` is the only way that may be taken, and `sends_input` whether
+    the fleet engine can send bytes to a device.
     """
 
     emulation: EmulationPolicy = "auto"
@@ -42,6 +44,8 @@ class PlanSettings:
     platform: Platform | None = None
     held: frozenset[Digest] = frozenset()
     check: bool = False
+    transport: Transport | None = None
+    sends_input: bool = True
 
 
 @dataclass(frozen=True, slots=True)

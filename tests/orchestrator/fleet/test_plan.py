@@ -354,3 +354,20 @@ def test_the_kinds_of_devices_that_an_image_is_wanted_for() -> None:
         OTHER: ["linux/arm64"],
         "docker.io/library/gone:1": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "settings", "code"),
+    [
+        (False, PlanSettings(transport="tunnel"), "no-forwarding"),
+        (False, PlanSettings(sends_input=False), "no-forwarding"),
+        (False, PlanSettings(), None),
+        (True, PlanSettings(transport="tunnel"), None),
+    ],
+)
+def test_what_no_way_leads_to_cannot_be_served(
+    forwarding: bool, settings: PlanSettings, code: ReasonCode | None
+) -> None:
+    known = replace(facts("pi-3", engine("docker")), forwarding=forwarding)
+    (device,) = make_plan([(Wish("pi", (APP,)), known)], OFFERS, CONTENTS, settings).devices
+    assert (device.verdict, device.reason_code) == ("cannot" if code else "will-pull", code)

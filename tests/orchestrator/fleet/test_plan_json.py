@@ -37,7 +37,8 @@ def _lines(plan: Plan) -> list[str]:
 def test_a_plan_is_read_back_as_it_was_in_its_order() -> None:
     plan = _whole_plan()
     lines = _lines(plan)
-    again = read_plan([lines[0], "\n", *lines[1:]])
+    error = json.dumps({"error": {"code": "partial", "message": "one cannot", "hint": None, "details": {}}})
+    again = read_plan([lines[0], "\n", *lines[1:-1], error, lines[-1]])
     assert again == plan
     assert _lines(again) == lines
     assert [device.device for device in again.devices] == ["pi10", "pi2", "pi1", "srv", "gone"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +15,8 @@ from polyarch.cli.completers import stored_images
 from polyarch.cli.durations import Duration
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Count, Group, emulation_option, pass_invocation
-from polyarch.cli.output import json_line, line, terminal_width
-from polyarch.errors import PartialError, UsageError
+from polyarch.cli.output import json_line, terminal_width
+from polyarch.errors import PartialError, PolyarchError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -91,8 +91,8 @@ _max_age = click.option(
 @_asked
 @_max_age
 @pass_invocation
-def plan(invocation: Invocation, /, **words: Any) -> None:
-    """Print a line a device. PartialError if some devices cannot get what they should."""
+def plan(invocation: Invocation, /, **words: Any) -> int:
+    """Print a line a device. The exit code tells if some devices cannot get what they should."""
     from polyarch.cli.fleet_lines import plan_table
     from polyarch.cli.fleet_show import FleetShow
     from polyarch.fleet.plan_json import plan_lines
@@ -101,14 +101,13 @@ def plan(invocation: Invocation, /, **words: Any) -> None:
     with FleetShow(invocation) as show:
         with invocation.session(lines_to_stderr=True, through=show.over) as session:
             made = session.fleet.plan(_request(words))
+    *devices, summary = plan_lines(made)
     invocation.show(
-        json=plan_lines(made),
+        json=devices,
         quiet=(one.device for one in made.devices if one.verdict == "will-pull"),
         lines=plan_table(made, terminal_width()),
     )
-    error = plan_failure(made)
-    if error is not None:
-        raise error
+    return _end(invocation, plan_failure(made), summary)
 
 
 @command.command(
@@ -157,7 +156,7 @@ def pull(
     resume: bool,
     report: Path | None,
     **words: Any,
-) -> None:
+) -> int:
     """Show what happens, and end with what the rollout comes to."""
     from polyarch.cli.fleet_show import FleetShow
     from polyarch.fleet.rate import parse_rate
@@ -193,7 +192,7 @@ def pull(
                 record = session.fleet.pull(request, how, _interrupting, plan_file)
     if report is not None:
         write_report(report, record)
-    _end(invocation, record)
+    return _ended(invocation, record)
 
 
 def _given() -> set[str]:
@@ -203,24 +202,28 @@ def _given() -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) is source}
 
 
-def _end(invocation: Invocation, record: RolloutRecord) -> None:
-    """Print what a rollout comes to; its outcomes have been printed. Raises the error that it ends with."""
+def _ended(invocation: Invocation, record: RolloutRecord) -> int:
+    """Print what a rollout comes to; its outcomes have been printed. The exit code."""
     from polyarch.cli.fleet_lines import record_line
     from polyarch.fleet.outcomes import SUCCEEDED
     from polyarch.fleet.outcomes_json import summary_json
     from polyarch.fleet.rollout_failure import failure_of
 
-    if invocation.json:
-        json_line({"summary": {**summary_json(record.summary), "rollout": record.id, "phase": record.phase}})
-    elif invocation.quiet:
-        for outcome in record.outcomes.values():
-            if outcome.status in SUCCEEDED:
-                line(outcome.device)
-    else:
-        line(record_line(record))
-    error = failure_of(record)
+    done = (outcome.device for outcome in record.outcomes.values() if outcome.status in SUCCEEDED)
+    invocation.show(json=(), quiet=done, lines=[record_line(record)])
+    summary = {**summary_json(record.summary), "rollout": record.id, "phase": record.phase}
+    return _end(invocation, failure_of(record), {"summary": summary})
+
+
+def _end(invocation: Invocation, error: PolyarchError | None, summary: Mapping[str, object] | None = None) -> int:
+    """Tell the error, if there is one; in JSON the summary is the last line all the same. The exit code."""
+    from polyarch.cli.failures import failure_of
+
     if error is not None:
-        raise error
+        invocation.tell(failure_of(error), error)
+    if invocation.json and summary is not None:
+        json_line(summary)
+    return 0 if error is None else error.exit_code
 
 
 @command.command(
@@ -236,7 +239,7 @@ def _end(invocation: Invocation, record: RolloutRecord) -> None:
 @_asked
 @_max_age
 @pass_invocation
-def status(invocation: Invocation, /, **words: Any) -> None:
+def status(invocation: Invocation, /, **words: Any) -> int:
     """Print a line for each image on each device."""
     from polyarch.cli.fleet_lines import facts_table, status_table
     from polyarch.cli.fleet_show import FleetShow
@@ -250,12 +253,12 @@ def status(invocation: Invocation, /, **words: Any) -> None:
         quiet=(state.device for state in wrong),
         lines=chain(facts_table(states, terminal_width()), status_table(states, terminal_width())),
     )
-    if wrong:
-        raise PartialError(
-            f"{len(wrong)} of {len(states)} devices do not have what they should, or did not answer",
-            "bring it to them with: polyarch fleet pull",
-            devices=[state.device for state in wrong],
-        )
+    error = PartialError(
+        f"{len(wrong)} of {len(states)} devices do not have what they should, or did not answer",
+        "bring it to them with: polyarch fleet pull",
+        devices=[state.device for state in wrong],
+    )
+    return _end(invocation, error if wrong else None)
 
 
 @command.command(
@@ -266,7 +269,7 @@ def status(invocation: Invocation, /, **words: Any) -> None:
 )
 @click.option("--report", metavar="FILE.html", type=click.Path(path_type=Path), help="write the page about it")
 @pass_invocation
-def report(invocation: Invocation, report: Path | None) -> None:
+def report(invocation: Invocation, report: Path | None) -> int:
     """Print a line a device, as the rollout did; and end as it did."""
     from polyarch.cli.fleet_lines import outcome_line
     from polyarch.fleet.outcomes_json import outcome_json
@@ -280,7 +283,7 @@ def report(invocation: Invocation, report: Path | None) -> None:
         write_report(report, record)
     outcomes = list(record.outcomes.values())
     invocation.show(json=map(outcome_json, outcomes), quiet=(), lines=map(outcome_line, outcomes))
-    _end(invocation, record)
+    return _ended(invocation, record)
 
 
 @contextlib.contextmanager
