@@ -99,6 +99,7 @@ def test_a_sound_machine(throwaway_machine: ThrowawayMachine, registry: DockerRe
     patient.runs(registry, "linux/arm64")
 
 
+@costly
 def test_packages_that_are_missing(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
     packages = "qemu-user-static crun runc uidmap docker.io containerd"  # docker.io wants runc, and apt would say so
     throwaway_machine.run(f"dpkg --remove --force-depends {packages}")

@@ -148,7 +148,7 @@ def test_killed_at_random_moments(
     count: Callable[[int, int], int],
 ) -> None:
     dice = random.Random(4)
-    for _ in range(count(12, 200)):
+    for _ in range(count(8, 200)):
         process = start(
             "sh", "-c", "echo ready; sleep 1000", options=("--platform", dice.choice(("linux/amd64", "linux/arm64")))
         )
