@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("fleets are not measured: devices with networks of their own take root", file=sys.stderr)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing is left behind then, either
     cases = []
     try:
         for name in options.case or CASES:

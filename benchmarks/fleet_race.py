@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.fleet_images import push
@@ -31,12 +31,16 @@ _NAME = "fleet/app:1"
 
 @dataclass(slots=True)
 class Contender:
-    """`sent` and `asked`: bytes of blobs from the origin in each run, and how often a blob was asked for at most."""
+    """`sent` and `asked`: bytes of blobs from the origin in each run, and how often a blob was asked for at most.
+
+    `load` is the machine's at the end of each run, which is this one's and whatever else there is.
+    """
 
     words: Callable[[int], Sequence[str]]
-    runs: list[Run]
-    sent: list[int]
-    asked: list[int]
+    runs: list[Run] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
 
 
 def race(count: int, runs: int) -> Case:
@@ -69,7 +73,7 @@ def _contenders(site: FleetSite, image: str) -> dict[str, Contender]:
         f"xargs -P {AT_ONCE} ssh": lambda turn: ("sh", "-c", at_once),
         "polyarch fleet pull": rollout,
     }
-    return {name: Contender(each, [], [], []) for name, each in words.items()}
+    return {name: Contender(each) for name, each in words.items()}
 
 
 def _turn(site: FleetSite, image: str, one: Contender, turn: int) -> None:
@@ -77,6 +81,7 @@ def _turn(site: FleetSite, image: str, one: Contender, turn: int) -> None:
     before = len(site.origin.blobs())
     os.sync()
     one.runs.append(measured(one.words(turn), site.environment))
+    one.load.append(os.getloadavg()[0])
     blobs = site.origin.blobs()[before:]
     one.sent.append(sum(size for _, size in blobs))
     one.asked.append(max(Counter(digest for digest, _ in blobs).values()))
@@ -108,6 +113,8 @@ def summed_up(count: int, size: int, contenders: Mapping[str, Contender]) -> Cas
             f"fleet pull ÷ xargs -P {AT_ONCE}: {median(own.runs) / median(at_once.runs):.2f}",
             "bytes from the origin: "
             + ", ".join(f"{name} {max(one.sent) / 1e6:.1f} MB" for name, one in contenders.items()),
+            "load of the machine at the end: "
+            + ", ".join(f"{name} {'; '.join(f'{load:.0f}' for load in one.load)}" for name, one in contenders.items()),
             "processor time in the table is that of the commands, not of sshd and podman on the devices",
         ],
     )

@@ -48,7 +48,7 @@ def test_the_device_that_got_most_counts_and_headers_do_not() -> None:
 
 
 def test_a_process_and_all_below_it() -> None:
-    inner = "import sys; print('up', flush=True); sys.stdin.read()"
+    inner = "import os, sys; os.write(1, b'up\\n'); sys.stdin.read()"  # in one piece, whatever the buffering
     outer = f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {inner!r}]) for _ in 'ab'][0].wait()"
     with subprocess.Popen([sys.executable, "-c", outer], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
