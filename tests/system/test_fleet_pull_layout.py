@@ -15,10 +15,12 @@ from polyarch.fleet.attempts import FleetRunner, PullSettings
 from polyarch.fleet.facts import Engine
 from polyarch.fleet.outcomes import DeviceOutcome, Transport
 from polyarch.fleet.planned import ImagePlan
+from polyarch.fleet.runner import Begun
 from polyarch.serve.one_time import OneTimeServer
 from support.command import Polyarch
 from support.docker_registry import skopeo, skopeo_copy
 from support.fleet_pulls import SETTINGS, Shelf, facts_of, plan_of
+from support.processes import await_true
 from support.shell_fleet import Shell, ShellFleet
 from support.stacks import HERE, stack_layout
 
@@ -226,3 +228,31 @@ def test_nothing_but_a_stream_goes_to_a_layout(shelf: Shelf, tmp_path: Path) -> 
     bring = Bring(shelf, tmp_path / "oci")
     outcome = bring(shelf.line(f"{APP}:1.0", NAME), transport="tunnel")
     assert (outcome.status, outcome.reason_code) == ("failed", "no-engine")
+
+
+def test_layouts_that_were_asked_and_no_more_can_be_skipped(shelf: Shelf, tmp_path: Path) -> None:
+    """What they have is asked of all before a first one is sent anything."""
+    gate = tmp_path / "gate"
+    fleet, engines = ShellFleet({}), {}
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        engines[name] = Engine("oci", place=str(tmp_path / name / "oci"))
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / name), "TMPDIR": str(tmp_path / name)}
+        fleet.shells = {**fleet.shells, name: Shell(environ)}
+    plans = [plan_of(engine, shelf.line(f"{APP}:1.0", NAME), device=name) for name, engine in engines.items()]
+    settings = replace(SETTINGS, forks=1, check=f"until [ -e {gate} ]; do sleep 0.1; done")
+    facts = {name: facts_of(engine, name) for name, engine in engines.items()}
+    devices = {each.name: each for each in fleet.devices((), "")}
+    with OneTimeServer() as server:
+        with FleetRunner(fleet, server, shelf.images, shelf, facts, devices, settings).attempt(plans) as attempt:
+            events = iter(attempt)
+            first = next(events)
+            await_true(lambda: len(fleet.runs) == len(engines) + 1, "all were asked, and the first is served")
+            attempt.skip(engines)
+            gate.touch()
+            rest = list(events)
+    assert isinstance(first, Begun)
+    assert {event.device for event in rest if isinstance(event, Begun)} == set()
+    statuses = {event.device: event.status for event in rest if isinstance(event, DeviceOutcome)}
+    assert statuses == {"a": "pulled", "b": "skipped", "c": "skipped"}
+    assert not (tmp_path / "b" / "oci").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from polyarch.contract.fleet import FleetDevice, FleetEngine, FleetResult, FleetRun, FleetStarted, SendsInput
 from polyarch.contract.storage import HasBlobFiles, Image
@@ -220,16 +221,22 @@ class FleetAttempt:
         return going
 
     def _asked(self, lane: list[Turn], forks: int, timeout: float) -> list[Turn]:
-        """Ask the OCI layouts what they have: those that are to be sent something, or checked."""
+        """Ask the OCI layouts what they have: those that are to be sent something, or checked.
+
+        With these nothing has begun yet, so that they can still be skipped.
+        """
         going = list[Turn]()
         run = self._means.engine.run
         tasks = [turn.question(self._order(timeout)) for turn in lane]
-        for turn, result in self._results(lane, lambda: run(pull_script(), tasks, forks=forks, timeout=timeout)):
+        opened = partial(run, pull_script(), tasks, forks=forks, timeout=timeout)
+        for turn, result in self._results(lane, opened, begins=False):
             outcome = turn.told_layout(result, self._means.images)
             if outcome is None:
                 going.append(turn)
-            else:
-                self._end(turn, outcome)
+                continue
+            if result.status != "skipped":
+                self._begin(turn, result.began)
+            self._end(turn, outcome)
         return going
 
     def _run(self, lane: list[Turn], forks: int, timeout: float) -> list[Turn]:
@@ -280,9 +287,9 @@ class FleetAttempt:
         )
 
     def _results(
-        self, lane: list[Turn], open_run: Callable[[], AbstractContextManager[FleetRun]]
+        self, lane: list[Turn], open_run: Callable[[], AbstractContextManager[FleetRun]], *, begins: bool = True
     ) -> Iterator[tuple[Turn, FleetResult]]:
-        """Go through a run: each turn with its result. That turns have begun is told at once."""
+        """Go through a run: each turn with its result. Where turns begin with it, that is told at once."""
         waiting = {turn.plan.device: turn for turn in lane}
         with open_run() as run, self._registered(run):
             for event in run:
@@ -290,10 +297,11 @@ class FleetAttempt:
                 if turn is None:
                     continue
                 if isinstance(event, FleetStarted):
-                    self._begin(turn, event.at)
+                    if begins:
+                        self._begin(turn, event.at)
                     continue
                 del waiting[event.device]
-                if event.status != "skipped":
+                if begins and event.status != "skipped":
                     self._begin(turn, event.began)
                 yield turn, event
         for turn in waiting.values():

@@ -100,7 +100,7 @@ class Turn:
                 return None
         expected = Expected(self._digests, self._known)
         return outcome_of(
-            self.plan, result, (answer, fault), expected, transport=self.transport, sent=0, began=self.began
+            self.plan, result, (answer, fault), expected, transport=self.transport, sent=0, began=result.began
         )
 
     def task(
