@@ -17,12 +17,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def await_true(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Waits until the condition holds; AssertionError that names `what` after so many seconds."""
+def await_true(condition: Callable[[], bool], what: str, seconds: float = 30, *, every: float = 0.02) -> None:
+    """Waits until the condition holds; AssertionError that names `what` after so many seconds.
+
+    It is asked `every` so many seconds: less often where that is dear.
+    """
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def answers(address: str) -> bool:
