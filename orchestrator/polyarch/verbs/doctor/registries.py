@@ -137,10 +137,11 @@ def registries(settings: Settings, plugins: PluginHost, names: Iterable[str]) ->
     deadline = time.monotonic() + SECONDS
     for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0))
+    answered = dict(said)  # closing lets those that are late say that it was closed
     client.close()
     for name in asked[:_MOST]:
         late = Check("registry", "warning", f"{name} did not answer within {SECONDS:.0f} seconds")
-        yield said.get(name, late)
+        yield answered.get(name, late)
 
 
 def _without_helpers(settings: Settings) -> Iterator[AuthFile]:
