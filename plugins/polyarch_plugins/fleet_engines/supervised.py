@@ -33,6 +33,7 @@ class Supervised:
         *,
         mark: str = "",
         folder: Path | None = None,
+        held: bool = False,
         stdin: int = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.PIPE,
     ) -> None:
@@ -55,6 +56,12 @@ class Supervised:
             raise HostError(f"{argv[0]} cannot be started: {words}") from error
         finally:
             os.close(reader)
+        if not held:
+            self.start()
+
+    def start(self) -> None:
+        """Let the command begin; once."""
+        self._tell("")
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -68,9 +75,12 @@ class Supervised:
 
     def kill(self, mark: str) -> None:
         """Kill what has this text in its command line, and all below it."""
+        self._tell(mark)
+
+    def _tell(self, line: str) -> None:
         with self._lock, contextlib.suppress(OSError):
             if self._control >= 0:
-                os.write(self._control, f"{mark}\n".encode())
+                os.write(self._control, f"{line}\n".encode())
 
     def end(self) -> None:
         """End everything; from any thread, any number of times."""

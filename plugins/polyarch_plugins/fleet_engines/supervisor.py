@@ -4,8 +4,8 @@
 
 CONTROL is the descriptor of a pipe whose other end the caller holds: when it closes, even by the caller's sudden death,
 everything below here is ended, also what has a session of its own (the workers of Ansible, ssh), and FOLDER ("" for
-none) is removed. A line that comes through it is a text in the command lines of processes to be killed with all below
-them. So are orphans that have MARK there.
+none) is removed. The command begins when an empty line comes through it. Each further line is a text in the command
+lines of processes to be killed with all below them. So are orphans that have MARK there.
 It imports nothing of polyarch: it stays beside a command for as long as that runs.
 """
 
@@ -38,11 +38,13 @@ def main(control: int, mark: bytes, folder: str, argv: list[str]) -> int:
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    command = _started(argv)
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    code = _watched(control, wake, mark, command)
-    _end(command)
+    code = _UNWANTED
+    if os.read(control, 1):
+        command = _started(argv)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        code = _watched(control, wake, mark, command)
+        _end(command)
     if folder and code == _UNWANTED:
         os.execvp("rm", ["rm", "-rf", "--", folder])
     return code

@@ -266,6 +266,34 @@ def test_a_killed_controller_leaves_nothing(sshd: Sshd, tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+LISTING = """\
+import sys
+from pathlib import Path
+from support.ansible_fleet import make_fleet
+made = make_fleet(Path(sys.argv[1]), {"here": {"ansible_connection": "local"}})
+made.engine.devices([sys.argv[2]], "")
+"""
+
+
+def test_a_controller_that_is_killed_while_it_lists_leaves_nothing(tmp_path: Path) -> None:
+    """Ansible has temporary files then, too."""
+    seconds = marker()
+    script = tmp_path / "hosts"
+    script.write_text(f"#!/bin/sh\nexec sleep {seconds}\n")
+    script.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(home)}
+    with subprocess.Popen([sys.executable, "-c", LISTING, str(tmp_path), str(script)], env=environ) as process:
+        try:
+            await_true(lambda: bool(running(f"sleep\0{seconds}")), "the inventory is asked")
+        finally:
+            process.send_signal(signal.SIGKILL)
+    await_true(lambda: not running(str(tmp_path)), "nothing runs any more")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert [path for path in home.rglob("*") if path.name.startswith("ansible-")] == []
+
+
 def test_bytes_reach_scripts(fleet: Made, sshd: Sshd) -> None:
     good = sshd.variables("good")
     made = fleet(good=good, here=LOCAL, early=good, broken=good, other={"ansible_connection": "docker"})

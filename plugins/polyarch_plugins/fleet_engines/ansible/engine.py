@@ -6,16 +6,15 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from polyarch.contract import MAX_OUTPUT, FleetDevice, FleetRun, FleetTask, HostError, PluginServices
+from polyarch.contract import MAX_OUTPUT, FleetDevice, FleetRun, FleetTask, PluginServices
 from polyarch_plugins.fleet_engines.ansible.events import ENVIRON
 from polyarch_plugins.fleet_engines.ansible.inventory import listing_command, parse_inventory
 from polyarch_plugins.fleet_engines.ansible.play import Play, PlayDevice
-from polyarch_plugins.fleet_engines.ansible.programs import AnsiblePrograms
+from polyarch_plugins.fleet_engines.ansible.programs import AnsiblePrograms, private_folder
 from polyarch_plugins.fleet_engines.ansible.run import AnsibleRun
 from polyarch_plugins.fleet_engines.shell import quoted
 from polyarch_plugins.fleet_engines.supervised import Supervised
@@ -86,20 +85,27 @@ class AnsibleEngine:
         if len({task.device.name for task in tasks}) != len(tasks):
             raise ValueError("a device has two tasks")
         token = secrets.token_hex(8)
-        folder = _private_folder(token, self._programs.environ)
+        folder = private_folder(self._programs.environ, token)
         try:
             play = Play(script, token, folder, timeout, reach, needs_way, bool(inputs))
-            self._write(play, tasks)
             if not tasks:
                 yield AnsibleRun(play, {}, None, inputs, forks)
                 return
             numbers = {task.device.name: number for number, task in enumerate(tasks)}
+            # It is there before the files are written, so that they go should this process be killed meanwhile.
             with (folder / "errors").open("wb") as errors:
                 process = Supervised(
-                    self._command(play, forks), self._environ(folder), mark=token, folder=folder, stderr=errors
+                    self._command(play, forks),
+                    self._environ(folder),
+                    mark=token,
+                    folder=folder,
+                    held=True,
+                    stderr=errors,
                 )
             run = AnsibleRun(play, numbers, process, inputs, forks)
             try:
+                self._write(play, tasks)
+                process.start()
                 yield run
             finally:
                 run.close()
@@ -160,21 +166,3 @@ class AnsibleEngine:
         """The inventory that Ansible reads where it is told none: once it is told ours, it reads no other."""
         named = self._programs.setting("DEFAULT_HOST_LIST")
         return tuple(map(str, named)) if isinstance(named, list) else ()
-
-
-def _private_folder(token: str, environ: Mapping[str, str]) -> Path:
-    """A new folder of this user alone, where programs can be started. Raises HostError where there is no place."""
-    home = environ.get("HOME")
-    places = [environ.get("TMPDIR"), tempfile.gettempdir(), environ.get("XDG_RUNTIME_DIR"), home and f"{home}/.cache"]
-    why = "there is no folder for temporary files"
-    for place in filter(None, places):
-        try:
-            if not os.statvfs(place).f_flag & os.ST_NOEXEC:
-                folder = Path(place) / f"polyarch-fleet-{token}"
-                folder.mkdir(mode=0o700)
-                return folder
-        except OSError as error:
-            why = f"{place}: {error.strerror}"
-    raise HostError(
-        f"no program can be put anywhere for Ansible to start: {why}", "set TMPDIR to a folder that allows it"
-    )

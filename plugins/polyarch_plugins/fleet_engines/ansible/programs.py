@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -51,13 +52,20 @@ class AnsiblePrograms:
 
         Raises HostError where it is missing, cannot be started, or takes too long.
         """
+        command = [self.find(argv[0]), *argv[1:]]
+        folder = private_folder(self.environ)
         with tempfile.TemporaryFile() as errors:
-            process = Supervised([self.find(argv[0]), *argv[1:]], self.environ, stderr=errors)
+            # Else it has temporary files at home, and they stay there when it is killed.
+            environ = {**self.environ, "ANSIBLE_LOCAL_TEMP": str(folder)}
             try:
-                output = _read(process, _PATIENCE, argv[0])
-                code = process.wait()
+                process = Supervised(command, environ, folder=folder, stderr=errors)
+                try:
+                    output = _read(process, _PATIENCE, argv[0])
+                    code = process.wait()
+                finally:
+                    process.close()
             finally:
-                process.close()
+                shutil.rmtree(folder, ignore_errors=True)
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - (64 << 10)))
             return code, output, errors.read().decode(errors="replace")
 
@@ -77,6 +85,25 @@ class AnsiblePrograms:
             why = next(iter(messages(errors)), f"ansible-config ended with {code}")
             raise UsageError(f"Ansible's configuration cannot be read: {why}", "look at it with: ansible-config dump")
         return _named(document, name, plugin)
+
+
+def private_folder(environ: Mapping[str, str], name: str = "") -> Path:
+    """A new folder of this user alone, where programs can be started. Raises HostError where there is no place."""
+    name = name or secrets.token_hex(8)
+    home = environ.get("HOME")
+    places = [environ.get("TMPDIR"), tempfile.gettempdir(), environ.get("XDG_RUNTIME_DIR"), home and f"{home}/.cache"]
+    why = "there is no folder for temporary files"
+    for place in filter(None, places):
+        try:
+            if not os.statvfs(place).f_flag & os.ST_NOEXEC:
+                folder = Path(place) / f"polyarch-fleet-{name}"
+                folder.mkdir(mode=0o700)
+                return folder
+        except OSError as error:
+            why = f"{place}: {error.strerror}"
+    raise HostError(
+        f"no program can be put anywhere for Ansible to start: {why}", "set TMPDIR to a folder that allows it"
+    )
 
 
 def _named(document: list[object], name: str, kind: str) -> object:
