@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,8 +22,8 @@ class Supervised:
     """A command under way, in a session of its own, away from the terminal.
 
     `mark` is a text in the command lines of what it starts: such processes are killed as soon as their parents are
-    gone; "" for none. `folder` is removed where it is ended from here or this process dies. Raises HostError where it
-    cannot be started.
+    gone; "" for none. `folder` is removed when this is closed, or this process dies. With `held` the command does not
+    begin before `start`. Raises HostError where it cannot be started.
     """
 
     def __init__(
@@ -37,25 +37,26 @@ class Supervised:
         stdin: int = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.PIPE,
     ) -> None:
-        reader, self._control = os.pipe()
+        self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
+        self._code: int | None = None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reader), mark, str(folder or ""), *argv],
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), mark, str(folder or ""), *argv],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=dict(environ),
-                pass_fds=(reader,),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 bufsize=0,
             )
         except (OSError, ValueError) as error:
-            os.close(self._control)
+            self._control.close()
             words = getattr(error, "strerror", None) or error
             raise HostError(f"{argv[0]} cannot be started: {words}") from error
         finally:
-            os.close(reader)
+            theirs.close()
         if not held:
             self.start()
 
@@ -79,27 +80,30 @@ class Supervised:
 
     def _tell(self, line: str) -> None:
         with self._lock, contextlib.suppress(OSError):
-            if self._control >= 0:
-                os.write(self._control, f"{line}\n".encode())
+            self._control.send(f"{line}\n".encode())
 
     def end(self) -> None:
         """End everything; from any thread, any number of times."""
-        with self._lock:
-            if self._control >= 0:
-                os.close(self._control)
-                self._control = -1
+        with self._lock, contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
 
     def wait(self) -> int:
-        """The command's exit code, once it and all that it started are gone."""
-        try:
-            return self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            return -1
+        """The command's exit code, once it and all that it started are gone; -1 where that is not to be learnt."""
+        if self._code is None:
+            self._code = self._told()
+        return self._code
+
+    def _told(self) -> int:
+        self._control.settimeout(_PATIENCE)
+        with contextlib.suppress(OSError, ValueError):
+            return int(self._control.recv(16))
+        return -1
 
     def close(self) -> None:
         """End it, and wait for that."""
         self.end()
-        self.wait()
-        for stream in (self._process.stdout, self._process.stderr):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+        for stream in (self._control, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

@@ -2,10 +2,11 @@
 
     python -I -S supervisor.py CONTROL MARK FOLDER COMMAND…
 
-CONTROL is the descriptor of a pipe whose other end the caller holds: when it closes, even by the caller's sudden death,
-everything below here is ended, also what has a session of its own (the workers of Ansible, ssh), and FOLDER ("" for
-none) is removed. The command begins when an empty line comes through it. Each further line is a text in the command
-lines of processes to be killed with all below them. So are orphans that have MARK there.
+CONTROL is the descriptor of a socket whose other end the caller holds. The command begins when an empty line comes
+through it. Each further line is a text in the command lines of processes to be killed with all below them. So are
+orphans that have MARK there. When nothing more can come, even by the caller's sudden death, everything below here is
+ended, also what has a session of its own (the workers of Ansible, ssh), and then FOLDER ("" for none) is removed.
+What goes back is a line with the command's exit code, when it and all below here have ended.
 It imports nothing of polyarch: it stays beside a command for as long as that runs.
 """
 
@@ -30,24 +31,26 @@ _GRACE = 5.0
 _UNWANTED = 128 + signal.SIGKILL.value
 
 
-def main(control: int, mark: bytes, folder: str, argv: list[str]) -> int:
-    """The exit code of the command; 128 and more where a signal ended it."""
+def main(control: int, mark: bytes, folder: str, argv: list[str]) -> None:
+    """All of it. The exit code that goes back is 128 and more where a signal ended the command."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.set_inheritable(control, False)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    code = _UNWANTED
     if os.read(control, 1):
         command = _started(argv)
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         code = _watched(control, wake, mark, command)
         _end(command)
-    if folder and code == _UNWANTED:
+        with contextlib.suppress(OSError):  # nobody asks any more
+            os.write(control, b"%d\n" % code)
+        while os.read(control, 4096):
+            pass
+    if folder:
         os.execvp("rm", ["rm", "-rf", "--", folder])
-    return code
 
 
 def _started(argv: list[str]) -> int:
@@ -68,7 +71,7 @@ def _started(argv: list[str]) -> int:
 
 
 def _watched(control: int, wake: int, mark: bytes, command: int) -> int:
-    """Until the command ends: its exit code. Until the control pipe does: 137."""
+    """Until the command ends: its exit code. Until nothing more can come: 137."""
     asked = b""
     while True:
         ready = select.select([control, wake], [], [], _LOOK)[0]
@@ -168,4 +171,5 @@ def _read(path: str) -> bytes:
 
 
 if __name__ == "__main__":
-    os._exit(main(int(sys.argv[1]), os.fsencode(sys.argv[2]), sys.argv[3], sys.argv[4:]))
+    main(int(sys.argv[1]), os.fsencode(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    os._exit(0)
