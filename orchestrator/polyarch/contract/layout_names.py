@@ -10,16 +10,16 @@ What the name points at in the registry is an annotation: that index may name ma
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from polyarch.errors import UsageError
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.digest import Digest, digest_of, is_digest
+from polyarch.oci.digest import Digest, is_digest
 from polyarch.oci.held import POLYARCH_NAME, REF_NAME, ROOT, names_of
-from polyarch.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from polyarch.oci.media_types import OCI_MANIFEST
+from polyarch.oci.written import write_index
 from polyarch.reference import Reference, parse_reference
 
 SCHEME = "io.polyarch.scheme"
@@ -91,11 +91,10 @@ def new_entry(reference: Reference, root: Root, manifests: Sequence[Descriptor])
     listed = [
         replace(manifest, annotations={}, platform=None if alone else manifest.platform) for manifest in manifests
     ]
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [manifest.to_json() for manifest in listed]}
-    raw = json.dumps(document, separators=(",", ":")).encode()
-    annotations = {**_annotations(reference, root, digest_of(raw)), MADE_HERE: "platforms"}
+    index = write_index(listed)
+    annotations = {**_annotations(reference, root, index.digest), MADE_HERE: "platforms"}
     platform = alone.platform if alone else None
-    return NewEntry(Descriptor(OCI_INDEX, digest_of(raw), len(raw), platform, annotations), raw)
+    return NewEntry(replace(index.descriptor, platform=platform, annotations=annotations), index.raw)
 
 
 def _annotations(reference: Reference, root: Root, digest: Digest) -> dict[str, str]:
