@@ -10,7 +10,7 @@ Every method raises subclasses of PolyarchError, and nothing else but defects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,14 @@ from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.others import ReadsTags, TagConvention, Verifier
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
-from polyarch.errors import NotFoundError, NoVariantError, StorageError, UsageError, platforms_errors
+from polyarch.errors import NoVariantError, UsageError, platforms_errors
 from polyarch.events import PullStarted
-from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
+from polyarch.reference import Reference, names_tag, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.verbs.stored import best_of, by_id, one_of, still_best
-from polyarch_platforms.platform import Platform, parse
 
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
@@ -38,10 +37,11 @@ if TYPE_CHECKING:
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.emulator_verbs import EmulatorVerbs
     from polyarch.verbs.fleet_verbs import FleetVerbs
+    from polyarch.verbs.kept import KeptVerbs
     from polyarch.verbs.listing import ListedImage
     from polyarch.verbs.lock import LockVerbs
     from polyarch.verbs.plugins import PluginVerbs
-    from polyarch.verbs.results import PullResult, VerifiedImage
+    from polyarch.verbs.results import PullResult
     from polyarch.verbs.tags import VersionTags
 
 
@@ -188,16 +188,6 @@ class Session(Composition):
             return found
         return next((images for name in self._at_hand(reference) if (images := storage.find(name))), ())
 
-    def _there(self, reference: str) -> list[Reference]:
-        """The name among those that a text may mean under which there is something, whole or damaged."""
-        for name in self._at_hand(reference):
-            try:
-                if self.storage().find(name):
-                    return [name]
-            except StorageError:
-                return [name]
-        return []
-
     def run(
         self,
         reference: str,
@@ -342,60 +332,22 @@ class Session(Composition):
 
         return EmulatorVerbs(lambda: self.device, lambda: self.emulator_sources)
 
-    def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
-        """Write the merged root file system of an image at hand into `directory`, which is made."""
-        from polyarch.unpack.image import unpack_image
+    @cached_property
+    def kept(self) -> KeptVerbs:
+        """The images at hand: unpacking, naming, reading again, and giving them up."""
+        from polyarch.verbs.kept import KeptParts, KeptVerbs
 
-        image = self.image(reference, platform=platform)
-        storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
-        unpack_image(layers, image.config.diff_ids, directory)
-        return image
-
-    def remove(self, reference: str, *, platform: str | None = None) -> tuple[str, ...]:
-        """Take a name, or one platform of it, away; returns the blobs that went. Raises NotFoundError."""
-        storage = self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images")
-        try:
-            names = dict.fromkeys(image.reference for image in self._found(reference))
-        except StorageError:
-            names = dict.fromkeys(self._there(reference))  # what is damaged goes by its name
-        if not names:
-            raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
-        with platforms_errors():
-            wanted: Platform | None = parse(platform) if platform else None
-        removed: list[str] = []
-        for name in names:
-            removed += storage.remove(name, wanted)
-        return tuple(removed)
-
-    def prune(self) -> tuple[tuple[str, int], ...]:
-        """Remove what no image needs, and what waits for a pull into an engine; (digest, bytes) of each."""
-        return self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images").prune() + self._staging.prune()
-
-    def tag(self, reference: str, new: str) -> Reference:
-        """Let a further name point at an image at hand, with all its platforms; that name, whole, by docker's rule."""
-        from dataclasses import replace
-
-        name = parse_reference(new, self.plugins.schemes())
-        if name.digest:
-            raise UsageError(f"{new} names a digest, which cannot be given to an image", "name a tag")
-        found = self._found(reference)
-        if not found:
-            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
-        for image in found:
-            self.storage().commit(replace(image, reference=name))
-        return name
-
-    def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
-        """Read an image at hand again, all its platforms; what is wrong stands in the results."""
-        from polyarch.verbs.verify import verify_image
-
-        storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        found = self._found(reference)
-        if not found:
-            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
-        with platforms_errors():
-            return tuple(verify_image(storage, image) for image in found)
+        parts = KeptParts(
+            storage=self.storage,
+            reads=lambda: self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read"),
+            removes=lambda: self._ability(DEFAULT_STORAGE, RemovesImages, "cannot remove images"),
+            staging=lambda: self._staging,
+            found=self._found,
+            one=lambda reference, platform: self.image(reference, platform=platform),
+            names=self._at_hand,
+            schemes=lambda: self.plugins.schemes(),
+        )
+        return KeptVerbs(self.settings, parts)
 
     def tags(self, reference: str) -> Iterator[str]:
         """The tags of a repository. Raises UsageError for a registry that cannot tell."""

@@ -29,7 +29,7 @@ _ONE_OF_SEVERAL = "which one, where several are at hand"
 def unpack(invocation: Invocation, reference: str, directory: Path, platform: str | None) -> None:
     """Unpack, and say what lies where."""
     with invocation.session() as session:
-        image = session.unpack(reference, directory, platform=platform)
+        image = session.kept.unpack(reference, directory, platform=platform)
     document = {
         "reference": str(image.reference),
         "platform": str(image.platform),
@@ -56,7 +56,7 @@ def unpack(invocation: Invocation, reference: str, directory: Path, platform: st
 def tag(invocation: Invocation, reference: str, new: str) -> None:
     """Name it; silent, as docker is."""
     with invocation.session() as session:
-        name = str(session.tag(reference, new))
+        name = str(session.kept.tag(reference, new))
     invocation.show(json=[{"reference": name}], quiet=[name], lines=[])
 
 
@@ -75,7 +75,7 @@ def rm(invocation: Invocation, references: Sequence[str], platform: str | None) 
     with invocation.session() as session:
 
         def remove(reference: str) -> None:
-            digests = session.remove(reference, platform=platform)
+            digests = session.kept.remove(reference, platform=platform)
             invocation.show(
                 json=[{"reference": reference, "removed": list(digests)}],
                 quiet=digests,
@@ -96,7 +96,7 @@ def rm(invocation: Invocation, references: Sequence[str], platform: str | None) 
 def prune(invocation: Invocation) -> None:
     """Print what went."""
     with invocation.session() as session:
-        removed = session.prune()
+        removed = session.kept.prune()
     total = sum(size for _, size in removed)
     invocation.show(
         json=({"digest": digest, "size": size} for digest, size in removed),

@@ -31,7 +31,7 @@ def command(invocation: Invocation, references: Sequence[str]) -> int:
     with invocation.session() as session:
 
         def verify(reference: str) -> None:
-            results = session.verify(reference)
+            results = session.kept.verify(reference)
             invocation.show(
                 json=(result.to_json() for result in results),
                 quiet=(result.manifest for result in results if not result.problems),
