@@ -44,14 +44,16 @@ class OpenRollout:
 
     state    where it stood when it was opened
     held     devices that another rollout is at, and which, in words
-    resumed  another process was at it before
+    resumed  another process was at it before, if only to write it down
     """
 
-    def __init__(self, folder: Path, lock: int, held: Mapping[str, str], stored: _Stored) -> None:
+    def __init__(
+        self, folder: Path, lock: int, held: Mapping[str, str], stored: _Stored, *, resumed: bool = False
+    ) -> None:
         self.id = folder.name
         self.plan, self.settings, self.command, self.state = stored.plan, stored.settings, stored.command, stored.state
         self.held = held
-        self.resumed = stored.began
+        self.resumed = resumed
         self._lock = lock
         self._journal = Journal(folder / _JOURNAL)
 
@@ -118,7 +120,7 @@ class Rollouts:
                     raise UsageError(f"the rollout {folder.name} has come to its end", hint)
                 held = self._held([other for other in ids if other != folder.name])
                 _write(folder / _HELD, json.dumps(held, ensure_ascii=False))
-                return OpenRollout(folder, lock, held, stored)
+                return OpenRollout(folder, lock, held, stored, resumed=True)
             except BaseException:
                 os.close(lock)
                 raise
@@ -225,10 +227,8 @@ class _Stored:
             with (folder / _PLAN).open(encoding="utf-8") as lines:
                 self.plan = read_plan(lines, _PLAN)
             self.held = frozenset(parse_json(read_bounded(folder / _HELD, _MAX_SETTINGS), _HELD))
-            events = read_journal(folder / _JOURNAL)
-            self.began = bool(events)
             self.state = RolloutState(self.plan, self.settings)
-            for event in events:
+            for event in read_journal(folder / _JOURNAL):
                 self.state.apply(event)
         except (IntegrityError, UsageError, UnicodeDecodeError, LookupError) as error:
             raise StorageError(f"{folder} is damaged: {error}", "begin another rollout: it repeats nothing") from error

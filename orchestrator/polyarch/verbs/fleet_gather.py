@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TypeAlias
 
 from polyarch.contract.fleet import FleetDevice, FleetEngine, FleetResult, FleetStatus, FleetTask
@@ -15,6 +15,7 @@ from polyarch.events import Emit, Warned
 from polyarch.fleet.answer import parse_answer
 from polyarch.fleet.device_script import device_script
 from polyarch.fleet.facts import DeviceFacts
+from polyarch.fleet.interrupt import Interrupt
 from polyarch.fleet.reasons import FactsFault, ReasonCode
 from polyarch.verbs.fleet_facts_cache import FactsCache
 
@@ -44,13 +45,18 @@ _FAULTS: Mapping[FleetStatus, tuple[ReasonCode, str, str | None]] = {
 
 
 def gather(
-    engine: FleetEngine, devices: Sequence[FleetDevice], *, forks: int, timeout: float
+    engine: FleetEngine,
+    devices: Sequence[FleetDevice],
+    *,
+    forks: int,
+    timeout: float,
+    interrupt: Interrupt | None = None,
 ) -> Generator[tuple[str, Answer], None, None]:
     """Ask each device, `forks` at once, `timeout` seconds each: its name, and its facts or why there are none.
 
     In the order in which they answer, each exactly once. Whatever a device answers, the others go on. A port of this
     loopback is offered to see whether they can be tunneled to. Closing the iterator (`contextlib.closing`) ends what is
-    under way. Raises HostError, and what the engine raises where it cannot run at all.
+    under way, and so does `interrupt`: once, nobody more is asked; twice, nobody is waited for. Raises HostError, and what the engine raises where it cannot run at all.
     """
     if not devices:
         return
@@ -68,6 +74,7 @@ def gather(
             reach=listener.getsockname()[1],
             must_reach=False,
         ) as run,
+        interrupt.watching(run, tuple(waiting)) if interrupt else nullcontext(),
     ):
         for event in run:
             if isinstance(event, FleetResult) and event.device in waiting:
@@ -86,6 +93,7 @@ def gather_with_cache(
     forks: int,
     timeout: float,
     max_age: float = 0,
+    interrupt: Interrupt | None = None,
 ) -> Generator[tuple[str, Answer], None, None]:
     """As `gather`; of which devices there are facts of at most `max_age` seconds, those are not asked.
 
@@ -99,7 +107,7 @@ def gather_with_cache(
         else:
             yield device.name, known
     kept = True
-    with closing(gather(engine, unknown, forks=forks, timeout=timeout)) as answers:
+    with closing(gather(engine, unknown, forks=forks, timeout=timeout, interrupt=interrupt)) as answers:
         for name, answer in answers:
             if kept and isinstance(answer, DeviceFacts):
                 try:

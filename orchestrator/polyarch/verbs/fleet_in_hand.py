@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from polyarch.contract.fleet import FleetDevice, FleetEngine
 from polyarch.events import Emit
 from polyarch.fleet.facts import DeviceFacts
+from polyarch.fleet.interrupt import Interrupt
 from polyarch.fleet.plan import Asked, summary_of
 from polyarch.fleet.plan_event import FactsGathered
 from polyarch.fleet.planned import DevicePlan, Plan, PlanSettings, PlanSummary, Wish
@@ -51,17 +52,17 @@ class FleetInHand:
     answers: dict[str, Answer] = field(default_factory=dict)
     facts: dict[str, DeviceFacts] = field(default_factory=dict)
 
-    def ask(self, devices: Sequence[FleetDevice], max_age: float = 0) -> None:
+    def ask(self, devices: Sequence[FleetDevice], max_age: float = 0, *, interrupt: Interrupt | None = None) -> None:
         """Let these devices say what they are, those of which there are facts of at most `max_age` seconds aside.
 
-        One whose connection broke is asked once more.
+        One whose connection broke is asked once more. `interrupt` ends it early: who was not asked has no facts then.
         """
-        self._ask(devices, max_age)
+        self._ask(devices, max_age, interrupt)
         again = [one for one in devices if _broke(self.answers[one.name])]
-        if again:
-            self._ask(again, 0)
+        if again and not (interrupt and interrupt.cancelled):
+            self._ask(again, 0, interrupt)
 
-    def _ask(self, devices: Sequence[FleetDevice], max_age: float) -> None:
+    def _ask(self, devices: Sequence[FleetDevice], max_age: float, interrupt: Interrupt | None) -> None:
         gathering = gather_with_cache(
             self.engine,
             devices,
@@ -70,6 +71,7 @@ class FleetInHand:
             forks=self.request.forks,
             timeout=min(self.request.timeout, ASK_TIMEOUT),
             max_age=max_age,
+            interrupt=interrupt,
         )
         with closing(gathering):
             for count, (name, answer) in enumerate(gathering, 1):

@@ -251,8 +251,10 @@ class FleetVerbs:
         limit = RateLimit(how.limit_rate) if how.limit_rate else None
         first = {one.device: one for one in opened.plan.devices}
 
-        def plan_again(names: Sequence[str]) -> Sequence[DevicePlan]:
-            fleet.ask([fleet.devices[name] for name in names if name in fleet.devices])
+        def plan_again(names: Sequence[str], interrupt: Interrupt) -> Sequence[DevicePlan]:
+            fleet.ask([fleet.devices[name] for name in names if name in fleet.devices], interrupt=interrupt)
+            if interrupt.cancelled:  # nothing more begins, so that nothing need be brought for it
+                return ()
             devices = [first[name] for name in names]
             made = images.bring(lambda: fleet.plan_again(devices), fleet.answers, direct=how.transport == "direct")
             return made.plan.devices
@@ -284,7 +286,7 @@ class FleetVerbs:
             return Rollout(
                 opened,
                 runner,
-                plan_again,
+                lambda names: plan_again(names, interrupt),
                 emit=emit,
                 interrupt=interrupt,
                 origin_bytes=lambda: images.origin_bytes,

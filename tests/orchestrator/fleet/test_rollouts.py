@@ -119,6 +119,7 @@ def test_everything_is_there_when_it_is_opened_again(rollouts: Rollouts) -> None
         assert not opened.resumed
     with rollouts.resume(opened.id) as again:
         assert (again.id, again.plan, again.settings) == (opened.id, fleet.plan(), settings)
+        assert again.resumed
         assert again.command == {"inventory": ["hosts"], "forks": 5}
     record = rollouts.record()
     assert (record.id, record.settings, record.phase) == (opened.id, settings, "broken-off")
