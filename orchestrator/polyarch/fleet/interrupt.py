@@ -6,12 +6,21 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterator
-
-from polyarch.fleet.runner import Attempt
+from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
 
 _SLICE = 1.0
 """Seconds that are waited at once: a signal that comes just before a wait begins is looked at when it is over."""
+
+
+class UnderWay(Protocol):
+    """Devices that something is done with: an Attempt, or the run of a fleet engine."""
+
+    def skip(self, devices: Iterable[str]) -> None:
+        """Do not begin with these any more."""
+
+    def end(self) -> None:
+        """End what is under way."""
 
 
 class Interrupt:
@@ -42,21 +51,21 @@ class Interrupt:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=min(left, _SLICE))
 
-    def tell(self, attempt: Attempt, devices: Collection[str]) -> None:
-        """Let the attempt, at these devices, know what has been asked for so far. It may be told twice."""
+    def tell(self, under_way: UnderWay, devices: Collection[str]) -> None:
+        """Let it, of these devices, know what has been asked for so far. It may be told twice."""
         if self.cancelled:
-            attempt.skip(devices)
+            under_way.skip(devices)
         if self.ended:
-            attempt.end()
+            under_way.end()
 
     @contextlib.contextmanager
-    def watching(self, attempt: Attempt, devices: Collection[str]) -> Iterator[None]:
-        """Meanwhile, let the attempt know at once, also while its thread waits for what happens."""
+    def watching(self, under_way: UnderWay, devices: Collection[str]) -> Iterator[None]:
+        """Meanwhile, let it know at once, also while its thread waits for what happens."""
         over = False
 
         def watch() -> None:
             while not over:
-                self.tell(attempt, devices)
+                self.tell(under_way, devices)
                 self._wake.get()
 
         thread = threading.Thread(target=watch, name="rollout interrupt", daemon=True)

@@ -56,7 +56,8 @@ def gather(
 
     In the order in which they answer, each exactly once. Whatever a device answers, the others go on. A port of this
     loopback is offered to see whether they can be tunneled to. Closing the iterator (`contextlib.closing`) ends what is
-    under way, and so does `interrupt`: once, nobody more is asked; twice, nobody is waited for. Raises HostError, and what the engine raises where it cannot run at all.
+    under way. By `interrupt` nobody more is asked, and when that ends nobody is waited for. Raises HostError, and what
+    the engine raises where it cannot run at all.
     """
     if not devices:
         return
