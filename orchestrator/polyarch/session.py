@@ -21,7 +21,7 @@ from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
 from polyarch.errors import NoVariantError, UsageError, platforms_errors
 from polyarch.events import PullStarted
-from polyarch.reference import Reference, names_tag, parse_registry
+from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
@@ -208,15 +208,8 @@ class Session(Composition):
         from polyarch.container.run import run_container
 
         words = read_words(request)
-        image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
-        self._check_emulation(image, emulation)
-        storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
+        image, storage = self._to_start(reference, platform, emulation, pull, allow_mislabelled)
         with platforms_errors():
-            if allow_mislabelled and isinstance(storage, ReadsBlobs):
-                from polyarch.verbs.proof import as_it_is
-
-                image = as_it_is(storage, image)
-            self._observers.settle()
             return run_container(
                 request,
                 words,
@@ -228,6 +221,26 @@ class Session(Composition):
                 self._emit,
                 as_labelled=not allow_mislabelled,
             )
+
+    def _to_start(
+        self,
+        reference: str,
+        platform: str | None,
+        emulation: EmulationPolicy | None,
+        pull: str,
+        allow_mislabelled: bool,
+    ) -> tuple[Image, HasBlobFiles]:
+        """An image for a container of this machine, pulled if need be, and where its blobs are."""
+        image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
+        self._check_emulation(image, emulation)
+        storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
+        with platforms_errors():
+            if allow_mislabelled and isinstance(storage, ReadsBlobs):
+                from polyarch.verbs.proof import as_it_is
+
+                image = as_it_is(storage, image)
+            self._observers.settle()
+        return image, storage
 
     def _check_emulation(self, image: Image, emulation: EmulationPolicy | None) -> None:
         """A platform asked for by name is taken for any machine; whether this one may emulate it is asked here."""
@@ -241,9 +254,18 @@ class Session(Composition):
     @cached_property
     def containers(self) -> ContainerVerbs:
         """The containers, and what can be done with them."""
-        from polyarch.verbs.containers import ContainerVerbs
+        from polyarch.composition import as_files
+        from polyarch.verbs.containers import ContainerParts, ContainerVerbs
 
-        return ContainerVerbs(self.settings)
+        parts = ContainerParts(
+            image=self._to_start,
+            storage=lambda: as_files(self.storage()),
+            name=lambda text: parse_reference(text, self.plugins.schemes()),
+            platform=self.platform,
+            machine=lambda: self.machine,
+            sources=lambda: self.emulator_sources,
+        )
+        return ContainerVerbs(self.settings, parts, self._emit)
 
     @cached_property
     def locks(self) -> LockVerbs:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from polyarch.container.rights import Rights, rights_at
 from polyarch.container.state import Containers
+from polyarch.contract.others import EmulatorSource
+from polyarch.contract.storage import HasBlobFiles, Image
+from polyarch.events import Emit
+from polyarch.reference import Reference
+from polyarch.selection.types import EmulationPolicy
 from polyarch.settings import Settings
+from polyarch.transfer.staged import KeepsBlobs
+from polyarch_platforms.device import Device
+from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
     from polyarch.container.changes import Change
@@ -17,14 +26,33 @@ if TYPE_CHECKING:
     from polyarch.container.request import ExecRequest
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerParts:
+    """What the containers need of a session, each asked for when it is needed.
+
+    `image` gives an image to start (by reference, platform, emulation, pull, allow_mislabelled) and its blobs' files;
+    `name` reads a reference to be given, `platform` the words of `--platform`.
+    """
+
+    image: Callable[[str, str | None, EmulationPolicy | None, str, bool], tuple[Image, HasBlobFiles]]
+    storage: Callable[[], KeepsBlobs]
+    name: Callable[[str], Reference]
+    platform: Callable[[str], Platform]
+    machine: Callable[[], Device]
+    sources: Callable[[], Sequence[EmulatorSource]]
+
+
 class ContainerVerbs:
     """`session.containers`. Each container is named by its name, its ID, or the beginning of that.
 
     Every method raises NotFoundError for an unknown one, UsageError for an ambiguous beginning.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, parts: ContainerParts, emit: Emit) -> None:
+        self._settings = settings
         self._root = settings.root
+        self._parts = parts
+        self._emit = emit
 
     @cached_property
     def _rights(self) -> Rights:
