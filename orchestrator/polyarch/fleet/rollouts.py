@@ -91,7 +91,7 @@ class Rollouts:
             made.mkdir(0o700)
             _write(made / _SETTINGS, json.dumps(document, ensure_ascii=False) + "\n")
             _write(made / _PLAN, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan_lines(plan)))
-            held = self._held(ids)
+            held = self._held(ids, command or {})
             lock = _take(made)
             try:
                 _write(made / _HELD, json.dumps(held, ensure_ascii=False))
@@ -118,7 +118,7 @@ class Rollouts:
                 if stored.state.phase == "ended":
                     hint = "repeat what did not succeed with: --limit @failed, --limit @offline"
                     raise UsageError(f"the rollout {folder.name} has come to its end", hint)
-                held = self._held([other for other in ids if other != folder.name])
+                held = self._held([other for other in ids if other != folder.name], stored.command)
                 _write(folder / _HELD, json.dumps(held, ensure_ascii=False))
                 return OpenRollout(folder, lock, held, stored, resumed=True)
             except BaseException:
@@ -181,14 +181,20 @@ class Rollouts:
             "what it came to: polyarch fleet report; repeat what did not succeed with --limit @failed or @offline",
         )
 
-    def _held(self, ids: list[str]) -> dict[str, str]:
-        """The devices that rollouts that run have not done with, and which rollout that is."""
+    def _held(self, ids: list[str], command: Mapping[str, object]) -> dict[str, str]:
+        """The devices that rollouts that run have not done with, and which rollout that is.
+
+        Those of the inventory of `command`: another one may have a `pi1`, too. Where both mean the same device, that
+        tells itself who is at it.
+        """
         found: dict[str, str] = {}
         for identity in ids:
             folder = self._folder / identity
             if not _runs(folder):
                 continue
             stored, who = _Stored(folder), _who(folder)
+            if _inventory(stored.command) != _inventory(command):
+                continue
             for plan in stored.plan.devices:
                 waits = plan.verdict == "will-pull" or plan.reason_code == "offline"
                 if waits and plan.device not in stored.state.final and plan.device not in stored.held:
@@ -238,6 +244,12 @@ class _Stored:
 
 def _none() -> NotFoundError:
     return NotFoundError("there has been no rollout yet", "begin one with: polyarch fleet pull")
+
+
+def _inventory(command: Mapping[str, object]) -> object:
+    """What names a rollout's devices: the words of its inventory, else the folder that has Ansible's own."""
+    request = command.get("request")
+    return (request.get("inventory") or request.get("folder")) if isinstance(request, Mapping) else None
 
 
 def _seconds(identity: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polyarch.errors import IntegrityError
+from polyarch.errors import IntegrityError, UsageError, printable
 from polyarch.files import is_there
 from polyarch.fleet.facts import ENGINE_KINDS, EngineKind
 from polyarch.fleet.outcomes import TRANSPORTS, Transport
@@ -46,9 +46,13 @@ class FleetRequest:
     max_age: float = 0
 
     def to_json(self) -> dict[str, object]:
-        """What going on with a rollout needs of it; `request_from_json` reads it. No image: the plan has them."""
+        """What going on with a rollout needs of it; `request_from_json` reads it. No image: the plan has them.
+
+        Where no inventory is named, the current folder says which one is Ansible's own (ansible.cfg).
+        """
         return {
             "inventory": list(map(whole_path, self.inventory)),
+            "folder": str(Path.cwd()),
             "engine": self.engine,
             "emulation": self.emulation,
             "forks": self.forks,
@@ -82,14 +86,22 @@ class PullRequest:
 
 
 def request_from_json(document: Mapping[str, object]) -> FleetRequest:
-    """What `FleetRequest.to_json` gave. Raises IntegrityError for anything else."""
+    """What `FleetRequest.to_json` gave. Raises IntegrityError for anything else.
+
+    Raises UsageError where it named no inventory, and the current folder is another now: it may have another one.
+    """
     forks, timeout, emulation = document.get("forks"), document.get("timeout"), document.get("emulation")
     if not isinstance(forks, int) or not isinstance(timeout, int | float) or forks < 1 or timeout <= 0:
         raise IntegrityError("forks and timeout are no numbers")
     if emulation not in (None, "auto", "never"):
         raise IntegrityError("emulation is neither auto nor never")
+    inventory, folder = strings(document.get("inventory"), "inventory"), document.get("folder")
+    if not inventory and isinstance(folder, str) and folder != str(Path.cwd()):
+        raise UsageError(
+            f"it was begun in {printable(folder, 300)}, with the inventory that Ansible finds there", "go on there"
+        )
     return FleetRequest(
-        inventory=strings(document.get("inventory"), "inventory"),
+        inventory=inventory,
         engine=next((kind for kind in ENGINE_KINDS if kind == document.get("engine")), None),
         emulation=emulation,
         forks=forks,

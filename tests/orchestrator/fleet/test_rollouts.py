@@ -26,7 +26,7 @@ from polyarch.fleet.rollout_events import (
     WaveBegun,
     WaveEnded,
 )
-from polyarch.fleet.rollouts import KEPT_ROLLOUTS, Rollouts
+from polyarch.fleet.rollouts import KEPT_ROLLOUTS, OpenRollout, Rollouts
 from polyarch.fleet.stop_rule import parse_max_fail
 from polyarch.fleet.waves import parse_batch
 from support.fake_fleet import FakeDevice, FakeFleet, roll_out
@@ -233,6 +233,24 @@ def test_a_device_that_another_rollout_is_at_is_held(rollouts: Rollouts) -> None
             assert set(fourth.held) == {"pi1"}  # it has done with pi2
     with rollouts.begin(_fleet().plan(), RolloutSettings()) as last:
         assert last.held == {}
+
+
+def test_another_inventory_may_have_a_device_of_the_same_name(rollouts: Rollouts) -> None:
+    def opened(inventory: list[str], folder: str) -> OpenRollout:
+        command = {"request": {"inventory": inventory, "folder": folder}}
+        return rollouts.begin(_fleet("pi1").plan(), RolloutSettings(), command)
+
+    with opened(["/a/hosts"], "/a") as first, opened([], "/a") as second:
+        for inventory, folder, holder in (
+            (["/a/hosts"], "/a", first.id),
+            (["/a/hosts"], "/b", first.id),
+            (["/b/hosts"], "/b", ""),
+            ([], "/a", second.id),
+            ([], "/b", ""),
+        ):
+            with opened(inventory, folder) as other:
+                assert holder in other.held.get("pi1", ""), (inventory, folder)
+                assert bool(other.held) is bool(holder), (inventory, folder)
 
 
 def test_a_resumed_one_does_not_take_devices_from_another(rollouts: Rollouts) -> None:
