@@ -22,6 +22,7 @@ from polyarch.container.start import Start
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
+from polyarch.errors import NotFoundError
 from polyarch.events import Emit, Warned
 from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
@@ -73,7 +74,7 @@ def run_container(
     rights = rights_at(settings.root)
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
     snapshots = Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
-    layers = snapshots.ensure(openers, image.config.diff_ids, emit)
+    layers = snapshots.paths(image.config.diff_ids)
     identifier = new_id()
     record = Record(
         id=identifier,
@@ -89,8 +90,11 @@ def run_container(
         runtime=runtime.name if runtime else "none",
         stop_signal=_signal_number(image.config.stop_signal),
     )
+    # The record comes first: from then on nobody takes image or layers away.
     container = Containers(settings.root / "containers", rights).create(record)
     try:
+        check_here(image, storage)
+        snapshots.ensure(openers, image.config.diff_ids, emit)
         prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
         start = Start(prepared, runtime, arrangement) if runtime else BareStart(prepared)
         if request.detach and isinstance(start, Start):
@@ -105,6 +109,17 @@ def run_container(
         raise
     finally:
         container.close()
+
+
+def check_here(image: Image, storage: HasBlobFiles) -> None:
+    """Raises NotFoundError where the image was removed since it was found."""
+    try:
+        for blob in (image.manifest.descriptor, *image.manifest.blobs):
+            if not blob.urls:
+                storage.blob_path(blob.digest)
+    except NotFoundError as error:
+        name = image.reference.familiar
+        raise NotFoundError(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
 
 
 def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:

@@ -38,13 +38,17 @@ class Snapshots:
         self._rights = rights
         self._sync = sync
 
+    def paths(self, diff_ids: Sequence[Digest]) -> list[Path]:
+        """Where the layers of an image are, or are to be, the topmost first; `diff_ids` stand bottom first."""
+        return [self._directory / hex_of(chain_id) for chain_id in chain_ids(tuple(diff_ids))][::-1]
+
     def ensure(self, layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], emit: Emit) -> list[Path]:
         """The directories of an image's layers, the topmost first; `layers` and `diff_ids` stand bottom first.
 
-        What is missing is unpacked. Raises IntegrityError, StorageError, HostError.
+        What is missing is unpacked. A container's record names them before, so that nobody removes them meanwhile.
+        Raises IntegrityError, StorageError, HostError.
         """
-        names = [hex_of(chain_id) for chain_id in chain_ids(tuple(diff_ids))]
-        paths = [self._directory / name for name in names]
+        paths = self.paths(diff_ids)[::-1]
         missing = [number for number, path in enumerate(paths) if not path.is_dir()]
         if missing:
             for directory in (self._directory, self._locks):
