@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.lock import LockVerbs
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult
+    from polyarch.verbs.seen import SeenVerbs
     from polyarch.verbs.tags import VersionTags
 
 
@@ -179,8 +180,24 @@ class Session(Composition):
 
     def image(self, reference: str, *, platform: str | None = None) -> Image:
         """The image at hand under a name, or with an ID or digest that starts so. Raises NotFoundError, UsageError."""
+        found = self._found(reference)
+        if platform is None and len({image.manifest.digest for image in found}) == 1:
+            return found[0]  # whatever this machine is
         target, _ = self._target(platform, None)
-        return one_of(self._found(reference), reference, target, asked=platform is not None)
+        return one_of(found, reference, target, asked=platform is not None)
+
+    @cached_property
+    def seen(self) -> SeenVerbs:
+        """What images at hand consist of, and what differs between them."""
+        from polyarch.verbs.seen import SeenVerbs
+
+        def image(reference: str, platform: str | None) -> Image:
+            return self.image(reference, platform=platform)
+
+        def storage() -> ReadsBlobs:
+            return self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
+
+        return SeenVerbs(self.settings.root / "cache", image, self.images, storage)
 
     def _found(self, reference: str) -> tuple[Image, ...]:
         storage = self.storage()
