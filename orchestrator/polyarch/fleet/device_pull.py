@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,10 @@ from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest
 
 VERSION = 1
+MAX_WORDS = 96 << 10
+"""Bytes that a script is told of images. Linux takes 128 KiB for one word of a command line (execve(2),
+MAX_ARG_STRLEN), here and on the device, and the script with all else is in the same word.
+"""
 NO_INDEX = "none"
 """Stands for the digest of an index.json that is not there."""
 
@@ -74,6 +78,8 @@ def last_line(nonce: str) -> str:
 
 def cannot_name(line: ImagePlan, engine: Engine, how: Transport) -> tuple[ReasonCode, str] | None:
     """Why the engine cannot have an image under this name, reason code and words; None where it can."""
+    if engine.kind == "oci":
+        return None
     name = engine_name(line.reference)
     if not _NAME.fullmatch(name):
         return "no-engine", f"{engine.kind} cannot give an image the name {printable(name, 200)!r}"
@@ -82,6 +88,15 @@ def cannot_name(line: ImagePlan, engine: Engine, how: Transport) -> tuple[Reason
     if how == "direct" and not (line.repository and _NAME.fullmatch(line.repository)):
         return "no-engine", f"{engine.kind} cannot pull from {printable(line.repository or 'nowhere', 200)!r}"
     return None
+
+
+def fit_in(lines: Collection[ImagePlan], engine: Engine) -> bool:
+    """Whether the script can be told of so many images: what it is told stands in its command line."""
+    if engine.kind == "oci":
+        return 100 * sum(not line.present for line in lines) <= MAX_WORDS
+    # Number, name, source, and three digests: of the source, and those that are accepted.
+    sizes = (len(line.reference) + max(len(line.repository or ""), 70) + 3 * 73 + 8 for line in lines)
+    return sum(sizes) <= MAX_WORDS
 
 
 def engine_name(reference: str) -> str:

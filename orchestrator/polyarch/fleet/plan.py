@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from polyarch.errors import printable
 from polyarch.fleet.at_hand import AtHand
+from polyarch.fleet.device_pull import cannot_name, fit_in
 from polyarch.fleet.facts import DeviceFacts, Engine, EngineKind
 from polyarch.fleet.offers import Content, Offer
+from polyarch.fleet.outcomes import Transport
 from polyarch.fleet.planned import (
     MATCHES,
     VERDICTS,
@@ -34,6 +36,7 @@ UNKNOWN = "unknown"
 _NAMED = 3
 
 Asked: TypeAlias = tuple[Wish, DeviceFacts | FactsFault]
+Fault: TypeAlias = tuple[ReasonCode, str]
 
 
 def targets(asked: Iterable[Asked], settings: PlanSettings) -> dict[str, tuple[Target, ...]]:
@@ -107,7 +110,7 @@ class _Choice:
 
     def __init__(self, line: ImagePlan, chosen: Verdict | None = None) -> None:
         self.line, self.chosen = line, chosen
-        self._lines: dict[tuple[bool, int], ImagePlan] = {}
+        self._lines: dict[tuple[bool, int] | Fault, ImagePlan] = {}
 
     def of(self, present: bool, missing_bytes: int) -> ImagePlan:
         """The line of a device where it is so. A fleet has thousands of equal ones: they are one object."""
@@ -115,6 +118,12 @@ class _Choice:
         if key not in self._lines:
             self._lines[key] = replace(self.line, present=present, missing_bytes=missing_bytes)
         return self._lines[key]
+
+    def without(self, fault: Fault) -> ImagePlan:
+        """The line of a device that cannot have it."""
+        if fault not in self._lines:
+            self._lines[fault] = replace(self.line, reason=printable(fault[1]), reason_code=fault[0])
+        return self._lines[fault]
 
 
 class _Choices:
@@ -200,7 +209,8 @@ class _Planner:
         kind = self._settings.engine or wish.engine
         engine = facts.engine(kind)
         usable = engine if engine is not None and not engine.refused else None
-        lines, coming, changed = self._images(wish, facts, usable)
+        way = self._way(facts, usable) if usable else None
+        lines, coming, changed = self._images(wish, facts, usable, way)
         verdict, reason, code = _verdict(lines, changed)
         if verdict == "ready" and lines and self._settings.check:
             verdict, reason = "will-pull", "all is at hand, and the check is to be made"
@@ -211,8 +221,11 @@ class _Planner:
         elif verdict == "will-pull" and free is not None and need > free:
             verdict, code = "cannot", "no-space"
             reason = f"its images need some {_size(need)}, and {_size(free)} are free in {usable.place}"
-        elif verdict == "will-pull" and (no_way := self._no_way(facts, usable)):
-            verdict, reason, code = "cannot", no_way.reason, no_way.reason_code
+        elif verdict == "will-pull" and isinstance(way, NoWay):
+            verdict, reason, code = "cannot", way.reason, way.reason_code
+        elif verdict == "will-pull" and not fit_in(lines, usable):
+            verdict, code = "cannot", "no-engine"
+            reason = f"{len(lines)} images are more than a device can be told of at once: ask for fewer at a time"
         matches = [line.match for line in lines if line.match is not None]
         return DevicePlan(
             device=wish.device,
@@ -228,19 +241,17 @@ class _Planner:
             reason_code=code,
         )
 
-    def _no_way(self, facts: DeviceFacts, engine: Engine) -> NoWay | None:
-        """Why nothing can be brought to the device; None where something can."""
+    def _way(self, facts: DeviceFacts, engine: Engine) -> Transport | NoWay:
         settings = self._settings
-        way = choose_transport(
+        return choose_transport(
             engine.kind,
             forwarding=facts.forwarding,
             sends_input=settings.sends_input,
             asked=settings.transport,
         )
-        return way if isinstance(way, NoWay) else None
 
     def _images(
-        self, wish: Wish, facts: DeviceFacts, engine: Engine | None
+        self, wish: Wish, facts: DeviceFacts, engine: Engine | None, way: Transport | NoWay | None
     ) -> tuple[tuple[ImagePlan, ...], dict[Digest, tuple[int, int]], list[str]]:
         """The lines of a device; the blobs that have to come, with their sizes and what they need unpacked; and the
         names of the images that it has, but not as they should be.
@@ -252,10 +263,12 @@ class _Planner:
         choices = self._choices.of(target, facts.device.page_size, wish.images)
         for name, choice in zip(wish.images, choices, strict=True):
             line = choice.line
-            if at_hand and line.manifest is not None and line.digest is not None:
+            if engine and at_hand and line.manifest is not None and line.digest is not None:
                 content = self._contents[line.manifest]
                 if at_hand.holds(name, line.digest, content):
                     line = choice.of(True, 0)
+                elif isinstance(way, str) and (fault := cannot_name(line, engine, way)):
+                    line = choice.without(fault)
                 else:
                     missing = 0
                     for blob, size, unpacked in at_hand.lacks(content):

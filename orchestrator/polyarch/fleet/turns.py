@@ -62,8 +62,10 @@ class Turn:
 
     def _expect(self, number: int, line: ImagePlan, images: Mapping[Digest, Image]) -> None:
         wanted = told_digest(line, self.engine, images)
-        fault = cannot_name(line, self.engine, self.transport) if self.engine.kind != "oci" else None
-        if fault is not None:
+        fault = cannot_name(line, self.engine, self.transport)
+        if fault is not None and line.present:
+            self._known[number] = image_outcome(line, "up-to-date")
+        elif fault is not None:
             self._known[number] = image_outcome(line, "failed", fault)
         elif wanted is not None and (line.manifest in images or line.present):
             accepted = (wanted, line.digest) if line.present and line.digest else (wanted,)

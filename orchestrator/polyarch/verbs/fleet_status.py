@@ -130,7 +130,8 @@ def _image(line: ImagePlan, engine: Engine | None, contents: Mapping[Digest, Con
         return ImageState(name, "changed", told, should, platform)
     if not engine.complete:
         return ImageState(name, "unknown", None, should, platform, f"{engine.kind} did not tell all its images")
-    return ImageState(name, "missing", None, should, platform)
+    why = line.reason if line.reason_code else None
+    return ImageState(name, "missing", None, should, platform, why)
 
 
 def _told(engine: Engine, name: str) -> Digest | None:

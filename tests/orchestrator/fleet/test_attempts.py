@@ -113,6 +113,15 @@ def test_what_is_told_of_a_device(tmp_path: Path, server: OneTimeServer) -> None
     assert (image.at_hand, image.platform, image.match) == (fleet.image.manifest.config.digest, "linux/amd64", "exact")
 
 
+def test_what_a_device_has_under_a_name_that_cannot_be_given_is_no_fault(tmp_path: Path, server: OneTimeServer) -> None:
+    fleet = Fleet(tmp_path, server)
+    (line,) = fleet.plan("d0").images
+    had = replace(line, reference=f"registry.example/app@{line.manifest}", present=True)
+    fleet.plan = lambda name: plan_of(fleet.engine, line, had, device=name)  # type: ignore[method-assign]
+    (outcome,) = fleet.outcomes().values()
+    assert (outcome.status, [image.status for image in outcome.images]) == ("pulled", ["pulled", "up-to-date"])
+
+
 def test_a_path_is_dead_when_its_device_is_done(tmp_path: Path, server: OneTimeServer) -> None:
     fleet = Fleet(tmp_path, server, 2)
     admitted, dismissed = list[str](), list[str]()

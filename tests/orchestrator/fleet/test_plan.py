@@ -356,6 +356,49 @@ def test_the_kinds_of_devices_that_an_image_is_wanted_for() -> None:
     }
 
 
+BY_DIGEST = f"docker.io/library/app@{digest('index', APP)}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "good"),
+    [
+        ("docker", BY_DIGEST, False),
+        ("podman", BY_DIGEST, False),
+        ("containerd", BY_DIGEST, True),
+        ("oci", BY_DIGEST, True),
+        ("docker", BY_DIGEST.replace("@", ":1@"), True),
+    ],
+)
+def test_a_name_that_an_engine_cannot_give_is_told(kind: EngineKind, name: str, good: bool) -> None:
+    offers = {name: replace(offer(APP), reference=parse_reference(name))}
+    device = planned(facts("pi-3", engine(kind)), name, offers=offers)
+    (image,) = device.images
+    assert (device.verdict, device.reason_code) == (("will-pull", None) if good else ("cannot", "no-engine"))
+    assert good or (image.reason == device.reason and device.missing_bytes == image.missing_bytes == 0)
+    assert good or "name a tag, too: docker.io/library/app:TAG@sha256" in device.reason
+
+
+@pytest.mark.parametrize("kind", ["docker", "podman"])
+def test_what_is_there_by_digest_needs_no_name(kind: EngineKind) -> None:
+    """Who pulled it there by hand has it under that one."""
+    offers = {BY_DIGEST: replace(offer(APP), reference=parse_reference(BY_DIGEST))}
+    device = planned(facts("pi-3", engine(kind, held(ARM64, BY_DIGEST, kind=kind))), BY_DIGEST, offers=offers)
+    assert (device.verdict, device.images[0].reason_code) == ("ready", None)
+
+
+@pytest.mark.parametrize("kind", ["docker", "podman", "containerd", "oci"])
+@pytest.mark.parametrize(("count", "good"), [(200, True), (1200, False)])
+def test_more_images_than_a_command_line_holds_are_told(kind: EngineKind, count: int, good: bool) -> None:
+    """A word of it has at most 128 KiB, and the shell's script is one (execve(2))."""
+    names = [f"docker.io/library/{'app' * 10}{number}:1" for number in range(count)]
+    offers = {name: replace(offer(APP), reference=parse_reference(name)) for name in names}
+    device = planned(facts("pi-3", engine(kind)), *names, offers=offers)
+    assert (device.verdict, device.reason_code) == (("will-pull", None) if good else ("cannot", "no-engine"))
+    assert good or "1200 images are more than" in device.reason
+    had = [held(ARM64, name, kind=kind) for name in names]
+    assert planned(facts("pi-3", engine(kind, *had)), *names, offers=offers).verdict == "ready"
+
+
 @pytest.mark.parametrize(
     ("forwarding", "settings", "code"),
     [
