@@ -53,6 +53,7 @@ from polyarch.contract.registry import (
     RegistryServices,
     Search,
     SearchResult,
+    TakesImages,
 )
 from polyarch.contract.storage import (
     BlobWriter,
@@ -61,6 +62,7 @@ from polyarch.contract.storage import (
     Image,
     ImageLoader,
     ImageSummary,
+    KeepsUnnamed,
     ListsImages,
     LoadsEarly,
     OfferedImage,
@@ -105,7 +107,8 @@ from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
     from polyarch.contract.held import HeldImages, Located, locate_file
-    from polyarch.contract.layout_images import LayoutImages, LayoutReader, NewEntries, VerifiedPlace
+    from polyarch.contract.layout_images import LayoutImages, NewEntries
+    from polyarch.contract.layout_reader import LayoutReader, VerifiedPlace
     from polyarch.oci.compression import decompressed
     from polyarch.oci.docker_archive import DockerArchive
     from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
@@ -165,6 +168,7 @@ __all__ = [
     "ImageSummary",
     "Index",
     "IntegrityError",
+    "KeepsUnnamed",
     "Layout",
     "LayoutImages",
     "LayoutReader",
@@ -206,6 +210,7 @@ __all__ = [
     "TagConventionPlugin",
     "TagProposal",
     "TagReading",
+    "TakesImages",
     "TarMember",
     "UnauthorizedError",
     "UnreachableError",
@@ -253,9 +258,9 @@ _LATER = {
     "Located": "polyarch.contract.held:Located",
     "locate_file": "polyarch.contract.held:locate_file",
     "LayoutImages": "polyarch.contract.layout_images:LayoutImages",
-    "LayoutReader": "polyarch.contract.layout_images:LayoutReader",
+    "LayoutReader": "polyarch.contract.layout_reader:LayoutReader",
     "NewEntries": "polyarch.contract.layout_images:NewEntries",
-    "VerifiedPlace": "polyarch.contract.layout_images:VerifiedPlace",
+    "VerifiedPlace": "polyarch.contract.layout_reader:VerifiedPlace",
     "decompressed": "polyarch.oci.compression:decompressed",
     "DockerArchive": "polyarch.oci.docker_archive:DockerArchive",
     "CONTAINERD_NAME": "polyarch.oci.held:CONTAINERD_NAME",

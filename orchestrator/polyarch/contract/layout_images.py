@@ -7,92 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from polyarch.contract.layout_names import Root, is_made_here, new_entry, reference_of, root_of, stored_name
+from polyarch.contract.layout_names import (
+    Root,
+    is_made_here,
+    is_unnamed,
+    new_entry,
+    reference_of,
+    root_of,
+    stored_name,
+)
+from polyarch.contract.layout_reader import LayoutReader
 from polyarch.contract.storage import Image
 from polyarch.errors import IntegrityError, NotFoundError, StorageError
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, check_document, is_attestation, parse_document
-from polyarch.oci.held import ImagePlace
+from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, is_attestation, parse_document
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, is_layer
 from polyarch.reference import Reference
 from polyarch_platforms.platform import Platform
 
 _MAX_DEPTH = 4
 """Indexes inside indexes that are followed."""
-
-
-class LayoutReader(Protocol):
-    """The blobs of an image layout. Raises StorageError for what is damaged or cannot be read."""
-
-    @property
-    def where(self) -> str:
-        """The layout, as a message names it."""
-
-    def has_blob(self, blob: Descriptor) -> bool:
-        """True if a blob of this digest and size is here."""
-
-    def read_blob(self, digest: Digest, limit: int) -> bytes:
-        """A whole blob of at most `limit` bytes, verified. Raises NotFoundError."""
-
-    def read_document(self, descriptor: Descriptor) -> Document:
-        """The manifest or index that a descriptor points at, verified. Raises NotFoundError."""
-
-
-class VerifiedPlace:
-    """Satisfies LayoutReader over a place, if there is one, and `more`: documents that are to be kept there.
-
-    `sizes` are of further blobs that are on their way there.
-    """
-
-    def __init__(
-        self,
-        place: ImagePlace | None,
-        where: str,
-        more: Iterable[bytes] = (),
-        sizes: Mapping[Digest, int] | None = None,
-    ) -> None:
-        self.where = where
-        self._place = place
-        self._more = {digest_of(raw): raw for raw in more}
-        self._sizes = dict(sizes or {}) | {digest: len(raw) for digest, raw in self._more.items()}
-
-    def has_blob(self, blob: Descriptor) -> bool:
-        """True if a blob of this digest and size is here, or is to be."""
-        size = self._sizes.get(blob.digest)
-        if size is None and self._place is not None:
-            size = self._place.size(blob.digest)
-        return size == blob.size
-
-    def read_blob(self, digest: Digest, limit: int) -> bytes:
-        """A whole blob of at most `limit` bytes, verified. Raises NotFoundError."""
-        if digest in self._more:
-            return self._more[digest]
-        if self._place is None:
-            raise NotFoundError(f"there is no blob {digest} in {self.where}")
-        try:
-            data = self._place.read(digest, limit)
-        except IntegrityError as error:
-            raise StorageError(f"damaged: {error}", "remove the image and pull it again") from error
-        if (actual := digest_of(data, digest.partition(":")[0])) != digest:
-            raise StorageError(f"blob {digest} in {self.where} is damaged: its digest is {actual}")
-        return data
-
-    def read_document(self, descriptor: Descriptor) -> Document:
-        """The manifest or index that a descriptor points at, verified. Raises NotFoundError."""
-        where = f"{descriptor.digest} in {self.where}"
-        raw = self.read_blob(descriptor.digest, MAX_DOCUMENT_SIZE)
-        try:
-            document = parse_document(raw, descriptor.media_type, where)
-            check_document(document, descriptor, where)
-        except IntegrityError as error:
-            raise StorageError(f"damaged: {error}", "remove the image and pull it again") from error
-        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +91,7 @@ class LayoutImages:
         """Let the image's name stand for it, and for those of other platforms under it that have the same root."""
         name, root = stored_name(image.reference), Root(image.root.digest, image.root.media_type)
         going, staying = _parted(entries, name)
-        manifests = [replace(image.manifest.descriptor, platform=image.platform), *self._others(going, root, image)]
+        manifests = [_described(image), *self._others(going, root, image)]
         new = new_entry(name, root, manifests)
         documents = tuple(raw for raw in (image.manifest.raw, image.root.raw, new.index) if raw is not None)
         return NewEntries((*staying, new.entry), documents, going)
@@ -163,7 +102,7 @@ class LayoutImages:
                 images = [load(self._layout, one) for one in variants(self._layout, entry) if one.root == root]
                 for image in images:
                     if image and image.platform != new.platform and image.manifest.digest != new.manifest.digest:
-                        yield replace(image.manifest.descriptor, platform=image.platform)
+                        yield _described(image)
 
     def without(
         self, entries: Iterable[Descriptor], reference: Reference, platform: Platform | None = None
@@ -182,9 +121,66 @@ class LayoutImages:
             raise NotFoundError(f"{name.familiar} is not in the storage for {platform} (at hand: {at_hand})")
         if not rest:
             return NewEntries(staying, (), going)
-        manifests = [replace(image.manifest.descriptor, platform=image.platform) for image in rest]
+        manifests = [_described(image) for image in rest]
         new = new_entry(name, Root(rest[0].root.digest, rest[0].root.media_type), manifests)
         return NewEntries((*staying, new.entry), (new.index,) if new.index is not None else (), going)
+
+    def with_unnamed(self, new: NewEntries) -> NewEntries:
+        """The same, but images that lost their name stay without one, and those that got one have it alone.
+
+        The documents of `new` have to be here by now; those of the answer are further ones. What is no whole image, or
+        damaged, does not stay without a name.
+        """
+        unnamed = [entry for entry in new.entries if is_unnamed(entry)]
+        if not new.replaced and not unnamed:
+            return replace(new, documents=())
+        staying = [entry for entry in new.entries if not is_unnamed(entry)]
+        covered = {variant.manifest.digest for entry in staying for variant in self._variants(entry)}
+        documents: list[bytes] = []
+        gone: list[Descriptor] = []
+        for entry in (*unnamed, *new.replaced):
+            images = self._whole(entry)
+            lost = [image for image in images if image.manifest.digest not in covered]
+            covered.update(image.manifest.digest for image in lost)
+            if is_unnamed(entry) and len(lost) == len(images) and entry in unnamed:
+                staying.append(entry)  # also what is no image, which is not ours to judge
+                continue
+            gone.append(entry)
+            if lost:
+                root = Root(lost[0].root.digest, lost[0].root.media_type)
+                made = new_entry(None, root, [_described(image) for image in lost])
+                staying.append(made.entry)
+                documents += [made.index] if made.index is not None else []
+        return NewEntries(tuple(staying), tuple(documents), tuple(gone))
+
+    def _variants(self, entry: Descriptor) -> tuple[Variant, ...]:
+        try:
+            return variants(self._layout, entry)
+        except StorageError:
+            return ()
+
+    def _whole(self, entry: Descriptor) -> list[Image]:
+        try:
+            return list(self.of(entry))
+        except StorageError:
+            return []
+
+    def without_these(self, entries: Iterable[Descriptor], images: Iterable[Image]) -> tuple[Descriptor, ...]:
+        """The entries that stay where `images` go: those of other names, and names that lead to more than to these."""
+        going: dict[Reference, set[Digest]] = {}
+        for image in images:
+            going.setdefault(image.reference, set()).add(image.manifest.digest)
+
+        def goes(entry: Descriptor) -> bool:
+            known = going.get(reference_of(entry))
+            return known is not None and {image.manifest.digest for image in self.of(entry)} <= known
+
+        return tuple(entry for entry in entries if not goes(entry))
+
+
+def _described(image: Image) -> Descriptor:
+    """An image's manifest with the platform that it is for."""
+    return replace(image.manifest.descriptor, platform=image.platform)
 
 
 def _parted(entries: Iterable[Descriptor], name: Reference) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:

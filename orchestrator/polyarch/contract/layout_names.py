@@ -81,8 +81,13 @@ def is_made_here(entry: Descriptor) -> bool:
     return MADE_HERE in entry.annotations
 
 
-def new_entry(reference: Reference, root: Root, manifests: Sequence[Descriptor]) -> NewEntry:
-    """The entry that lets `reference` stand for `manifests`, each with the platform it is for."""
+def is_unnamed(entry: Descriptor) -> bool:
+    """True for an entry that nobody gave a name."""
+    return not names_of(entry)
+
+
+def new_entry(reference: Reference | None, root: Root, manifests: Sequence[Descriptor]) -> NewEntry:
+    """The entry that lets `reference`, or no name at all, stand for `manifests`, each with the platform it is for."""
     manifests = sorted(manifests, key=lambda manifest: (manifest.platform is not None, manifest.platform))
     alone = manifests[0] if len(manifests) == 1 else None
     if alone is not None and alone.media_type == OCI_MANIFEST:
@@ -97,11 +102,13 @@ def new_entry(reference: Reference, root: Root, manifests: Sequence[Descriptor])
     return NewEntry(replace(index.descriptor, platform=platform, annotations=annotations), index.raw)
 
 
-def _annotations(reference: Reference, root: Root, digest: Digest) -> dict[str, str]:
-    name = str(stored_name(reference))
-    annotations = {REF_NAME if _REF_NAME_GRAMMAR.fullmatch(name) else POLYARCH_NAME: name}
-    if reference.scheme:
-        annotations[SCHEME] = reference.scheme
+def _annotations(reference: Reference | None, root: Root, digest: Digest) -> dict[str, str]:
+    annotations = {}
+    if reference is not None:
+        name = str(stored_name(reference))
+        annotations[REF_NAME if _REF_NAME_GRAMMAR.fullmatch(name) else POLYARCH_NAME] = name
+        if reference.scheme:
+            annotations[SCHEME] = reference.scheme
     if root.digest != digest:
         annotations |= {ROOT: root.digest, ROOT_TYPE: root.media_type}
     return annotations

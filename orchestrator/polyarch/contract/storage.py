@@ -193,6 +193,24 @@ class RemovesImages(Protocol):
         """Remove what no name needs: blobs, and what broken transfers left. (digest, bytes) of each."""
 
 
+@runtime_checkable
+class KeepsUnnamed(Protocol):
+    """A storage in which an image stays when its name moves to another one: as `localhost/unnamed@DIGEST`.
+
+    It goes by `discard`, or by `RemovesImages.remove` like any other, and has no such name any more once it got one.
+    """
+
+    def untag(self, reference: Reference, platform: Platform | None = None) -> None:
+        """Take the name away (or one platform of it); the image stays. Raises NotFoundError."""
+
+    def discard(self, images: Collection[Image], *, dry_run: bool = False) -> tuple[tuple[Digest, int], ...]:
+        """Take away each name that leads to no other images than these, then what `RemovesImages.prune` does.
+
+        So a name that has moved meanwhile stays. (digest, bytes) of each blob that went; with `dry_run` of each that
+        would, and nothing goes.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class OfferedImage:
     """An image that can be pulled from `registry` (a host with a port, plain HTTP), from any repository below

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from polyarch.contract.layout_images import LayoutImages, VerifiedPlace
+from polyarch.contract.layout_images import LayoutImages
 from polyarch.contract.layout_names import reference_of, root_of
+from polyarch.contract.layout_reader import VerifiedPlace
 from polyarch.contract.storage import HasBlobFiles, Image
 from polyarch.errors import IntegrityError, StorageError
 from polyarch.fleet.at_hand import AtHand

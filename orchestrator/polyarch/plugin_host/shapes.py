@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import FunctionType, MappingProxyType
 
+from polyarch.contract.builders import Builder
 from polyarch.contract.fleet import FleetEngine, SendsInput
 from polyarch.contract.others import (
     EmulatorSource,
@@ -31,6 +32,7 @@ from polyarch.contract.registry import (
 from polyarch.contract.storage import (
     HasBlobFiles,
     ImageLoader,
+    KeepsUnnamed,
     ListsImages,
     ReadsBlobs,
     RemovesImages,
@@ -49,6 +51,7 @@ _NEEDED: dict[str, tuple[type, ...]] = {
     "emulators": (EmulatorSource,),
     "verifiers": (Verifier,),
     "fleet_engines": (FleetEngine,),
+    "builders": (Builder,),
     "observers": (Observer,),
     SEARCH: (Search,),
 }
@@ -67,6 +70,7 @@ ABILITIES: Mapping[str, Mapping[type, str]] = MappingProxyType(
             ListsImages: "lists",
             SummarisesImages: "lists in short",
             RemovesImages: "removes",
+            KeepsUnnamed: "keeps what lost its name",
             ReadsBlobs: "reads blobs",
             HasBlobFiles: "has blobs as files",
         },

@@ -20,22 +20,25 @@ def blobs_here(layout: Layout) -> Iterator[Digest]:
                 yield digest
 
 
-def remove_blobs(layout: Layout, digests: Collection[Digest]) -> tuple[tuple[Digest, int], ...]:
-    """Delete blobs; digest and bytes of each that was here. Raises OSError."""
+def remove_blobs(
+    layout: Layout, digests: Collection[Digest], *, dry_run: bool = False
+) -> tuple[tuple[Digest, int], ...]:
+    """Delete blobs, or only look at them; digest and bytes of each that was here. Raises OSError."""
     removed = []
     for digest in sorted(digests):
         path = layout.blob_path(digest)
         try:
             size = path.stat().st_size
-            path.unlink()
+            if not dry_run:
+                path.unlink()
         except FileNotFoundError:
             continue
         removed.append((digest, size))
     return tuple(removed)
 
 
-def remove_partials(folder: Path) -> tuple[tuple[Digest, int], ...]:
-    """Delete the unfinished blobs that nobody is writing; digest and bytes of each. Raises OSError."""
+def remove_partials(folder: Path, *, dry_run: bool = False) -> tuple[tuple[Digest, int], ...]:
+    """Delete the unfinished blobs that nobody is writing, or only look; digest and bytes of each. Raises OSError."""
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -46,7 +49,8 @@ def remove_partials(folder: Path) -> tuple[tuple[Digest, int], ...]:
             # Whoever waits for the lock will see that the file has gone, and begin a new one.
             if try_lock(descriptor):
                 removed.append((digest_of_partial(path), os.fstat(descriptor).st_size))
-                path.unlink(missing_ok=True)
+                if not dry_run:
+                    path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
     return tuple(removed)

@@ -43,24 +43,30 @@ _DIRECTORY_MODE = 0o700
 def open_storage(services: StorageServices) -> OciStorage:
     """The storage at the place that the user named, else below the root folder. Touches no file."""
     place = absolute_path(services.location) if services.location else services.root / "oci"
-    return OciStorage(place, lock_timeout=services.lock_timeout, sync=services.sync)
+    own = not services.location  # elsewhere nobody would ever see, or prune, what lost its name
+    return OciStorage(place, lock_timeout=services.lock_timeout, sync=services.sync, keep_unnamed=own)
 
 
 class OciStorage:
-    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages, RemovesImages and ForgetsBlobs.
+    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages, RemovesImages, KeepsUnnamed and ForgetsBlobs.
 
     The first write makes its folder.
     """
 
-    def __init__(self, directory: Path, *, lock_timeout: float = 60.0, sync: bool = True) -> None:
-        """`lock_timeout` is in seconds; `sync` waits for the disk before a name is written."""
+    def __init__(
+        self, directory: Path, *, lock_timeout: float = 60.0, sync: bool = True, keep_unnamed: bool = True
+    ) -> None:
+        """`lock_timeout` is in seconds; `sync` waits for the disk before a name is written.
+
+        With `keep_unnamed` an image stays when its name moves on.
+        """
         self.directory = directory
         self._layout = Layout(directory)
         self._images = LayoutImages(self._layout)
         self._private = directory / ".polyarch"
         self._partials = self._private / "partial"
         self._lease = Lease(self._private / "leases")
-        self._lock_timeout, self._sync = lock_timeout, sync
+        self._lock_timeout, self._sync, self._keep_unnamed = lock_timeout, sync, keep_unnamed
         self._made = False
 
     def has_blob(self, blob: Descriptor) -> bool:
@@ -124,14 +130,22 @@ class OciStorage:
                         f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull it again"
                     )
             new = self._images.with_image(self._layout.entries(), image)
-            self._write(new)
+            new = self._write(new, keep_unnamed=self._keep_unnamed)
             self._lease.drop(blob.digest for blob in image.manifest.blobs)
             remove_blobs(self._layout, new.unlisted)
 
-    def _write(self, new: NewEntries) -> None:
+    def _write(self, new: NewEntries, *, keep_unnamed: bool) -> NewEntries:
+        """Write documents and index.json; what it says then, and what went."""
+        self._write_documents(new)
+        if keep_unnamed:
+            new = self._images.with_unnamed(new)
+            self._write_documents(new)
+        self._layout.write_index(new.entries, sync=self._sync)
+        return new
+
+    def _write_documents(self, new: NewEntries) -> None:
         for document in new.documents:
             self._layout.write_document(document, sync=self._sync)
-        self._layout.write_index(new.entries, sync=self._sync)
 
     def _sync_blobs(self, blobs: Iterable[Descriptor]) -> None:
         """Wait until the blobs and their names are on the disk."""
@@ -169,7 +183,7 @@ class OciStorage:
         self._make()
         with self._locked():
             new = self._images.without(self._layout.entries(), reference, platform)
-            self._write(new)
+            self._write(new, keep_unnamed=False)
             self._lease.drop_own()
             return self._remove_unneeded(new.replaced, new.entries)
 
@@ -187,17 +201,35 @@ class OciStorage:
                 candidates.add(entry.digest)
         return tuple(digest for digest, _ in remove_blobs(self._layout, candidates - kept))
 
+    def untag(self, reference: Reference, platform: Platform | None = None) -> None:
+        """Take a name away, or one platform of it; the image stays, without a name if it has no other."""
+        self._images.without(self._entries(), reference, platform)  # what is not here is told without a write
+        self._make()
+        with self._locked():
+            new = self._images.without(self._layout.entries(), reference, platform)
+            new = self._write(new, keep_unnamed=True)
+            remove_blobs(self._layout, new.unlisted)
+
     def prune(self) -> tuple[tuple[Digest, int], ...]:
         """Remove the blobs that no name needs, and what broken transfers left."""
+        return self.discard(())
+
+    def discard(self, images: Collection[Image], *, dry_run: bool = False) -> tuple[tuple[Digest, int], ...]:
+        """Take away the names that lead to no other images than these, and do what `prune` does, or tell it."""
         self._check_version()
         if not self._layout.exists():
             return ()
         self._make()
         with self._locked():
-            self._lease.drop_own()
-            kept = self._images.needed(self._layout.entries()) | counted_on(self._lease.directory)
-            blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept)
-            return blobs + remove_partials(self._partials)
+            entries = self._layout.entries()
+            staying = self._images.without_these(entries, images) if images else entries
+            if not dry_run:
+                self._lease.drop_own()
+            kept = self._images.needed(staying) | counted_on(self._lease.directory)
+            if len(staying) < len(entries) and not dry_run:
+                self._layout.write_index(staying, sync=self._sync)
+            blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept, dry_run=dry_run)
+            return blobs + remove_partials(self._partials, dry_run=dry_run)
 
     def forget(self, digests: Collection[Digest]) -> None:
         """Count on these blobs no more, and remove those that no name needs and no other storage in use counts on."""
