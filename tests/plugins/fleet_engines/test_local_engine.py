@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,37 @@ def test_a_script_that_does_not_want_to_end(engine: LocalEngine) -> None:
     assert done.status == "timeout"
     assert done.ended - done.began < 60
     assert not running(seconds)
+
+
+def test_output_that_somebody_else_holds_open_is_not_waited_for(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a script started is gone, and its output could be written to all the same."""
+    monkeypatch.setattr("polyarch_plugins.fleet_engines.local.run._GRACE", 0.5)
+    told, over, waited_for = tmp_path / "told", threading.Event(), list[bool]()
+
+    def hold() -> None:
+        await_true(told.exists, "it tells its number")
+        descriptor = os.open(f"/proc/{told.read_text().strip()}/fd/1", os.O_WRONLY)
+        waited_for.append(not over.wait(30))
+        os.close(descriptor)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        done = ran(engine, f"echo $$ >{tmp_path}/it; mv {tmp_path}/it {told}; sleep 60", timeout=1)
+    finally:
+        over.set()
+        thread.join()
+    assert (done.status, waited_for) == ("timeout", [False])
+
+
+def test_one_that_cannot_be_started_is_its_devices_fault(engine: LocalEngine) -> None:
+    (device,) = engine.devices((), "")
+    with engine.run("#" * (200 << 10), [FleetTask(device)], forks=1, timeout=60) as run:
+        (result,) = gone_through(run).results.values()
+    assert (result.status, result.code) == ("failed", None)
+    assert "Argument list too long" in result.error
 
 
 def test_the_end_and_what_is_skipped(engine: LocalEngine) -> None:

@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from polyarch.contract import MAX_OUTPUT, FleetResult, FleetStarted, FleetTask
+from polyarch.contract import MAX_OUTPUT, FleetResult, FleetStarted, FleetTask, HostError
 from polyarch_plugins.fleet_engines.feeding import Feeder
 from polyarch_plugins.fleet_engines.shell import assignments
 from polyarch_plugins.fleet_engines.supervised import Supervised
 
 _CHUNK = 1 << 16
+_GRACE = 10.0
+"""Seconds after the time limit in which all that was started is gone, and its output with it: what was handed to
+somebody else (a socket takes descriptors, too) may never be.
+"""
 
 
 class LocalRun:
@@ -51,11 +55,17 @@ class LocalRun:
 
     def __iter__(self) -> Iterator[FleetStarted | FleetResult]:
         for name, text in self._texts:
-            process, began = None, time.time()
+            process, began, fault = None, time.time(), ""
             with self._lock:
                 skipped = name in self._skipped
-                if not skipped and not self._ended:
-                    process = self._process = self._started(name, text)
+                try:
+                    if not skipped and not self._ended:
+                        process = self._process = self._started(name, text)
+                except HostError as error:
+                    fault = error.message
+            if fault:
+                yield FleetResult(name, "failed", error=fault, began=began, ended=time.time())
+                continue
             if process is None:
                 yield FleetResult(name, "skipped" if skipped else "interrupted")
                 continue
@@ -105,14 +115,16 @@ class LocalRun:
 def _output_of(process: Supervised, deadline: float) -> tuple[bytes, bytes, bool]:
     """What a process writes until its end, each bounded; True with it where it was late, and was ended for that."""
     parts = {process.stdout: bytearray(), process.stderr: bytearray()}
-    late = False
+    late, end = False, deadline
     with selectors.DefaultSelector() as selector:
         for stream in parts:
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(None if late else max(0.0, deadline - time.monotonic()))
-            if not late and time.monotonic() >= deadline:
-                late = True
+            ready = selector.select(max(0.0, end - time.monotonic()))
+            if time.monotonic() >= end:
+                if late:
+                    break
+                late, end = True, end + _GRACE
                 process.end()
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
