@@ -126,6 +126,41 @@ class PullFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSaid(Event):
+    """A line of what makes the image of `platform`."""
+
+    platform: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushStarted(Event):
+    """An image is about to be pushed. `tag_defaulted` says that `latest` was added."""
+
+    reference: str
+    tag_defaulted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPushed(Event):
+    """A blob is whole at the registry that an image is pushed to. `source` is the repository it was mounted from."""
+
+    digest: str
+    size: int
+    status: Literal["uploaded", "exists", "mounted"]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushFinished(Event):
+    """A name at a registry points at what was pushed, a document of `size` bytes."""
+
+    reference: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class LayerUnpacked(Event):
     """A layer's files are ready to be mounted."""
 

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from polyarch.cli.output import short_id
-from polyarch.events import BlobDone, BlobProgress, BlobRetried, BlobStarted, Event
+from polyarch.events import BlobDone, BlobProgress, BlobPushed, BlobRetried, BlobStarted, Event
 
 
 class Bars:
@@ -50,7 +50,7 @@ class Bars:
                 self._progress.update(self._tasks[event.digest], completed=event.received)
             case BlobRetried() if event.digest in self._tasks:
                 self._progress.update(self._tasks[event.digest], completed=event.offset)
-            case BlobDone():
+            case BlobDone() | BlobPushed():
                 self._end(event.digest)
 
     def _end(self, digest: str) -> None:

@@ -14,13 +14,17 @@ from polyarch.cli.output import human_size, short_id
 from polyarch.errors import printable
 from polyarch.events import (
     BlobDone,
+    BlobPushed,
     BlobRetried,
     BlobStarted,
+    BuildSaid,
     Event,
     ImageLoading,
     NameTaken,
     PullFinished,
     PullStarted,
+    PushFinished,
+    PushStarted,
     ServedElsewhere,
     VariantChosen,
     Warned,
@@ -35,6 +39,7 @@ _WHERE = {
     "tag": "found by its tag",
     "manifest": "the only one of the name",
 }
+_PUSHED = {"uploaded": "Pushed", "exists": "Layer already exists", "mounted": "Mounted from {source}"}
 
 
 class Progress:
@@ -94,7 +99,7 @@ class Progress:
                 stream.flush()
 
     def _show_bars(self, event: Event) -> None:
-        if isinstance(event, PullFinished):
+        if isinstance(event, PullFinished | PushFinished):
             self._end_bars()
         elif self._bars is not None:
             self._bars.show(event)
@@ -140,6 +145,8 @@ class Progress:
                 return []
             case BlobDone() if self._with_layers:
                 return [*self._held_back(), f"{short_id(event.digest)}: Pull complete"]
+            case BuildSaid():
+                return [f"{event.platform} | {event.line}"]
             case ImageLoading():
                 return [f"Loading {self.parse(event.reference).familiar} into {event.storage}"]
             case PullFinished():
@@ -147,6 +154,13 @@ class Progress:
                 held = self._held_back() if event.status == "downloaded" else []
                 done = "Downloaded newer image" if event.status == "downloaded" else "Image is up to date"
                 return [*held, f"Digest: {event.digest}", f"Status: {done} for {name}"]
+            case PushStarted():
+                first = ["Using default tag: latest"] if event.tag_defaulted else []
+                return [*first, f"The push refers to repository [{self.parse(event.reference).name}]"]
+            case BlobPushed() if self._with_layers:
+                return [f"{short_id(event.digest)}: {_PUSHED[event.status].format(source=event.source)}"]
+            case PushFinished():
+                return [f"{self.parse(event.reference).tag}: digest: {event.digest} size: {event.size}"]
             case _:
                 return []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from polyarch.contract.builders import Build, BuildBase, Builder, BuilderServices, RunsEmulated
 from polyarch.contract.deprecation import Deprecated, deprecated_names
 from polyarch.contract.fleet import (
     MAX_OUTPUT,
@@ -18,6 +19,7 @@ from polyarch.contract.fleet import (
     SendsInput,
 )
 from polyarch.contract.hooks import (
+    BuilderPlugin,
     EmulatorPlugin,
     FleetEnginePlugin,
     ObserverPlugin,
@@ -133,6 +135,11 @@ __all__ = [
     "Architecture",
     "BlobStream",
     "BlobWriter",
+    "Build",
+    "BuildBase",
+    "Builder",
+    "BuilderPlugin",
+    "BuilderServices",
     "Certainty",
     "Descriptor",
     "Digest",
@@ -198,6 +205,7 @@ __all__ = [
     "RegistryPlugin",
     "RegistryServices",
     "RemovesImages",
+    "RunsEmulated",
     "Search",
     "SearchResult",
     "SendsInput",

@@ -78,6 +78,41 @@ class ListsReferrers(Protocol):
 
 
 @runtime_checkable
+class TakesImages(Protocol):
+    """A registry that images can be pushed to (distribution-spec 1.1, "Push"). From several threads at once.
+
+    Everything happens at the registry itself, wherever its images are read from. What is pushed is visible under no
+    name before `put` gives it one. Raises UnauthorizedError, UnreachableError, and NotFoundError for a repository that
+    cannot be made.
+    """
+
+    def has_blob(self, reference: Reference, blob: Descriptor) -> bool:
+        """True if the reference's repository has the blob."""
+
+    def mount_blob(self, reference: Reference, blob: Descriptor, repository: str) -> bool:
+        """Let the reference's repository have the blob of another `repository` there; False if that is not granted."""
+
+    def put_blob(
+        self, reference: Reference, blob: Descriptor, open_at: Callable[[int], AbstractContextManager[BlobStream]]
+    ) -> None:
+        """Upload a blob, and finish it when all `blob.size` bytes are there.
+
+        `open_at` opens its bytes from an offset on, again where an upload breaks off; what it raises ends the upload
+        unfinished. It checks the bytes, and gives the last ones out only if they are right.
+        """
+
+    def has(self, reference: Reference) -> bool:
+        """True if there is a manifest or index at `reference.target`."""
+
+    def put(self, reference: Reference, document: Document) -> None:
+        """Let `reference.target`, a tag or the document's digest, point at the document; all that it needs is there.
+
+        A document with a subject can be listed by its subject's referrers afterwards. Raises IntegrityError where the
+        registry says that it has something else now.
+        """
+
+
+@runtime_checkable
 class NamesImages(Protocol):
     """A source whose images carry names of their own, as those in an archive do."""
 

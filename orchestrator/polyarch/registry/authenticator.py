@@ -18,11 +18,16 @@ from polyarch.registry.tokens import TokenQuery, TokenRequest, Tokens, read_toke
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """On whose behalf a request goes: the registry as users write it, its key in auth files, and the repository."""
+    """On whose behalf a request goes: the registry as users write it, its key in auth files, and the repository.
+
+    `writes` says that the repository is to be written to, `reads` that this other one there is to be read, too.
+    """
 
     registry: str
     key: str
     repository: str = ""
+    writes: bool = False
+    reads: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +134,7 @@ class Authenticator:
                 )
             )
             credentials = None
-        scope = challenge.parameters.get("scope", "")
-        if not scope and account.repository:
-            scope = f"repository:{account.repository}:pull"
+        scope = _scope(challenge.parameters.get("scope", ""), account)
         return TokenQuery(realm, challenge.parameters.get("service", ""), scope, credentials)
 
     def _new_token(self, home: Origin, account: Account, query: TokenQuery) -> tuple[str, float]:
@@ -143,6 +146,21 @@ class Authenticator:
             return read_token(answer.body, where)
         except IntegrityError as error:
             raise UnreachableError(error.message, "the registry's login is out of order") from error
+
+
+def _scope(asked: str, account: Account) -> str:
+    """What a token is to allow (distribution, docs/spec/auth/scope.md): what was asked for, and all of the account's.
+
+    Who writes reads, too: with one token for both, a token for one does not push the other's out.
+    """
+    wanted = asked.split()
+    if account.repository and (account.writes or not wanted):
+        own = f"repository:{account.repository}:"
+        wanted = [scope for scope in wanted if not (account.writes and scope in (f"{own}pull", f"{own}push"))]
+        wanted.append(own + ("pull,push" if account.writes else "pull"))
+    if account.reads:
+        wanted.append(f"repository:{account.reads}:pull")
+    return " ".join(dict.fromkeys(wanted))
 
 
 def may_show(home: Origin, realm: Origin) -> bool:

@@ -54,18 +54,21 @@ class Call:
 
     `schemes` are tried in this order; () leaves it to what the registry speaks. Without `account` nobody logs in.
     `bulk` is for large bodies. `retries` is how often it is tried again, None leaves it to the settings.
+    `content` other than bytes gives its bytes anew each time it is iterated, and goes with a Content-Length.
+    `sent_to` is where an earlier answer of the registry has sent us for this: treated as a redirect to there.
     """
 
     method: str
     host: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | Iterable[bytes | memoryview] | None = None
     account: Account | None = None
     schemes: tuple[str, ...] = ()
     bulk: bool = False
     trust: Trust = USUAL
     retries: int | None = None
+    sent_to: Origin | None = None
 
 
 def no_words(registry: str) -> str:
@@ -139,6 +142,14 @@ class HttpClient:
             call.host, call.method, lambda: self._whole(call, limit), lambda answer: None, call.retries
         )
 
+    def persist(self, host: str, operation: Callable[[], Answer]) -> Answer:
+        """The first answer of an operation of several requests that is no passing fault, or the last one.
+
+        The requests are to have no tries of their own; the operation knows how to go on where it broke off. Raises
+        what it raises.
+        """
+        return self._retries.run(host, "PUT", operation, lambda answer: None)
+
     def use_credentials(self, key: str, credentials: Credentials | None) -> None:
         """Take these credentials for a key of auth files from now on; None: those of the files again."""
         self._authenticator.use(key, credentials)
@@ -155,7 +166,7 @@ class HttpClient:
         reply = self._once(call)
         try:
             body = reply.read(limit) if reply.status < 400 else reply.excerpt(MAX_REFUSAL)
-            return Answer(reply.status, reply.headers, body)
+            return Answer(reply.status, reply.headers, body, reply.url)
         finally:
             reply.discard()
 
@@ -216,7 +227,8 @@ class HttpClient:
 
     def _follow(self, call: Call, scheme: str) -> Reply:
         """Sends the call, logs in where it is asked to, and goes where it is sent."""
-        home = here = self._origin(scheme, call.host)
+        home = self._origin(scheme, call.host)
+        here = call.sent_to or home
         challenges = redirects = 0
         while True:
             headers = dict(call.headers)
@@ -240,12 +252,13 @@ class HttpClient:
                     continue
             location = reply.headers.get("location", "")
             if reply.status not in _REDIRECTS or not location:
+                reply.url = f"{here}{call.path}"
                 return reply
             reply.discard()
             redirects += 1
             if redirects > MAX_REDIRECTS:
                 raise ConnectionFault(here.authority, f"more than {MAX_REDIRECTS} redirects", "request")
-            target, path = _redirected(here, call.path, location, home)
+            target, path = redirected(here, call.path, location, home)
             call = _call_at(call, path, reply.status, elsewhere=target != here)
             here = target
 
@@ -297,12 +310,18 @@ class HttpClient:
             raise UnreachableError(f"token server {error}", "the registry's login is out of order") from error
 
 
-def _redirected(here: Origin, path: str, location: str, home: Origin) -> tuple[Origin, str]:
-    """Where a redirect leads. Raises ConnectionFault for a place that nobody may be sent to."""
+def redirected(here: Origin, path: str, location: str, home: Origin, *, same_host: bool = False) -> tuple[Origin, str]:
+    """Where a redirect leads. Raises ConnectionFault for a place that nobody may be sent to.
+
+    With `same_host` the scheme of a URL at the same host is passed over: behind a proxy, registries name their own
+    wrongly.
+    """
     try:
         target, new_path = split_url(join_url(f"{here}{path}", location))
     except ValueError as error:
         raise ConnectionFault(here.authority, f"it redirects to what is no URL: {error}", "request") from error
+    if same_host and target.authority == here.authority:
+        target = here
     if here.scheme == "https" and target.scheme == "http":
         raise ConnectionFault(here.authority, f"it redirects from https to plain {target}, which is refused", "request")
     if is_private_to_machine(target.host) and target.host != home.host:

@@ -16,11 +16,12 @@ MAX_DISCARDED = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer. `url` is where it came from, after redirects."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
 
 class Reply:
@@ -35,11 +36,15 @@ class Reply:
         parts: Callable[[], Iterator[bytes]],
         close: Callable[[], None],
     ) -> None:
-        """`parts` gives the body, and raises ConnectionFault where it breaks off; `headers` has names in any case."""
+        """`parts` gives the body, and raises ConnectionFault where it breaks off; `headers` has names in any case.
+
+        `url`, set by who sent the request, is where it came from, after redirects.
+        """
         self.host = host
         self.status = status
         self.headers = headers
         self.http_version = http_version
+        self.url = ""
         self._parts = parts
         self._close = close
         self._read = False

@@ -47,7 +47,7 @@ class TokenRequest:
 
 
 def token_request(query: TokenQuery) -> TokenRequest:
-    """GET with Basic credentials or none; with an identity token the OAuth2 POST."""
+    """GET with Basic credentials or none, a field for each scope; with an identity token the OAuth2 POST."""
     fields = {name: value for name, value in (("service", query.service), ("scope", query.scope)) if value}
     if query.credentials is not None and query.credentials.is_identity_token:
         form = {
@@ -63,7 +63,8 @@ def token_request(query: TokenQuery) -> TokenRequest:
         fields["account"] = query.credentials.username
         headers["Authorization"] = query.credentials.basic()
     mark = "&" if "?" in query.realm else "?"
-    return TokenRequest("GET", f"{query.realm}{mark}{urlencode(fields)}" if fields else query.realm, headers, None)
+    text = urlencode({**fields, **({"scope": query.scope.split()} if query.scope else {})}, doseq=True)
+    return TokenRequest("GET", f"{query.realm}{mark}{text}" if text else query.realm, headers, None)
 
 
 def read_token(body: bytes, where: str) -> tuple[str, float]:

@@ -80,7 +80,7 @@ class Transport:
         line: Line,
         path: str,
         headers: Mapping[str, str],
-        content: bytes | Iterable[bytes] | None = None,
+        content: bytes | Iterable[bytes | memoryview] | None = None,
         connect_timeout: float | None = None,
     ) -> Reply:
         """One request; the caller discards the reply. Raises ConnectionFault, UsageError (certificates, proxy)."""
@@ -93,7 +93,7 @@ class Transport:
                 method,
                 f"{line.origin}{path}",
                 headers=dict(headers),
-                content=content,
+                content=content,  # type: ignore[arg-type] # h11 takes whatever `join` does
                 timeout=timeout,
                 extensions={_OPTIONS: line},
             )
@@ -306,7 +306,10 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         try:
-            self._inner.write(buffer, timeout)
+            if self._tls:
+                self._inner.write(buffer, timeout)
+            else:
+                self._send(buffer, timeout)
         except httpcore.WriteError:
             # A server that wants a client certificate says so (TLS 1.3) after it has closed: that is the better reason.
             # Without TLS there may be an answer, which httpcore will read: it is left whole.
@@ -314,6 +317,19 @@ class _Stream(httpcore.NetworkStream):
                 with contextlib.suppress(httpcore.ReadTimeout):
                     self._inner.read(1, 0.1)
             raise
+
+    def _send(self, buffer: bytes, timeout: float | None) -> None:
+        """As httpcore writes, which copies what is left after each part that went."""
+        opened: socket.socket = self._inner.get_extra_info("socket")
+        left = memoryview(buffer)
+        try:
+            opened.settimeout(timeout)
+            while left:
+                left = left[opened.send(left) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(error) from error
+        except OSError as error:
+            raise httpcore.WriteError(error) from error
 
     def close(self) -> None:
         self._inner.close()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Literal
 
 from polyarch.contract.registry import Registry
@@ -17,10 +14,8 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
-from polyarch.transfer.blob import Cancelled, bring_blob
-
-_GRACE = 0.5
-"""Seconds that the other transfers get to stop after one failed; a read from a silent network may take longer."""
+from polyarch.transfer.blob import bring_blob
+from polyarch.transfer.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,49 +72,6 @@ def fetch(
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
         return done(blob, "resumed" if fetched < blob.size else "downloaded", fetched)
 
-    for result in _at_once(bring, missing, max_connections, cancelled):
+    for result in in_threads(bring, missing, max_connections, cancelled):
         results[result.descriptor.digest] = result
     return tuple(results[blob.digest] for blob in manifest.blobs)
-
-
-def _at_once(
-    bring: Callable[[Descriptor], BlobResult],
-    blobs: Sequence[Descriptor],
-    most: int,
-    cancelled: threading.Event,
-) -> list[BlobResult]:
-    """`bring` for each of the blobs, in at most `most` threads. Raises what the first one to fail raised."""
-    waiting = deque(blobs)
-    outcomes: SimpleQueue[BlobResult | BaseException] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            while not cancelled.is_set():
-                try:
-                    blob = waiting.popleft()
-                except IndexError:
-                    return
-                outcomes.put(bring(blob))
-        except Cancelled:
-            return
-        except BaseException as error:
-            outcomes.put(error)
-
-    # Daemons: one that hears nothing from the network must not hold back the end of the process.
-    threads = [threading.Thread(target=work, name=f"transfer-{i}", daemon=True) for i in range(min(most, len(blobs)))]
-    results: list[BlobResult] = []
-    try:
-        for thread in threads:
-            thread.start()
-        while len(results) < len(blobs):
-            outcome = outcomes.get()
-            if isinstance(outcome, BaseException):
-                raise outcome
-            results.append(outcome)
-    finally:
-        cancelled.set()
-        deadline = time.monotonic() + _GRACE
-        for thread in threads:
-            if thread.is_alive():
-                thread.join(max(deadline - time.monotonic(), 0))
-    return results
