@@ -28,7 +28,7 @@ def _name(path: Path) -> str:
 
 def test_the_rules_look_at_something() -> None:
     assert len(PRODUCT) > 50
-    assert len(HOOKS) == len(KINDS) == 7
+    assert len(HOOKS) == len(KINDS) == 8
 
 
 @pytest.mark.parametrize("path", ALL, ids=_name)

@@ -77,7 +77,7 @@ def emulate(
     wanted = [platform for platform in platforms if platform.architecture not in native]
     refusal = private_refusal()
     if refusal is None:
-        emulators = _for_a_table(wanted, native, sources, everything=not platforms)
+        emulators = for_a_table(wanted, native, sources, everything=not platforms)
         variables = _variables(wanted, next(iter(emulators.values()), None), environ)
 
         def mounts() -> None:
@@ -91,10 +91,12 @@ def emulate(
     return _without_a_table(wanted, argv, native, sources, environ, refusal, emit)
 
 
-def _for_a_table(
+def for_a_table(
     wanted: Sequence[Platform], native: Collection[str], sources: Sequence[EmulatorSource], *, everything: bool
 ) -> Emulators:
-    """What a private table has to register. Raises HostError if what is wanted has no emulator that can be."""
+    """What a private table has to register: for the `wanted` platforms, none of them native, or for `everything`.
+
+    Raises HostError if what is wanted has no emulator that can be."""
     if everything:
         emulators = find_emulators(native, sources) or find_emulators(native, sources, needed=architecture.load())
         if not emulators:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pluggy
 
+from polyarch.contract.builders import Builder, BuilderServices
 from polyarch.contract.fleet import FleetEngine
 from polyarch.contract.others import (
     EmulatorServices,
@@ -105,6 +106,15 @@ class FleetEnginePlugin:
 
 
 @dataclass(frozen=True, slots=True)
+class BuilderPlugin:
+    """A program that makes images from Dockerfiles."""
+
+    name: str
+    summary: str
+    factory: Callable[[BuilderServices], Builder]
+
+
+@dataclass(frozen=True, slots=True)
 class ObserverPlugin:
     """Somebody who listens."""
 
@@ -185,6 +195,18 @@ class PolyarchSpec:
             @hookimpl
             def polyarch_fleet_engines():
                 yield FleetEnginePlugin("ssh", "plain ssh", factory=Ssh)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def polyarch_builders(self) -> Iterable[BuilderPlugin]:
+        """Programs that make images from Dockerfiles.
+
+        ::
+
+            @hookimpl
+            def polyarch_builders():
+                yield BuilderPlugin("kaniko", "kaniko's executor", factory=Kaniko)
         """
         raise NotImplementedError
 

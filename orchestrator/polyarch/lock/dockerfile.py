@@ -7,7 +7,7 @@ moby/buildkit, frontend/dockerfile/parser/parser.go (continued lines) and docker
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -22,6 +22,7 @@ _BUILDERS = frozenset(
     f"{whose}{what}" for whose in ("TARGET", "BUILD") for what in ("PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT")
 )
 _ANY = "*"
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,11 @@ def is_dockerfile(text: str) -> bool:
     return _FIRST.match(text) is not None
 
 
-def dockerfile_images(text: str) -> Iterator[NamedImage]:
-    """The images, each with the platform that `--platform` asks for; `scratch` and stages are none. Raises Fault."""
+def dockerfile_images(text: str, given: Mapping[str, str] = _NONE) -> Iterator[NamedImage]:
+    """The images, each with the platform that `--platform` asks for; `scratch` and stages are none. Raises Fault.
+
+    `given` are the arguments of a build, those of its platforms (TARGETPLATFORM …) among them.
+    """
     variables: dict[str, str | None] = {}
     stages: set[str] = set()
     built = 0
@@ -54,10 +58,10 @@ def dockerfile_images(text: str) -> Iterator[NamedImage]:
                 name, equals, value = word.text.partition("=")
                 filled = _filled_in(_unquoted(value), variables, instruction.line) if equals else None
                 variables.setdefault(name, None)
-                variables[name] = filled if equals else variables[name]
+                variables[name] = given.get(name, filled if equals else variables[name])
         elif instruction.name == "FROM":
             built += 1
-            found, alias = _from(instruction, variables, stages)
+            found, alias = _from(instruction, variables, stages, given)
             if found:
                 yield found
             if alias:
@@ -72,19 +76,19 @@ def dockerfile_images(text: str) -> Iterator[NamedImage]:
 
 
 def _from(
-    instruction: _Instruction, variables: dict[str, str | None], stages: set[str]
+    instruction: _Instruction, variables: dict[str, str | None], stages: set[str], given: Mapping[str, str]
 ) -> tuple[NamedImage | None, str]:
     """The image of a FROM, None for a stage or nothing, and the name of the new stage."""
     platform, words = "", list(instruction.words)
     while words and words[0].text.startswith("--"):
         flag, _, value = words.pop(0).text.partition("=")
         if flag == "--platform":
-            platform = _filled_in(_unquoted(value), variables, instruction.line)
+            platform = _filled_in(_unquoted(value), variables, instruction.line, given)
     if not words or (len(words) > 1 and (len(words) != 3 or words[1].text.lower() != "as")):
         raise Fault(instruction.line, "FROM takes an image, and perhaps AS NAME behind it")
     image = words[0]
     alias = words[2].text if len(words) == 3 else ""
-    name = _filled_in(_unquoted(image.text), variables, instruction.line)
+    name = _filled_in(_unquoted(image.text), variables, instruction.line, given)
     if _ANY in name:
         if any(fnmatchcase(stage, name.lower()) for stage in stages):
             return None, alias
@@ -107,11 +111,13 @@ def _copied_from(instruction: _Instruction) -> _Word | None:
     return None
 
 
-def _filled_in(text: str, variables: dict[str, str | None], line: int) -> str:
-    """Variables filled in; what the builder sets for each platform becomes `*`."""
+def _filled_in(text: str, variables: dict[str, str | None], line: int, given: Mapping[str, str] = _NONE) -> str:
+    """Variables filled in; what the builder sets for each platform becomes `*`, where it is not `given`."""
 
     def lookup(name: str) -> str | None:
-        return _ANY if name in _BUILDERS and variables.get(name) is None else variables.get(name)
+        if name in _BUILDERS and variables.get(name) is None:
+            return given.get(name, _ANY)
+        return variables.get(name)
 
     try:
         return expand(text, lookup, "\\")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from polyarch.contract.hooks import FleetEnginePlugin, RegistryPlugin, StoragePlugin, VerifierPlugin
+from polyarch.contract.hooks import BuilderPlugin, FleetEnginePlugin, RegistryPlugin, StoragePlugin, VerifierPlugin
 from polyarch.errors import PolyarchError, UsageError, foreign, printable
 from polyarch.plugin_host.cache import Known, PluginCache, loaded
 from polyarch.plugin_host.discovery import NeedsAnotherContract, foreign_major, in_order, installed
@@ -243,6 +243,10 @@ class PluginHost:
     def fleet_engine(self, name: str) -> FleetEnginePlugin:
         """The fleet engine plugin called `name`. Raises UsageError, listing those that there are."""
         return self._by_name(name, FleetEnginePlugin)
+
+    def builder(self, name: str) -> BuilderPlugin:
+        """The builder plugin called `name`. Raises UsageError, listing those that there are."""
+        return self._by_name(name, BuilderPlugin)
 
     def _by_name(self, name: str, kind: type[P]) -> P:
         plugins = {plugin.name: plugin for plugin in self.all(kind)}

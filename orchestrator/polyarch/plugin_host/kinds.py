@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from polyarch.contract.hooks import (
+    BuilderPlugin,
     EmulatorPlugin,
     FleetEnginePlugin,
     ObserverPlugin,
@@ -24,6 +25,7 @@ Registered = (
     | EmulatorPlugin
     | VerifierPlugin
     | FleetEnginePlugin
+    | BuilderPlugin
     | ObserverPlugin
 )
 P = TypeVar("P", bound=Registered)
@@ -35,6 +37,7 @@ KINDS: dict[str, type[Registered]] = {
     "emulators": EmulatorPlugin,
     "verifiers": VerifierPlugin,
     "fleet_engines": FleetEnginePlugin,
+    "builders": BuilderPlugin,
     "observers": ObserverPlugin,
 }
 """The kinds of plugins: the end of the hook's name, and what it yields."""
@@ -46,6 +49,7 @@ WORDS = {
     "emulators": "emulator source",
     "verifiers": "verifier",
     "fleet_engines": "fleet engine",
+    "builders": "builder",
     "observers": "observer",
 }
 """Each kind as people call it."""

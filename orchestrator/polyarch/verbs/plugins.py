@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from polyarch.contract.hooks import EmulatorPlugin, RegistryPlugin, StoragePlugin
+from polyarch.contract.builders import BuilderServices
+from polyarch.contract.hooks import BuilderPlugin, EmulatorPlugin, RegistryPlugin, StoragePlugin
 from polyarch.contract.others import EmulatorServices, PluginServices
 from polyarch.contract.registry import RegistryServices
 from polyarch.contract.storage import StorageServices
@@ -162,6 +163,8 @@ class PluginVerbs:
         options, environ = self._options(plugin), self._settings.environ
         if isinstance(plugin, EmulatorPlugin):
             return plugin.factory(EmulatorServices(options=options))
+        if isinstance(plugin, BuilderPlugin):
+            return plugin.factory(BuilderServices(self._services().temporary(), options=options, environ=environ))
         return plugin.factory(PluginServices(options, environ))
 
     def _registry_services(self, plugin: RegistryPlugin) -> RegistryServices:

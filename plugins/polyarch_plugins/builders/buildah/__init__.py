@@ -1,0 +1,1 @@
+"""buildah, in user namespaces, with foreign programs emulated."""

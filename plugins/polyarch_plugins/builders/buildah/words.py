@@ -1,0 +1,50 @@
+"""The words that buildah is started with, and what its own words mean. Pure.
+
+Sources: buildah-build(1), buildah-push(1) of buildah 1.28.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from polyarch.contract import Build, PolyarchError, StorageError, UsageError, printable
+
+_NOISE = re.compile(r"(?:Getting image source signatures|Copying (?:blob|config) .*|Writing manifest to .*|Storing sig.*)")
+_UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?:(?:TARGET|BUILD)[A-Z]+ ?)*\]")
+_FULL = "no space left on device"
+
+
+def build_words(build: Build, policy: str, identity: str) -> list[str]:
+    """`buildah build …`: with `policy`, a file, and with the image's ID written into the file `identity`."""
+    words = ["buildah", "build", "--isolation=chroot", "--format=oci", "--layers", "--force-rm"]
+    words += [f"--signature-policy={policy}", f"--iidfile={identity}"]
+    words += [f"--platform={build.platform}", f"--file={build.file}"]
+    words += ["--no-cache"] if not build.cache else []
+    words += [f"--target={build.target}"] if build.target else []
+    words += [f"--timestamp={build.timestamp}"] if build.timestamp is not None else []
+    for base in build.bases:
+        place = f"docker-image://{base.name}@{base.digest}"
+        words += [f"--build-context={written}={place}" for written in base.written]
+    words += [f"--build-arg={name}={value}" for name, value in build.arguments.items()]
+    words += [f"--secret=id={name},src={path}" for name, path in build.secrets.items()]
+    return [*words, "--", str(build.context)]
+
+
+def push_words(identity: str, policy: str, directory: str) -> list[str]:
+    """`buildah push …`: the image as a folder of files, its layers as they were packed."""
+    return ["buildah", "push", "--quiet", "--disable-compression", f"--signature-policy={policy}", identity, directory]
+
+
+def worth_saying(line: str) -> bool:
+    """False for what tells of buildah's own store, and of arguments that it gives by itself."""
+    return not (_NOISE.fullmatch(line) or _UNUSED.fullmatch(line))
+
+
+def failure(lines: Iterable[str], code: int) -> PolyarchError:
+    """What the last lines of a build that failed say. Not the user's own fault is a full disk alone."""
+    said = [line for line in lines if line.strip()]
+    errors = [line.partition("rror: ")[2] for line in said if re.match(r"[Ee]rror: ", line)]
+    last = errors[-1] if errors else said[-1] if said else f"it ended with {code}"
+    text = f"buildah: {printable(last, 1000)}"
+    return StorageError(text) if _FULL in last else UsageError(text)
