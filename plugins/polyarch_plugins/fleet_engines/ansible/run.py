@@ -44,6 +44,7 @@ class AnsibleRun:
         self._shown = set[str]()
         self._skipped = set[str]()
         self._began: dict[str, float] = {}
+        self._late_at: dict[str, float] = {}  # by the clock that nobody sets; in the order in which they began
         self._left = dict.fromkeys(numbers)
         self._hung = set[str]()
         self._feeders: dict[str, Feeder] = {}
@@ -116,6 +117,7 @@ class AnsibleRun:
             return
         if event.kind == "started":
             self._began[name] = now
+            self._late_at[name] = time.monotonic() + self._play.timeout + _GRACE
             if self._play.input:
                 self._feed(name)
             with self._lock:
@@ -178,16 +180,15 @@ class AnsibleRun:
 
     def _late(self) -> Iterator[FleetResult]:
         """Those that Ansible does not end in time, though it was told to."""
-        now, limit = time.time(), self._play.timeout + _GRACE
-        while self._began:
-            name, began = next(iter(self._began.items()))
-            if now < began + limit:
+        while self._late_at:
+            name, late_at = next(iter(self._late_at.items()))
+            if time.monotonic() < late_at:
                 break
             self._hung.add(name)
             if self._process is not None:
                 self._process.kill(self._play.mark(self._numbers[name]))
             error = f"it took longer than {self._play.timeout:g} seconds"
-            yield self._done(FleetResult(name, "timeout", error=error, began=began, ended=now))
+            yield self._done(FleetResult(name, "timeout", error=error, began=self._began[name], ended=time.time()))
         if len(self._hung) >= self._forks and self._left:
             self._give_up("Ansible does not go on: all its workers hang")
 
@@ -200,6 +201,7 @@ class AnsibleRun:
         name = result.device
         self._left.pop(name, None)
         self._began.pop(name, None)
+        self._late_at.pop(name, None)
         feeder = self._feeders.pop(name, None)
         if feeder is not None:
             feeder.stop()
