@@ -73,7 +73,8 @@ class DeviceFacts:
 
     `engines` are in the order of preference. `clock_skew` is how many seconds the device's clock is ahead (negative:
     behind) beyond what asking took; None where it did not tell the time. `forwarding` is whether a port of its
-    loopback led to this machine; None where that was not tried, or it cannot tell.
+    loopback led to this machine; None where that was not tried, or it cannot tell. `outdated` are those of a device
+    that was brought images since: what it has is not known.
     """
 
     name: str
@@ -82,6 +83,7 @@ class DeviceFacts:
     clock_skew: int | None = None
     taken: float = 0
     forwarding: bool | None = None
+    outdated: bool = False
 
     def engine(self, kind: EngineKind | None = None) -> Engine | None:
         """The engine of that kind; without one, the first that is in use and can be used, else the first in use.

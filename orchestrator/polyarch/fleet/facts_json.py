@@ -14,7 +14,7 @@ from polyarch_platforms import device as device_file
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import DeviceError
 
-VERSION = 2
+VERSION = 3
 
 
 def facts_to_json(facts: DeviceFacts) -> str:
@@ -25,6 +25,7 @@ def facts_to_json(facts: DeviceFacts) -> str:
         "taken": facts.taken,
         "clock_skew": facts.clock_skew,
         "forwarding": facts.forwarding,
+        "outdated": facts.outdated,
         "device": json.loads(facts.device.to_json()),
         "engines": [_engine_json(engine) for engine in facts.engines],
     }
@@ -88,6 +89,7 @@ class FactsReader:
             clock_skew=_number(document, "clock_skew"),
             taken=taken,
             forwarding=None if document.get("forwarding") is None else _truth(document, "forwarding"),
+            outdated=_truth(document, "outdated"),
         )
 
     def _engine(self, document: Mapping[str, object]) -> Engine:

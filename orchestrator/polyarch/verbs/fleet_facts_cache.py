@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,15 +47,20 @@ class FactsCache:
         self._ready = False
 
     def get(self, name: str, max_age: float | None = None) -> DeviceFacts | None:
-        """What the device said last, at most `max_age` seconds ago; None where nothing is known."""
+        """What the device said last, at most `max_age` seconds ago; None where nothing is known.
+
+        With a `max_age`, outdated facts are none.
+        """
         try:
             facts = self._reader.read(read_bounded(self._path(name), MAX_FACTS).decode("utf-8"))
         except (OSError, StorageError, IntegrityError, UnicodeDecodeError):
             return None
         if facts.name != name:
             return None
+        if max_age is None:
+            return facts
         # Where the clock went back there is no telling how old they are.
-        return facts if max_age is None or 0 <= self._clock() - facts.taken <= max_age else None
+        return facts if not facts.outdated and 0 <= self._clock() - facts.taken <= max_age else None
 
     def put(self, facts: DeviceFacts) -> None:
         """Keep facts. Raises StorageError."""
@@ -67,12 +73,15 @@ class FactsCache:
         except OSError as error:
             raise disk_error(error, f"cannot write in {self._folder}") from error
 
-    def forget(self, name: str) -> None:
-        """The device has changed: what it said is true no longer. Raises StorageError."""
-        try:
-            self._path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_error(error, f"cannot write in {self._folder}") from error
+    def outdate(self, name: str) -> None:
+        """The device was brought images: what it said of itself stays, what it said of its images and of its disk goes.
+
+        Raises StorageError.
+        """
+        facts = self.get(name)
+        if facts is not None:
+            engines = tuple(replace(engine, images=(), blobs=(), free=None) for engine in facts.engines)
+            self.put(replace(facts, engines=engines, outdated=True))
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{_digest(name)}.json"

@@ -109,14 +109,16 @@ def state_of(
     engine = facts.engine(planned.engine) if facts and planned.engine else None
     lines = {line.reference: line for line in planned.images}
     images = tuple(
-        _image(line, engine, contents) if (line := lines.get(name)) else ImageState(name, "unknown", reason=_why(fault))
+        _image(line, engine, contents, outdated=facts is not None and facts.outdated)
+        if (line := lines.get(name))
+        else ImageState(name, "unknown", reason=_why(fault))
         for name in names
     )
     age = None if facts is None else max(0.0, now - facts.taken)
     return DeviceState(planned.device, facts, engine, age, fault, images)
 
 
-def _image(line: ImagePlan, engine: Engine | None, contents: Mapping[Digest, Content]) -> ImageState:
+def _image(line: ImagePlan, engine: Engine | None, contents: Mapping[Digest, Content], *, outdated: bool) -> ImageState:
     name, platform = line.reference, line.platform
     if engine is None or engine.refused:
         return ImageState(name, "unknown", None, line.manifest, platform, "no engine that can be used was found")
@@ -128,6 +130,8 @@ def _image(line: ImagePlan, engine: Engine | None, contents: Mapping[Digest, Con
     should = contents[line.manifest].config if _by_config(engine) else line.manifest
     if told is not None:
         return ImageState(name, "changed", told, should, platform)
+    if outdated:
+        return ImageState(name, "unknown", None, should, platform, "it was brought images since it said what it has")
     if not engine.complete:
         return ImageState(name, "unknown", None, should, platform, f"{engine.kind} did not tell all its images")
     why = line.reason if line.reason_code else None

@@ -261,7 +261,7 @@ class FleetVerbs:
 
         def emit(event: Event) -> None:
             if isinstance(event, DeviceFinished) and event.outcome.status in SUCCEEDED and event.outcome.attempts:
-                fleet.cache.forget(event.outcome.device)  # what it said of its images is true no more
+                fleet.cache.outdate(event.outcome.device)
             self._emit(event)
 
         _allow_files(_FILES_A_DEVICE * fleet.request.forks)

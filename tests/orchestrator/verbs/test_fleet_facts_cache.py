@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.errors import StorageError
-from polyarch.fleet.facts import DeviceFacts, Engine
+from polyarch.fleet.facts import DeviceFacts, Engine, EngineImage
 from polyarch.verbs.fleet_facts_cache import KEPT_INVENTORIES, KEPT_SECONDS, FactsCache
 from polyarch_platforms.named import named
 
@@ -31,9 +31,24 @@ def test_what_was_kept_is_there(tmp_path: Path) -> None:
     (path,) = files(tmp_path)
     assert (tmp_path / "fleet").stat().st_mode & 0o777 == 0o700
     assert "pi1" not in path.name
-    cache.forget("pi1")
-    cache.forget("pi1")
+
+
+def test_of_one_that_was_brought_images_stays_what_it_is(tmp_path: Path) -> None:
+    """Its facts are no good for a plan: those of its images and its disk are gone."""
+    cache = FactsCache(tmp_path, [], lambda: 1000.0)
+    cache.outdate("pi1")
     assert cache.get("pi1") is None
+    image = EngineImage(("docker.io/library/app:1",), f"sha256:{'0' * 64}")
+    engine = Engine("oci", version="1", place="/place", free=7, images=(image,), blobs=(image.id,))
+    cache.put(replace(FACTS, engines=(engine,)))
+    assert cache.get("pi1", 60)
+    for _ in range(2):
+        cache.outdate("pi1")
+        assert cache.get("pi1", 60) is None
+        left = replace(engine, free=None, images=(), blobs=())
+        assert cache.get("pi1") == replace(FACTS, engines=(left,), outdated=True)
+    cache.put(FACTS)
+    assert cache.get("pi1", 60) == FACTS
 
 
 @pytest.mark.parametrize(

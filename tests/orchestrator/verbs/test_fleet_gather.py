@@ -182,7 +182,7 @@ def test_fresh_facts_are_not_asked_again(tmp_path: Path) -> None:
     assert asked_now == ["a", "c"]
     assert found["a"] == first["a"]
     assert again(0)[1] == ["a", "b", "c"]
-    cache.forget("b")
+    cache.outdate("b")
     assert again(3600)[1] == ["b", "c"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,16 @@ def test_a_silent_device_stands_as_it_was_last_seen() -> None:
     found = state(of(engine("docker", held(ARM64, APP))), fault=GONE)
     assert [one.state for one in found.images] == ["as-planned"]
     assert (found.age, found.good, found.fault) == (60.0, False, GONE)
+
+
+def test_of_one_that_was_brought_images_since_nobody_knows_what_it_has() -> None:
+    """What it is, it is still."""
+    found = state(replace(of(engine("docker", free=None)), outdated=True), fault=GONE)
+    (image,) = found.images
+    assert (image.state, image.should) == ("unknown", ARM64.config)
+    assert image.words == "unknown: it was brought images since it said what it has"
+    line = found.to_json()
+    assert (line["platform"], line["engine"], line["disk_free"]) == ("linux/arm64", "docker", None)
 
 
 def test_as_json() -> None:
