@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polyarch.container.run import Ran
     from polyarch.contract.registry import SearchResult
     from polyarch.lock.locked import LockedImage
+    from polyarch.verbs.build import BuildVerbs
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.emulator_verbs import EmulatorVerbs
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.kept import KeptVerbs
     from polyarch.verbs.listing import ListedImage
     from polyarch.verbs.lock import LockVerbs
+    from polyarch.verbs.moving import MovingVerbs
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult
     from polyarch.verbs.seen import SeenVerbs
@@ -283,6 +285,31 @@ class Session(Composition):
             sources=lambda: self.emulator_sources,
         )
         return ContainerVerbs(self.settings, parts, self._emit)
+
+    @cached_property
+    def builds(self) -> BuildVerbs:
+        """Images from Dockerfiles, for several platforms at once."""
+        from polyarch.composition import as_files
+        from polyarch.verbs.build import BuildParts, BuildVerbs
+
+        parts = BuildParts(
+            builders=self._builders,
+            image=lambda name, platform: self._image_to_run(name, platform, "never", "missing", False),
+            storage=lambda: as_files(self.storage()),
+            name=lambda text: parse_reference(text, self.plugins.schemes()),
+            platform=self.platform,
+            machine=lambda: self.machine,
+            sources=lambda: self.emulator_sources,
+        )
+        return BuildVerbs(self.settings, parts, self._emit)
+
+    @cached_property
+    def moving(self) -> MovingVerbs:
+        """Images on their way to registries: pushed, copied from one to another, joined under one name."""
+        from polyarch.verbs.moving import MovingParts, MovingVerbs
+
+        parts = MovingParts(self.storage, self._found, self.reference, self._taken, self._registry, self.platform)
+        return MovingVerbs(self.settings, parts, self._emit)
 
     @cached_property
     def locks(self) -> LockVerbs:

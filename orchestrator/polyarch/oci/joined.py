@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from polyarch.oci.document import Index, parse_document
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
+from polyarch.oci.document import Index, is_attestation, parse_document
 from polyarch.oci.json import list_of, mapping_of, parse_json
 from polyarch.oci.written import encode
+
+# What an attestation is about (BuildKit docs/attestations/attestation-storage.md).
+ATTESTED_ANNOTATION = "vnd.docker.reference.digest"
 
 Entry = Mapping[str, object]
 """A descriptor as JSON."""
@@ -26,3 +31,20 @@ def joined(index: Index, entries: Sequence[Entry]) -> Index:
         return index
     raw = encode({**document, "manifests": list(entries)})
     return cast("Index", parse_document(raw, index.media_type, "index"))
+
+
+def attested(entry: Descriptor) -> Digest:
+    """The digest of what an attestation in an index is about; "" for an entry that is none, or does not say so."""
+    return entry.annotations.get(ATTESTED_ANNOTATION, "") if is_attestation(entry) else ""
+
+
+def narrowed(index: Index, wanted: Collection[Digest], without: Collection[Digest] = ()) -> Index:
+    """The index with these of its manifests and the attestations of theirs, but for `without`; the same where that is
+    all of it.
+    """
+    kept = [
+        raw
+        for raw, entry in zip(listed(index), index.manifests, strict=True)
+        if (attested(entry) if is_attestation(entry) else entry.digest) in wanted and entry.digest not in without
+    ]
+    return joined(index, kept)
