@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from polyarch.cli.ages import ago
+from polyarch.cli.commands.image_files import diff, files
 from polyarch.cli.commands.image_kept import prune, rm, tag, unpack
 from polyarch.cli.commands.image_seen import history, inspect
 from polyarch.cli.completers import storages
@@ -80,5 +81,5 @@ def _list_lines(images: Sequence[ListedImage]) -> list[str]:
     return columns(rows)
 
 
-for _command in (inspect, history, unpack, tag, rm, prune):
+for _command in (inspect, history, files, diff, unpack, tag, rm, prune):
     command.add_command(_command)
