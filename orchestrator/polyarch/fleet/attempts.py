@@ -65,6 +65,17 @@ class Means:
     sends: SendsInput | None
 
 
+def shares(lanes: Sequence[int], forks: int) -> list[int]:
+    """How many devices at once each lane of so many may have: `forks` together, where there are as many as lanes.
+
+    What is left over when each has one is shared by their sizes.
+    """
+    spare = max(0, forks - len(lanes))
+    found = [1 + spare * lane // sum(lanes) for lane in lanes]
+    found[lanes.index(max(lanes))] += max(0, forks - max(len(lanes), sum(found)))
+    return found
+
+
 class FleetRunner:
     """Satisfies Runner. `images` has the documents of each planned variant by its manifest, `blobs` their layers."""
 
@@ -139,8 +150,8 @@ class FleetAttempt:
             return
         forks = self._means.settings.forks
         self._threads = ThreadPoolExecutor(max(1, min(forks, len(lanes))), "polyarch-lane")
-        for lane in lanes.values():
-            self._threads.submit(self._go, lane, max(1, forks * len(lane) // len(self._turns)))
+        for lane, share in zip(lanes.values(), shares([*map(len, lanes.values())], forks), strict=True):
+            self._threads.submit(self._go, lane, share)
         under_way, next_look = len(lanes), 0.0
         while under_way:
             try:
@@ -210,7 +221,7 @@ class FleetAttempt:
         if lane:
             fallen = self._run(lane, forks, timeout)
             if fallen:
-                self._run(fallen, forks, timeout)
+                self._run(fallen, forks, timeout - min(turn.spent for turn in fallen))
 
     def _not_skipped(self, lane: list[Turn]) -> list[Turn]:
         with self._lock:
@@ -242,7 +253,12 @@ class FleetAttempt:
     def _run(self, lane: list[Turn], forks: int, timeout: float) -> list[Turn]:
         """Serve devices of one transport; those whose tunnel is forbidden, and which are to be served by a stream."""
         means, how = self._means, lane[0].transport
-        tasks = [turn.task(self._order(timeout), means.server, means.blobs, means.images) for turn in lane]
+        # Who fell first has all of `timeout` left; the scripts of the others end themselves earlier.
+        least = min(turn.spent for turn in lane)
+        orders = [self._order(timeout - (turn.spent - least)) for turn in lane]
+        tasks = [
+            turn.task(order, means.server, means.blobs, means.images) for turn, order in zip(lane, orders, strict=True)
+        ]
         script, fallen = pull_script(), list[Turn]()
 
         def opened() -> AbstractContextManager[FleetRun]:
@@ -262,7 +278,7 @@ class FleetAttempt:
             again = falls_back(turn.engine.kind, sends_input=means.sends is not None, asked=means.settings.transport)
             if result.status == "no-forwarding" and how == "tunnel" and again and not self._ended:
                 turn.dismiss(means.server)
-                turn.transport = "stream"
+                turn.transport, turn.spent = "stream", max(0.0, result.ended - turn.began)
                 fallen.append(turn)
                 continue
             outcome = turn.outcome(result, means.server)

@@ -35,6 +35,7 @@ class Turn:
     began      when it did (seconds since 1970); 0 before
     under_way  it has begun and not ended
     told       the bytes that were told of last
+    spent      seconds of its time that a way took that was none
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Turn:
         check: bool,
     ) -> None:
         self.plan, self.engine, self.transport = plan, engine, transport
-        self.began, self.under_way, self.told = 0.0, False, 0
+        self.began, self.under_way, self.told, self.spent = 0.0, False, 0, 0.0
         self._device, self._check = device, check
         self._digests: dict[int, frozenset[Digest]] = {}
         self._known: dict[int, ImageOutcome] = {}

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from polyarch.contract.fleet import FleetDevice, FleetEngine, FleetRun, FleetStatus
+from polyarch.contract.fleet import FleetDevice, FleetEngine, FleetResult, FleetRun, FleetStatus
 from polyarch.errors import HostError
-from polyarch.fleet.attempts import FleetRunner, PullSettings
+from polyarch.fleet.attempts import FleetRunner, PullSettings, shares
 from polyarch.fleet.facts import DeviceFacts, Engine
 from polyarch.fleet.outcomes import DeviceOutcome
 from polyarch.fleet.planned import DevicePlan, ImagePlan
@@ -294,3 +294,63 @@ def test_an_engine_that_forgets_a_device(tmp_path: Path, server: OneTimeServer) 
 def test_no_device_at_all(tmp_path: Path, server: OneTimeServer) -> None:
     with Fleet(tmp_path, server, 0).attempt() as attempt:
         assert list(attempt) == []
+
+
+@pytest.mark.parametrize(
+    ("lanes", "forks", "expected"),
+    [
+        ([7], 20, [20]),
+        ([50, 50], 20, [10, 10]),
+        ([99, 1], 20, [19, 1]),
+        ([1, 100, 1], 3, [1, 1, 1]),
+        ([1, 100, 1], 5, [1, 3, 1]),
+        ([9, 9, 9], 2, [1, 1, 1]),  # two of them at a time
+        ([1, 1, 1], 1, [1, 1, 1]),
+    ],
+)
+def test_lanes_together_have_no_more_at_once_than_forks(lanes: list[int], forks: int, expected: list[int]) -> None:
+    assert shares(lanes, forks) == expected
+    assert sum(shares(lanes, forks)) <= max(forks, len(lanes))
+
+
+def test_a_stream_has_what_a_forbidden_tunnel_left_of_the_time(tmp_path: Path, server: OneTimeServer) -> None:
+    """Of each device's own: what the engine has is the longest of these."""
+    seconds = {"d0": 20.0, "d1": 5.0}
+    given: list[tuple[float, dict[str, str]]] = []
+
+    class Slow(ShellFleet):
+        @contextmanager
+        def run(self, script: str, tasks: Any, **more: Any) -> Iterator[FleetRun]:  # type: ignore[override]
+            now = time.time()
+            found = [
+                FleetResult(name, "no-forwarding", began=now, ended=now + spent) for name, spent in seconds.items()
+            ]
+            yield Told(found)
+
+        @contextmanager
+        def run_with_input(self, script: str, tasks: Any, inputs: Any, **more: Any) -> Iterator[FleetRun]:  # type: ignore[override]
+            given.append((more["timeout"], {task.device.name: task.values["pull_limit"] for task in tasks}))
+            yield Told([FleetResult(task.device.name, "timeout") for task in tasks])
+
+    fleet = Fleet(tmp_path, server, 2)
+    with fleet.attempt(engine=Slow(fleet.shells.shells)) as attempt:
+        list(attempt)
+    ((timeout, limits),) = given
+    assert timeout == pytest.approx(55)
+    assert limits == {"d0": "32", "d1": "45"}
+
+
+class Told:
+    """A run that tells these."""
+
+    def __init__(self, results: list[FleetResult]) -> None:
+        self.results = results
+
+    def __iter__(self) -> Iterator[FleetResult]:
+        return iter(self.results)
+
+    def skip(self, devices: object) -> None:
+        """Nothing begins."""
+
+    def end(self) -> None:
+        """Nothing is under way."""

@@ -49,6 +49,7 @@ FACTS = st.builds(
     clock_skew=st.one_of(st.none(), st.integers(-(1 << 40), 1 << 40)),
     taken=st.floats(0, 1e12),
     forwarding=st.sampled_from([None, True, False]),
+    outdated=st.booleans(),
 )
 ONE = DeviceFacts(
     "pi",
@@ -96,6 +97,7 @@ def _with(*path: str | int, value: object) -> str:
         _with("taken", value=True),
         _with("clock_skew", value="3"),
         _with("forwarding", value="yes"),
+        _with("outdated", value=None),
         _with("device", value=None),
         _with("device", "native", value=[]),
         _with("engines", value={}),
