@@ -13,6 +13,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("pull", "bring the right variant of an image"),
             ("resolve", "tell which variant would be taken, and why no other"),
             ("run", "start an image's program, emulated where needed"),
+            ("build", "make an image from a Dockerfile, for several platforms"),
             ("image", "images at hand: ls, inspect, history, unpack, tag, rm, prune"),
             ("images", "the same as image ls"),
             ("verify", "read a stored image again and hold it against its promises"),
@@ -21,10 +22,13 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Containers",
         (
+            ("container", "containers made and started in two steps: create, start"),
             ("ps", "list containers"),
+            ("cp", "copy files into a container, or out of it"),
             ("exec", "start one more program in a container that runs"),
             ("logs", "what a container has written"),
             ("diff", "what a container has changed of its image's files"),
+            ("commit", "freeze what a container has written into an image"),
             ("stop", "ask containers to end"),
             ("rm", "take containers away"),
         ),
@@ -32,6 +36,9 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Registries",
         (
+            ("push", "upload an image at hand, all its variants under one index"),
+            ("copy", "from one registry to another, with all that refers to it"),
+            ("index", "join images under one name: create, append, remove, inspect"),
             ("search", "find repositories by a word"),
             ("tags", "list the tags of a repository"),
             ("login", "keep credentials for a registry"),
@@ -67,13 +74,12 @@ PLACES = {"images": ("image", "ls"), "logout": ("login", "logout")}
 
 INSTEAD = {
     "attach": "logs -f, exec -it",
-    "container": "ps, exec, logs, diff, stop, rm",
-    "create": "run -d",
+    "create": "container create",
     "info": "doctor, device",
     "inspect": "image inspect, ps --format json",
     "kill": "stop -t 0",
     "rmi": "image rm",
-    "start": "run -d",
+    "start": "container start, run -d",
     "version": "--version",
 }
 """Commands of docker that are not here, and what comes next to each."""

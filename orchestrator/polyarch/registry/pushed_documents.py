@@ -74,7 +74,8 @@ def _refused(
     login = http.login_words(reference.registry)
     error = refusal(reference, endpoint.host, answer, f"push of the {what}", login)
     if isinstance(error, NotFoundError) and "NAME_UNKNOWN" not in error_codes(answer.body):
-        said = words(answer.body, answer.headers.get("content-type", ""))  # something that the document names is missing
+        # Nothing was asked for: something that the document names is missing.
+        said = words(answer.body, answer.headers.get("content-type", ""))
         return UnreachableError(f"{reference}: {endpoint.host} answered {answer.status} for the {what}: {said}")
     return error
 

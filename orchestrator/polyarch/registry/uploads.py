@@ -1,4 +1,4 @@
-"""Pushing blobs (distribution-spec 1.1, "Pushing blobs"): whole, in chunks, or by mounting what another repository has."""
+"""Pushing blobs (distribution-spec 1.1, "Push"): whole, in chunks, or by mounting what another repository has."""
 
 from __future__ import annotations
 

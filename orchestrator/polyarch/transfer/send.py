@@ -66,8 +66,9 @@ def send(
     """Bring the documents, and the blobs that they need, to a registry; one result a blob.
 
     The documents go in their order, when all blobs are there: what others name comes before them, what gives the name
-    last. `mounts` are the repositories of the same registry that may have a blob, the likeliest first. The first failure, and Ctrl-C, end it, and leave no name. Raises IntegrityError,
-    NotFoundError, UnauthorizedError, UnreachableError, StorageError.
+    last. `mounts` are the repositories of the same registry that may have a blob, the likeliest first. The first
+    failure, and Ctrl-C, end it, and leave no name. Raises IntegrityError, NotFoundError, UnauthorizedError,
+    UnreachableError, StorageError.
     """
     reference = pushes[-1].reference
     cancelled = threading.Event()

@@ -13,7 +13,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.transfer.outgoing import OpenBlob
 from polyarch.transfer.send import Push, send
 from polyarch.verbs.moved import PushResult
-from polyarch.verbs.push import Sending
+from polyarch.verbs.push import Sending, new_index_words
 from polyarch.verbs.trees import moved_manifests, read_ahead, referring, some_of, tree_of
 from polyarch_platforms.platform import Platform
 
@@ -40,7 +40,7 @@ def copy_image(
     root = some_of(documents, source, read, platforms) if platforms else read
     made = root.digest != read.digest
     if made:
-        emit(Warned(f"{source.familiar}: not all of its index is copied, so {name.familiar} gets a new one"))
+        emit(Warned(new_index_words(source.familiar, read, root, name, "copied")))
     read_ahead(documents, source, root, most)
     documents_read = tree_of(documents, source, root)
     others = referring(registry, documents, source, [each.digest for each in documents_read], most)

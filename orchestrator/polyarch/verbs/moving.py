@@ -84,7 +84,7 @@ class MovingVerbs:
     ) -> PushResult:
         """From one registry to another, all variants and what refers to them; nothing of it stays here.
 
-        Raises what reading from the one and pushing to the other raises, NotFoundError for a platform that is not there.
+        Raises what reading from the one and pushing to the other raises, NotFoundError for a platform not there.
         """
         from polyarch.verbs.copy import copy_image
 

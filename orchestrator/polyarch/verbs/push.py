@@ -15,6 +15,7 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.document import (
     MAX_DOCUMENT_SIZE,
     Document,
+    Index,
     Manifest,
     check_document,
     is_attestation,
@@ -65,8 +66,7 @@ def push_images(
     hand = _AtHand(storage, storage)
     root, documents, made = _root(images, hand, lambda digest: target.has(name.with_digest(digest)), bool(platforms))
     if made:
-        listed = ", ".join(str(image.platform) for image in images)
-        sending.emit(Warned(f"{source}: not all of its index is pushed, so {name.familiar} gets a new one of {listed}"))
+        sending.emit(Warned(new_index_words(source, images[0].root, root, name, "pushed")))
     pushes = [Push(name.with_digest(document.digest), document) for document in documents]
     blobs = send(
         target,
@@ -82,6 +82,19 @@ def push_images(
         MovedManifest(image.manifest.digest, str(image.platform), image.manifest.size) for image in images
     )
     return PushResult(name, source, root, made, manifests, blobs)
+
+
+def new_index_words(source: str, whole: Document, root: Document, name: Reference, done: str) -> str:
+    """Says that a name gets an index of its own, and why."""
+    if not isinstance(whole, Index) or not isinstance(root, Index):
+        return f"{name.familiar} gets a new index of {source}"
+    left = len(whole.manifests) - len(root.manifests)
+    attestations = sum(is_attestation(entry) for entry in whole.manifests if entry not in root.manifests)
+    some = f" ({attestations} of them attestations)" if attestations else ""
+    return (
+        f"{left} of the {len(whole.manifests)} entries of {source} are not {done}{some}:"
+        f" {name.familiar} gets a new index, {root.digest}"
+    )
 
 
 def _wanted(images: Sequence[Image], platforms: Sequence[Platform], source: str) -> list[Image]:
