@@ -16,7 +16,7 @@ from polyarch.reference import parse_reference
 MAX_LINE = 4 << 20
 """Characters of a line: a device with some thousands of images."""
 
-_HINT = "write one with: polyarch fleet plan --format json"
+PLAN_HINT = "write one with: polyarch fleet plan --format json"
 _Word = TypeVar("_Word", bound=str)
 
 
@@ -96,9 +96,11 @@ def read_plan(lines: Iterable[str], where: str = "the plan") -> Plan:
                     raise IntegrityError(f"the device {device.device} stands there twice")
                 devices[device.device] = device
         except (IntegrityError, UsageError) as error:
-            raise UsageError(f"{where}, line {number}: {error.message}", _HINT) from error
+            raise UsageError(f"{where}, line {number}: {error.message}", PLAN_HINT) from error
     if summary is None or summary.devices != len(devices):
-        raise UsageError(f"{where} is no plan, or was cut: its summary does not fit its {len(devices)} devices", _HINT)
+        raise UsageError(
+            f"{where} is no plan, or was cut: its summary does not fit its {len(devices)} devices", PLAN_HINT
+        )
     return Plan(tuple(devices.values()), summary)
 
 

@@ -103,7 +103,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: this is no UTF-8 text") from error
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        hint = "give the path of a Compose file, of Kubernetes manifests or of a Dockerfile"
+        raise UsageError(f"{path}: {error.strerror}", hint) from error
     except StorageError as error:
         raise UsageError(error.message) from error
 

@@ -96,8 +96,10 @@ def documents(text: str) -> list[Node]:
         raise Fault(text.count("\n", 0, position) + 1, f"no YAML: {printable(str(reason), 200)}") from error
 
 
-def _hint(text: str) -> str | None:
-    return "render the template first, as with: helm template" if "\x7b\x7b" in text else None
+def _hint(text: str) -> str:
+    if "\x7b\x7b" in text:
+        return "render the template first, as with: helm template"
+    return "look there, and just before, for indentation, brackets and quotes"
 
 
 def _composed(yaml: Any, text: str, events: Iterator[Any]) -> list[Node]:

@@ -21,7 +21,7 @@ from polyarch.fleet.attempts import FleetRunner, PullSettings
 from polyarch.fleet.interrupt import Interrupt
 from polyarch.fleet.outcomes import SUCCEEDED
 from polyarch.fleet.plan_event import FleetPlanned
-from polyarch.fleet.plan_json import read_plan
+from polyarch.fleet.plan_json import PLAN_HINT, read_plan
 from polyarch.fleet.planned import DevicePlan, Plan, PlanSettings
 from polyarch.fleet.rate import RateLimit
 from polyarch.fleet.record import RolloutRecord
@@ -309,7 +309,7 @@ def _read(path: Path) -> Plan:
         with path.open(encoding="utf-8", errors="replace") as lines:
             return read_plan(lines, str(path))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror or error}", PLAN_HINT) from error
 
 
 def _table(command: Mapping[str, object], key: str) -> Mapping[str, object]:

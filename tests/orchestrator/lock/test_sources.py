@@ -168,12 +168,14 @@ def test_a_fault_is_told_with_its_line(text: str, line: int | None, said: str, f
     assert said in caught.value.message
     if line is not None:
         assert caught.value.message.startswith(f"{path}, line {line}: ")
+    assert caught.value.hint or "no YAML" not in said
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
     for path in (folder / "none", folder):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             images_named_in(path)
+        assert "Compose file" in (caught.value.hint or "")
     (folder / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="no UTF-8"):
         images_named_in(folder / "bytes")

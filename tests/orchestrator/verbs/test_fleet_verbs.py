@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from polyarch.contract.fleet import FleetResult
+from polyarch.errors import UsageError
 from polyarch.events import ignore
 from polyarch.fleet.interrupt import Interrupt
 from polyarch.fleet.plan import make_plan
@@ -57,3 +60,10 @@ def test_going_on_is_ended_by_the_second_interrupt_while_devices_are_asked(tmp_p
     assert fleet.asked == ["pi-1"]
     assert record.phase == "cancelled"
     assert {one.reason_code for one in record.outcomes.values()} == {"stopped"}
+
+
+def test_who_names_no_plan_is_told_how_to_write_one(tmp_path: Path) -> None:
+    session = verbs(tmp_path, AnsweringFleet({}))
+    with pytest.raises(UsageError, match="No such file") as caught:
+        session.pull(FleetRequest(), PullRequest(), NOTHING, tmp_path / "none")
+    assert "polyarch fleet plan --format json" in (caught.value.hint or "")
