@@ -22,6 +22,7 @@ MAX_SIZE = 8 << 20
 
 Kind: TypeAlias = Literal["compose", "kubernetes", "dockerfile"]
 
+_WANTED = "give the path of a Compose file, of Kubernetes manifests or of a Dockerfile"
 _LOCK = re.compile(r"^(?:version[ \t]*=|\[\[image\]\])", re.MULTILINE)
 _ORDER_MARK = "\ufeff"
 
@@ -103,10 +104,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: this is no UTF-8 text") from error
     except OSError as error:
-        hint = "give the path of a Compose file, of Kubernetes manifests or of a Dockerfile"
-        raise UsageError(f"{path}: {error.strerror}", hint) from error
+        raise UsageError(f"{path}: {error.strerror}", _WANTED) from error
     except StorageError as error:
-        raise UsageError(error.message) from error
+        raise UsageError(error.message, _WANTED) from error
 
 
 def _beside(path: Path) -> dict[str, str]:
