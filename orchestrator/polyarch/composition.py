@@ -14,8 +14,9 @@ from subprocess import Popen
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from polyarch.contract.builders import Builder, BuilderServices, RunsEmulated
 from polyarch.contract.fleet import FleetEngine
-from polyarch.contract.hooks import EmulatorPlugin, FleetEnginePlugin, ObserverPlugin, RegistryPlugin
+from polyarch.contract.hooks import BuilderPlugin, EmulatorPlugin, FleetEnginePlugin, ObserverPlugin, RegistryPlugin
 from polyarch.contract.http import Http
 from polyarch.contract.others import EmulatorServices, EmulatorSource, FetchesEmulators, Observer
 from polyarch.contract.registry import Endpoint, Registry, RegistryServices, Search
@@ -320,6 +321,19 @@ class Composition(ABC):
             )
             self._fleet_engines[name] = made
         return self._fleet_engines[name], tuple(word for word in words if word)
+
+    def _builders(self, name: str, run: RunsEmulated) -> list[tuple[str, Builder]]:
+        """The builder of that name, or all that can be made. Raises UsageError for a name that nobody has."""
+
+        def make(plugin: BuilderPlugin) -> Builder:
+            state = self.settings.root / "build" / plugin.name
+            return plugin.factory(BuilderServices(state, run, self._parts.options(plugin.name), self.settings.environ))
+
+        return (
+            [(name, self._parts.needed(self.plugins.builder(name), make))]
+            if name
+            else self._parts.each(BuilderPlugin, make)
+        )
 
     def platform(self, text: str) -> Platform:
         """The platform that `text` names. Raises UsageError for an architecture that nobody has."""

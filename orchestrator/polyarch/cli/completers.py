@@ -35,6 +35,15 @@ def storages(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     )
 
 
+def builders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the builders."""
+    return _asked(
+        ctx,
+        incomplete,
+        lambda session: (each.plugin.name for each in session.plugins.registrations if each.kind == "builders"),
+    )
+
+
 def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The plugins, and what they register, by name."""
 

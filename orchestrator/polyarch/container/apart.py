@@ -56,7 +56,7 @@ class ProgramsApart:
     def run(self, argv: Sequence[str], environ: Mapping[str, str], line: Callable[[str], None]) -> int:
         """What `contract.RunsEmulated` says."""
         answer, theirs = os.pipe()
-        with open(answer, "rb") as answers:
+        with os.fdopen(answer, "rb") as answers:
             try:
                 process = self._started(argv, environ, theirs)
             finally:

@@ -16,13 +16,11 @@ from polyarch_platforms.platform import Platform
 class BuildBase:
     """An image that a Dockerfile names, in FROM or in `COPY --from`.
 
-    written   how the Dockerfile names it: with variables as they stand there, and filled in
     name      the whole name, without tag: `docker.io/library/debian`
-    digest    what is to be taken: the manifest, or an index of the platforms that the one build wants it for
+    digest    of the manifest that is to be taken
     location  where that is to be had by its digest, over plain HTTP: `127.0.0.1:PORT/PATH`
     """
 
-    written: tuple[str, ...]
     name: str
     digest: Digest
     location: str
@@ -33,7 +31,8 @@ class Build:
     """One image to be made, of one platform.
 
     context    the folder that COPY and ADD read
-    file       the Dockerfile
+    file       the Dockerfile; a copy, in which every image stands as NAME@DIGEST of one of `bases`
+    ignore     a file that takes the place of the `.dockerignore` in `context`, None for none
     bases      all the images that may be taken, and no other shall be
     layers     diff IDs of the layers of `bases`: their blobs may be left out of `output`
     arguments  `--build-arg`
@@ -50,6 +49,7 @@ class Build:
     platform: Platform
     output: Path
     say: Callable[[str], None]
+    ignore: Path | None = None
     bases: tuple[BuildBase, ...] = ()
     layers: frozenset[Digest] = frozenset()
     arguments: Mapping[str, str] = field(default_factory=dict)

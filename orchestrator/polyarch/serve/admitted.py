@@ -18,12 +18,10 @@ from polyarch.oci.document import Document
 class Admitted:
     """What can be read under one path, and what became of it."""
 
-    def __init__(
-        self, images: Sequence[Image], blobs: HasBlobFiles, root: Document | None, indexes: Sequence[Document] = ()
-    ) -> None:
+    def __init__(self, images: Sequence[Image], blobs: HasBlobFiles, root: Document | None) -> None:
         documents = [image.manifest for image in images]
         self.root = root
-        self.documents: tuple[Document, ...] = (*([root] if root is not None else []), *indexes, *documents)
+        self.documents: tuple[Document, ...] = (root, *documents) if root is not None else tuple(documents)
         self.configs = {image.manifest.config.digest: image.config.raw for image in images}
         self.sizes = {layer.digest: layer.size for manifest in documents for layer in manifest.layers}
         self.blobs: HasBlobFiles | None = blobs

@@ -52,21 +52,14 @@ class OneTimeServer:
         """Where it listens, on 127.0.0.1."""
         return int(self._server.server_address[1])
 
-    def admit(
-        self,
-        images: Sequence[Image],
-        blobs: HasBlobFiles,
-        *,
-        root: Document | None = None,
-        indexes: Sequence[Document] = (),
-    ) -> str:
+    def admit(self, images: Sequence[Image], blobs: HasBlobFiles, *, root: Document | None = None) -> str:
         """A new path (`polyarch/` and 32 hex digits) with the manifests, configs and layers of `images` and no more.
 
         They can be read below the path, too, as in PATH/anything. `root` is for an engine that asks by tag: what each
-        tag stands for; `indexes` are further documents that can be asked for by digest. `blobs` is asked for a file when it is wanted, from several threads.
+        tag stands for. `blobs` is asked for a file when it is wanted, from several threads.
         """
         path = f"polyarch/{secrets.token_hex(16)}"
-        self._offers[path] = Admitted(images, blobs, root, indexes)
+        self._offers[path] = Admitted(images, blobs, root)
         return path
 
     def sent(self, path: str) -> int:

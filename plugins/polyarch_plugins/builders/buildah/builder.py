@@ -26,7 +26,16 @@ from polyarch.contract import (
 )
 from polyarch_plugins.builders.buildah import files, words
 
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ftp_proxy", "all_proxy")
+_PASSED_ON = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ftp_proxy",
+    "all_proxy",
+)
 _LAST_LINES = 20
 _MAX_DOCUMENT = 4 << 20
 _DIR_VERSION = "Directory Transport Version: 1.1\n"
@@ -92,7 +101,8 @@ class Buildah:
             if self._held is not None:
                 return
             make_directory(self._state, 0o700)
-            for name in ("home", "run", "tmp"):
+            # The last one is looked at in place of /etc/containers/registries.d, which may name stores of signatures.
+            for name in ("run", "tmp", "home/.config/containers/registries.d"):
                 make_directory(self._state / name, 0o700)
             (self._state / "containers.conf").write_text(files.CONTAINERS_CONF)
             held = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -153,6 +163,7 @@ class Buildah:
             "CONTAINERS_REGISTRIES_CONF": str(work / "registries.conf"),
             # containers/storage, pkg/unshare: it is in the user namespace that it is to work in.
             "_CONTAINERS_USERNS_CONFIGURED": "done",
+            "_CONTAINERS_ROOTLESS_UID": str(os.geteuid()),
         }
 
     def _run(self, argv: list[str], environ: dict[str, str], say: Callable[[str], None]) -> None:

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 
 from polyarch.contract import Build, PolyarchError, StorageError, UsageError, printable
 
-_NOISE = re.compile(r"(?:Getting image source signatures|Copying (?:blob|config) .*|Writing manifest to .*|Storing sig.*)")
+_NOISE = re.compile(
+    r"(?:Getting image source signatures|Copying (?:blob|config) .*|Writing manifest to .*|Storing sig.*)"
+)
+# Which platform it is for is polyarch's to prove; buildah 1.28 expects a wrong one after FROM --platform.
+_PLATFORM = re.compile(r"WARNING: image platform .* does not match the expected platform .*")
 _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?:(?:TARGET|BUILD)[A-Z]+ ?)*\]")
 _FULL = "no space left on device"
 
@@ -21,11 +25,9 @@ def build_words(build: Build, policy: str, identity: str) -> list[str]:
     words += [f"--signature-policy={policy}", f"--iidfile={identity}"]
     words += [f"--platform={build.platform}", f"--file={build.file}"]
     words += ["--no-cache"] if not build.cache else []
+    words += [f"--ignorefile={build.ignore}"] if build.ignore else []
     words += [f"--target={build.target}"] if build.target else []
     words += [f"--timestamp={build.timestamp}"] if build.timestamp is not None else []
-    for base in build.bases:
-        place = f"docker-image://{base.name}@{base.digest}"
-        words += [f"--build-context={written}={place}" for written in base.written]
     words += [f"--build-arg={name}={value}" for name, value in build.arguments.items()]
     words += [f"--secret=id={name},src={path}" for name, path in build.secrets.items()]
     return [*words, "--", str(build.context)]
@@ -38,7 +40,7 @@ def push_words(identity: str, policy: str, directory: str) -> list[str]:
 
 def worth_saying(line: str) -> bool:
     """False for what tells of buildah's own store, and of arguments that it gives by itself."""
-    return not (_NOISE.fullmatch(line) or _UNUSED.fullmatch(line))
+    return not (_NOISE.fullmatch(line) or _PLATFORM.fullmatch(line) or _UNUSED.fullmatch(line))
 
 
 def failure(lines: Iterable[str], code: int) -> PolyarchError:
