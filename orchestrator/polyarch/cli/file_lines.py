@@ -30,51 +30,43 @@ _SAID_AGAIN = "="
 
 def shown_paths(paths: bytes, rows: int) -> list[str]:
     """A column of paths, each with a slash in front, fit for a terminal."""
-    text = paths.decode("utf-8", "backslashreplace")
-    shown = ["/" + path for path in text.split("\0")] if rows else []
-    if text.replace("\0", "").isprintable():
-        return shown
-    return [printable(path, _LONGEST) for path in shown]
+    if not rows:
+        return []
+    names = paths.decode("utf-8", "backslashreplace").split("\0")
+    return ["/" + (name if name.isprintable() else printable(name, _LONGEST)) for name in names]
 
 
 def table_lines(merged: Merged, layers: Sequence[int]) -> Iterator[str]:
     """A line a file under a line of titles."""
-    sizes = {size: human_size(size) for size in set(merged.sizes)}
-    width = max(4, max(map(len, sizes.values()), default=0))
-    shown = {size: f"{text:<{width}}" for size, text in sizes.items()}
+    sizes = {size: human_size(size) for size in {0, *merged.sizes}}
+    width = max(4, *map(len, sizes.values()))
+    shown = {size: f"{text:<{width}}   " for size, text in sizes.items()}
     yield f"LAYER   CHANGE   {'SIZE':<{width}}   PATH"
     paths = shown_paths(merged.paths, len(merged.changes))
     links = _shown_links(merged)
-    none = shown.get(0, "0B".ljust(width))
     for layer in layers:
-        start = f"{layer:<5}   "
+        start = {change: f"{layer:<5}   {change:<6}   " for change in "ACD"}
         span = merged.span(layer)
         columns = (merged.changes, merged.kinds, merged.hidden_by, merged.sizes, paths)
         for row, (change, kind, hidden_by, size, path) in enumerate(
             zip(*(column[span] for column in columns), strict=True), span.start
         ):
             if kind == "f":
-                line = f"{start}{change}        {shown[size]}   {path}"
+                line = start[change] + shown[size] + path
                 yield f"{line} (hidden by layer {hidden_by})" if hidden_by else line
             elif change != _SAID_AGAIN:
-                text = shown[size] if change == "D" else none
                 hidden = f" (hidden by layer {hidden_by})" if hidden_by and kind != "d" else ""
-                end = "/" if kind == "d" else links[row]
-                yield f"{start}{change}        {text}   {path}{end}{hidden}"
+                end = "/" if kind == "d" else links.get(row, "")
+                yield f"{start[change]}{shown[size if change == 'D' else 0]}{path}{end}{hidden}"
 
 
 def _shown_links(merged: Merged) -> dict[int, str]:
-    """Where links lead, of each row that has such a thing, with an arrow in front."""
-    found = {}
-    for row, (kind, link) in enumerate(zip(merged.kinds, merged.link_texts(), strict=True)):
-        if kind in "lh" and link:
-            found[row] = f" -> {'/' if kind == 'h' else ''}{printable(_text(link), _LONGEST)}"
-    return _Empty(found)
-
-
-class _Empty(dict[int, str]):
-    def __missing__(self, key: int) -> str:
-        return ""
+    """Where links lead, of each row that is one, with an arrow in front."""
+    return {
+        row: f" -> {'/' if kind == 'h' else ''}{printable(_text(link), _LONGEST)}"
+        for row, (kind, link) in enumerate(zip(merged.kinds, merged.link_texts(), strict=True))
+        if link and kind in "lh"
+    }
 
 
 def _text(raw: bytes) -> str:
@@ -138,7 +130,7 @@ def tree_lines(merged: Merged, image: Image, layers: Iterable[int]) -> Iterator[
             change, kind = merged.changes[row], merged.kinds[row]
             if change != _SAID_AGAIN:
                 hidden_by = merged.hidden_by[row] if kind != "d" else 0
-                end = "/" if kind == "d" else links[row]
+                end = "/" if kind == "d" else links.get(row, "")
                 size = merged.sizes[row] if kind == "f" or change == "D" else 0
                 top.add(paths[row], change, size, f"{end} (hidden by layer {hidden_by})" if hidden_by else end)
         yield f"Layer {layer} ({short_id(image.manifest.layers[layer - 1].digest)}), {human_size(top.size)}"

@@ -13,14 +13,9 @@ from polyarch.files import disk_error
 from polyarch.oci.digest import Digest, hasher
 from polyarch.unpack.attributes import takes_attribute
 from polyarch.unpack.columns import numbers, packed, texts, unpacked
+from polyarch.unpack.merged import FINGERPRINT, NONE
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
-
-FINGERPRINT = 16
-"""Bytes of a fingerprint."""
-
-NONE = bytes(FINGERPRINT)
-"""The fingerprint of what has neither content nor extended attributes."""
 
 _LETTERS = {
     Kind.FILE: "f",

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.unpack.beneath import components
-from polyarch.unpack.listing import NONE, Listed
-from polyarch.unpack.merged import Merged, Row, merged
+from polyarch.unpack.listing import Listed
+from polyarch.unpack.merged import NONE, Merged, Row, merged
 from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
 

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from polyarch.unpack.columns import numbers, packed, texts, unpacked
-from polyarch.unpack.listing import FINGERPRINT
+
+FINGERPRINT = 16
+"""Bytes of a fingerprint: two files of one fingerprint have the same content and the same extended attributes."""
+
+NONE = bytes(FINGERPRINT)
+"""The fingerprint of what has neither content nor extended attributes."""
 
 _NAME = "image"
 _COLUMNS = 12

@@ -28,7 +28,7 @@ class Tree(Root):
     more. One Tree takes all layers; `begin_layer` stands before each.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._final: dict[bytes, tuple[int, int]] = {}
         self._own: set[bytes] | None = None
@@ -134,10 +134,14 @@ class Tree(Root):
         self.forget()
 
     def _existing(self, path: bytes) -> Directory | None:
-        """The directory at a path without symlinks; None where a whiteout has taken it away since."""
+        """The directory at a path without symlinks; None where a whiteout has taken it away since, or a later entry."""
         try:
             here = self.directory(path.split(b"/"))
         except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # symlinks are where it was
+                raise
             return None
         return here if here.path == path else None
 
