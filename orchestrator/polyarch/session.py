@@ -10,7 +10,7 @@ Every method raises subclasses of PolyarchError, and nothing else but defects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polyarch.container.run import Ran
     from polyarch.contract.registry import SearchResult
     from polyarch.lock.locked import LockedImage
+    from polyarch.verbs.archives import ArchiveParts
     from polyarch.verbs.build import BuildVerbs
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
@@ -403,6 +404,12 @@ class Session(Composition):
         """The images at hand: unpacking, naming, reading again, and giving them up."""
         from polyarch.verbs.kept import KeptParts, KeptVerbs
 
+        def archives() -> ArchiveParts:
+            from polyarch.verbs.archives import ArchiveParts
+
+            pull = partial(self.pull, all_platforms=True)
+            return ArchiveParts(self._made_storage, pull, self._registry_services.temporary, self._emit)
+
         parts = KeptParts(
             storage=self.storage,
             reads=lambda: self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read"),
@@ -412,6 +419,8 @@ class Session(Composition):
             one=lambda reference, platform: self.image(reference, platform=platform),
             names=self._at_hand,
             schemes=lambda: self.plugins.schemes(),
+            archives=archives,
+            emit=self._emit,
         )
         return KeptVerbs(self.settings, parts)
 

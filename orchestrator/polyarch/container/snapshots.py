@@ -4,7 +4,9 @@
 
     ROOT/snapshots/FLAVOUR/CHAIN_ID     whole, never changed again
     ROOT/snapshots/FLAVOUR/.CHAIN_ID…   on its way; removed by the next who wants it, if its maker died
+    ROOT/snapshots/FLAVOUR/.gone.…      on its way out (snapshot_garbage.py)
     ROOT/snapshots/locks/CHAIN_ID       who unpacks it
+    ROOT/snapshots/locks/prune          who removes what nobody needs
 """
 
 from __future__ import annotations
@@ -86,14 +88,28 @@ class Snapshots:
     def _locked(self, name: str) -> Iterator[None]:
         """One at a time; the lock goes with its holder, whatever ends it."""
         try:
-            descriptor = os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = open_locked(self._locks / name)
         except OSError as error:
             raise disk_error(error, f"cannot lock the snapshot {short('sha256:' + name)}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+
+def open_locked(path: Path) -> int:
+    """A descriptor of the file, made if it is missing, locked for this caller alone; waits. Raises OSError."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the file was pruned since it was opened
 
 
 def _make(directory: Path) -> None:

@@ -5,6 +5,7 @@
     ROOT/containers/lock         held while names are given and what others left is removed
     ROOT/containers/ID/
         container.json           the record
+        start.json               of one made by `container create`: what a start needs (later_start.py)
         lock                     held by the process that stays with it and by the runtime: where it is free, none runs
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
         config.json runtime/ log the OCI runtime's spec, state and complaints
@@ -20,13 +21,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from polyarch.container.cgroups import remove_cgroup
 from polyarch.container.record import RECORD, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import NotFoundError, UsageError, printable
-from polyarch.files import disk_error, make_directory
+from polyarch.files import disk_error, make_directory, write_in_one_step
 from polyarch.unpack.tree import remove_tree
+
+START = "start.json"
 
 KILLED = 137
 """The exit code of a container whose end nobody saw: 128 and SIGKILL."""
@@ -42,7 +46,11 @@ class Container:
 
     def started(self, pid: int) -> None:
         """Note that the runtime runs. Raises StorageError."""
-        self._update(replace(self.record, status="running", pid=pid, started=now()))
+        self._update(replace(self.record, status="running", pid=pid, started=now(), finished="", exit_code=None))
+
+    def starts_by(self, runtime: Literal["crun", "runc", "none"], *, detached: bool) -> None:
+        """Note what is going to start it, and how. Raises StorageError."""
+        self._update(replace(self.record, runtime=runtime, detached=detached))
 
     def ended(self, code: int) -> None:
         """Note the end. Raises StorageError."""
@@ -68,8 +76,10 @@ class Containers:
         self._root = root
         self._rights = rights
 
-    def create(self, record: Record) -> Container:
+    def create(self, record: Record, start: bytes = b"") -> Container:
         """A directory for a new container. What crashed processes left is removed on the way.
+
+        With `start`, what is needed for that, it is one that may wait for its start.
 
         Raises UsageError: the name is taken; StorageError.
         """
@@ -89,10 +99,35 @@ class Containers:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for name in ("upper", "work", "rootfs", "runtime", "etc"):
                     (directory / name).mkdir(0o700)
+                if start:
+                    write_in_one_step(directory / START, start, directory / f".{START}", sync=False)
                 write_record(directory, record)
         except OSError as error:
             raise disk_error(error, f"cannot make a container in {self._root}") from error
         return Container(directory, record, lock)
+
+    def hold(self, record: Record) -> Container:
+        """A container that does not run; as long as it is held nobody else starts, reads or removes it.
+
+        Raises UsageError: it runs, or somebody else is at it; NotFoundError: it is gone.
+        """
+        directory = self.directory(record)
+        with self._guarded_lock():
+            if not directory.is_dir():
+                raise NotFoundError(f"the container {record.name} is gone", "see: polyarch ps -a")
+            lock = _open_lock(directory)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                raise UsageError(f"the container {record.name} runs, or is being used", "see: polyarch ps") from None
+            now_known = read_record(directory) or record
+            return Container(directory, _seen(directory, now_known, held=False), lock)
+
+    def in_use(self, record: Record) -> bool:
+        """Whether somebody runs it, starts it or is at its files."""
+        with self._guarded_lock(fcntl.LOCK_SH), _held(self.directory(record)) as ours:
+            return not ours
 
     def records(self) -> list[Record]:
         """All containers, in no order. One whose process died without a word counts as exited."""
@@ -106,7 +141,21 @@ class Containers:
             record = read_record(directory)
             if record is not None:
                 with _held(directory) as ours:
-                    yield _seen(record, held=not ours)
+                    yield _seen(directory, record, held=not ours)
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[tuple[list[Record], list[Path]]]:
+        """Within, no container comes or goes: all of them, and the folders of those whose record cannot be read.
+
+        Raises StorageError.
+        """
+        try:
+            make_directory(self._root, 0o700)
+        except OSError as error:
+            raise disk_error(error, f"cannot make {self._root}") from error
+        with self._guarded_lock(fcntl.LOCK_SH):
+            broken = [each for each in self._directories() if (each / RECORD).exists() and read_record(each) is None]
+            yield list(self._records()), broken
 
     def find(self, word: str) -> Record:
         """The container with that name, or the only one whose ID starts so.
@@ -168,7 +217,7 @@ class Containers:
                 record = read_record(directory)
                 if record is None and (directory / RECORD).exists():
                     continue  # of a newer version, or damaged: somebody may want to look at it
-                if record is None or record.rm:
+                if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):
                     _remove(directory, self._rights)
                 else:
                     remove_cgroup(record.id)
@@ -192,9 +241,9 @@ class Containers:
             os.close(descriptor)
 
 
-def _seen(record: Record, *, held: bool) -> Record:
-    """The record of a container, with what its lock tells."""
-    if record.status == "exited" or held:
+def _seen(directory: Path, record: Record, *, held: bool) -> Record:
+    """The record of a container, with what its lock tells. One that was made to be started later waits."""
+    if record.status == "exited" or held or (record.status == "created" and (directory / START).exists()):
         return record
     return replace(record, status="exited", pid=0, exit_code=KILLED if record.exit_code is None else record.exit_code)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from polyarch.contract.layout_names import (
     Root,
+    has_no_name,
     is_made_here,
-    is_unnamed,
     new_entry,
     reference_of,
     root_of,
@@ -131,10 +131,10 @@ class LayoutImages:
         The documents of `new` have to be here by now; those of the answer are further ones. What is no whole image, or
         damaged, does not stay without a name.
         """
-        unnamed = [entry for entry in new.entries if is_unnamed(entry)]
+        unnamed = [entry for entry in new.entries if has_no_name(entry)]
         if not new.replaced and not unnamed:
             return replace(new, documents=())
-        staying = [entry for entry in new.entries if not is_unnamed(entry)]
+        staying = [entry for entry in new.entries if not has_no_name(entry)]
         covered = {variant.manifest.digest for entry in staying for variant in self._variants(entry)}
         documents: list[bytes] = []
         gone: list[Descriptor] = []
@@ -142,7 +142,7 @@ class LayoutImages:
             images = self._whole(entry)
             lost = [image for image in images if image.manifest.digest not in covered]
             covered.update(image.manifest.digest for image in lost)
-            if is_unnamed(entry) and len(lost) == len(images) and entry in unnamed:
+            if has_no_name(entry) and len(lost) == len(images) and entry in unnamed:
                 staying.append(entry)  # also what is no image, which is not ours to judge
                 continue
             gone.append(entry)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from polyarch.contract.storage import unnamed
 from polyarch.errors import UsageError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, is_digest
@@ -65,7 +66,7 @@ def reference_of(entry: Descriptor) -> Reference:
             return stored_name(parse_reference(name, (scheme,) if scheme else ()))
         except UsageError:
             continue
-    return Reference("localhost", "unnamed", "", entry.digest)
+    return unnamed(entry.digest)
 
 
 def root_of(entry: Descriptor) -> Root:
@@ -81,7 +82,7 @@ def is_made_here(entry: Descriptor) -> bool:
     return MADE_HERE in entry.annotations
 
 
-def is_unnamed(entry: Descriptor) -> bool:
+def has_no_name(entry: Descriptor) -> bool:
     """True for an entry that nobody gave a name."""
     return not names_of(entry)
 

@@ -193,6 +193,16 @@ class RemovesImages(Protocol):
         """Remove what no name needs: blobs, and what broken transfers left. (digest, bytes) of each."""
 
 
+def unnamed(digest: Digest) -> Reference:
+    """What an image without a name is called: `digest` is that of its manifest, or of what lists its platforms."""
+    return Reference("localhost", "unnamed", "", digest)
+
+
+def is_unnamed(reference: Reference) -> bool:
+    """True for what `unnamed` makes."""
+    return reference == unnamed(reference.digest)
+
+
 @runtime_checkable
 class KeepsUnnamed(Protocol):
     """A storage in which an image stays when its name moves to another one: as `localhost/unnamed@DIGEST`.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 
 from polyarch.contract.storage import Image, ReadsBlobs
-from polyarch.files import disk_error, make_directory
-from polyarch.oci.digest import hex_of
+from polyarch.files import disk_error, disk_usage, make_directory
+from polyarch.oci.digest import Digest, hex_of
 from polyarch.unpack.image import unpack_image
 from polyarch.unpack.tree import remove_tree
 
@@ -42,3 +42,33 @@ def unpacked(image: Image, storage: ReadsBlobs, directory: Path) -> Path:
     finally:
         os.close(lock)
     return place
+
+
+def remove_files(
+    directory: Path, manifests: Collection[Digest], *, dry_run: bool = False
+) -> tuple[tuple[Digest, int], ...]:
+    """Remove what stands below `directory` for other manifests than these, and what killed processes left; with
+    `dry_run` only look. (manifest digest, bytes on the disk) of each image; () while somebody unpacks one there.
+
+    Raises StorageError.
+    """
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # nothing was ever unpacked
+        return ()
+    except OSError as error:
+        raise disk_error(error, f"cannot read {directory}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        needed = {hex_of(digest) for digest in manifests}
+        going = [path for path in sorted(directory.iterdir()) if path.is_dir() and path.name not in needed]
+        found = [(f"sha256:{path.name}", disk_usage(path)) for path in going if not path.name.startswith(".")]
+        for path in () if dry_run else going:
+            remove_tree(path)
+    except BlockingIOError:
+        return ()
+    except OSError as error:
+        raise disk_error(error, f"cannot remove from {directory}") from error
+    finally:
+        os.close(lock)
+    return tuple(found)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
 from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
+from polyarch.events import Emit
 from polyarch.reference import Reference, parse_reference
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
-from polyarch.verbs.results import VerifiedImage
+from polyarch.verbs.results import PullResult, VerifiedImage
 from polyarch_platforms.platform import Platform, parse
+
+if TYPE_CHECKING:
+    from polyarch.verbs.archives import ArchiveKind, ArchiveParts
+    from polyarch.verbs.prune import Pruned
+    from polyarch.verbs.prune_choice import PruneRules
+    from polyarch.verbs.removal import Removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,8 @@ class KeptParts:
     one: Callable[[str, str | None], Image]
     names: Callable[[str], tuple[Reference, ...]]
     schemes: Callable[[], Collection[str]]
+    archives: Callable[[], ArchiveParts]
+    emit: Emit
 
 
 class KeptVerbs:
@@ -68,25 +78,80 @@ class KeptVerbs:
         with platforms_errors():
             return tuple(verify_image(storage, image) for image in found)
 
-    def remove(self, reference: str, *, platform: str | None = None) -> tuple[str, ...]:
-        """Take a name, or one platform of it, away; returns the blobs that went. Raises NotFoundError."""
+    def remove(self, reference: str, *, platform: str | None = None, force: bool = False) -> Removed:
+        """Take a name away, or one platform of it, or by ID or digest the image; what nothing needs then goes, too.
+
+        With `force` all names of an image that has several, and the name alone of one that a stopped container uses.
+        Raises NotFoundError; UsageError where a container uses what would go.
+        """
+        from polyarch.container.snapshot_garbage import SnapshotGarbage
+        from polyarch.verbs import removal
+
         storage = self._parts.removes()
-        try:
-            names = dict.fromkeys(image.reference for image in self._parts.found(reference))
-        except StorageError:
-            names = dict.fromkeys(self._there(reference))  # what is damaged goes by its name
-        if not names:
-            raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
         with platforms_errors():
             wanted: Platform | None = parse(platform) if platform else None
-        removed: list[str] = []
-        for name in names:
-            removed += storage.remove(name, wanted)
-        return tuple(removed)
+        garbage = SnapshotGarbage(self._root)
+        with garbage.alone():
+            with garbage.still() as records:
+                try:
+                    found = self._parts.found(reference)
+                    at_hand = removal.all_of(storage)
+                except StorageError:  # what is damaged goes by its name
+                    names = self._there(reference)
+                    return removal.Removed(tuple(names), tuple(each for name in names for each in storage.remove(name)))
+                if not found:
+                    raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
+                chosen = removal.removal(reference, found, at_hand, wanted, force=force)
+                removed = removal.remove(storage, chosen, records, force=force)
+                layers = removal.layers_of(chosen.images)
+                garbage.choose(removal.layers_of(removal.all_of(storage)), only=layers)
+            garbage.delete()
+        return removed
 
-    def prune(self) -> tuple[tuple[str, int], ...]:
-        """Remove what no image needs, and what waits for a pull into an engine; (digest, bytes) of each."""
-        return self._parts.removes().prune() + self._parts.staging().prune()
+    def prune(self, rules: PruneRules | None = None, *, dry_run: bool = False) -> tuple[Pruned, ...]:
+        """Remove images without a name and what no image or container needs; by `rules` more. `dry_run` only tells.
+
+        Raises UsageError, StorageError.
+        """
+        from polyarch.verbs.prune import Places, prune
+        from polyarch.verbs.prune_choice import PruneRules
+
+        places = Places(self._root, self._parts.removes(), self._parts.staging(), self._parts.emit)
+        return prune(places, rules or PruneRules(), dry_run=dry_run)
+
+    def save(
+        self,
+        references: Sequence[str],
+        target: Path | BinaryIO,
+        *,
+        kind: ArchiveKind = "oci-archive",
+        platform: str | None = None,
+        all_platforms: bool = False,
+    ) -> tuple[Image, ...]:
+        """Write images at hand into one archive, a file that takes the old one's place, or a stream; those images.
+
+        Of each the variant for this machine, or the platforms asked for (with commas between). Raises NotFoundError,
+        UsageError, StorageError.
+        """
+        from polyarch.verbs import archives
+
+        images: dict[tuple[Reference, str], Image] = {}
+        for reference in references:
+            asked = platform.split(",") if platform else [None]
+            found = self._at_hand(reference)
+            for image in found if all_platforms else [self._parts.one(reference, each) for each in asked]:
+                images[image.reference, image.manifest.digest] = image
+        archives.save(self._parts.archives(), self._parts.storage(), tuple(images.values()), kind, target)
+        return tuple(images.values())
+
+    def load(self, source: Path | BinaryIO) -> Iterator[PullResult]:
+        """Bring in what is in an archive, OCI's or docker's, compressed or not: all images with all their platforms.
+
+        Raises NotFoundError, IntegrityError, StorageError.
+        """
+        from polyarch.verbs import archives
+
+        return archives.load(self._parts.archives(), source)
 
     def _at_hand(self, reference: str) -> tuple[Image, ...]:
         found = self._parts.found(reference)

@@ -9,7 +9,7 @@ import click
 
 from polyarch.cli.ages import ago
 from polyarch.cli.commands.image_files import diff, files
-from polyarch.cli.commands.image_kept import prune, rm, tag, unpack
+from polyarch.cli.commands.image_kept import load, prune, rm, save, tag, unpack
 from polyarch.cli.commands.image_seen import history, inspect
 from polyarch.cli.completers import storages
 from polyarch.cli.invocation import Invocation
@@ -81,5 +81,5 @@ def _list_lines(images: Sequence[ListedImage]) -> list[str]:
     return columns(rows)
 
 
-for _command in (inspect, history, files, diff, unpack, tag, rm, prune):
+for _command in (inspect, history, files, diff, unpack, tag, rm, prune, save, load):
     command.add_command(_command)

@@ -1,16 +1,23 @@
-"""`polyarch image unpack`, `tag`, `rm` and `prune`: what is done with images at hand."""
+"""`polyarch image unpack`, `tag`, `rm`, `prune`, `save` and `load`: what is done with images at hand."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from polyarch.cli.completers import stored_images
+from polyarch.cli.durations import Duration
 from polyarch.cli.invocation import Invocation
-from polyarch.cli.options import Command, pass_invocation, platform_option
-from polyarch.cli.output import human_size
+from polyarch.cli.options import Command, Count, pass_invocation, platform_option
+from polyarch.cli.output import human_size, line
+from polyarch.errors import UsageError
+
+if TYPE_CHECKING:
+    from polyarch.verbs.prune import Pruned
 
 _ONE_OF_SEVERAL = "which one, where several are at hand"
 
@@ -63,23 +70,28 @@ def tag(invocation: Invocation, reference: str, new: str) -> None:
 @click.command(
     "rm",
     cls=Command,
-    help="Take names away, and the blobs that nothing needs any more. With -q it prints the digests of those.",
+    help="Take names away, and what nothing needs any more. An ID or a digest means an image with its name; what a"
+    " container uses stays. With -q it prints the digests of the blobs that went.",
     examples=("polyarch image rm alpine", "polyarch image rm --platform linux/arm64 alpine"),
     exits=(0, 2, 3, 9, 10),
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
 @platform_option("only this one")
+@click.option(
+    "-f", "--force", is_flag=True, help="all names of an image; the name of one that only stopped containers use"
+)
 @pass_invocation
-def rm(invocation: Invocation, references: Sequence[str], platform: str | None) -> int:
+def rm(invocation: Invocation, references: Sequence[str], platform: str | None, force: bool) -> int:
     """Remove every reference, going on after failures."""
     with invocation.session() as session:
 
         def remove(reference: str) -> None:
-            digests = session.kept.remove(reference, platform=platform)
+            removed = session.kept.remove(reference, platform=platform, force=force)
+            names = [name.familiar for name in removed.names]
             invocation.show(
-                json=[{"reference": reference, "removed": list(digests)}],
-                quiet=digests,
-                lines=[f"Untagged: {reference}", *(f"Deleted: {digest}" for digest in digests)],
+                json=[{"reference": reference, "untagged": names, "removed": list(removed.blobs)}],
+                quiet=removed.blobs,
+                lines=[*(f"Untagged: {name}" for name in names), *(f"Deleted: {digest}" for digest in removed.blobs)],
             )
 
         return invocation.each(references, remove)
@@ -88,21 +100,135 @@ def rm(invocation: Invocation, references: Sequence[str], platform: str | None) 
 @click.command(
     "prune",
     cls=Command,
-    help="Remove what no image needs: blobs, and what broken transfers left.",
-    examples=("polyarch image prune", "polyarch image prune --format json"),
-    exits=(0, 9),
+    help="Free space: images without a name, and what no image and no container needs."
+    " With -q it prints the digests of what went.",
+    examples=(
+        "polyarch image prune",
+        "polyarch image prune --all --older-than 30d",
+        "polyarch image prune --keep 3 -n",
+    ),
+    exits=(0, 2, 9, 130),
 )
+@click.option("-a", "--all", "everything", is_flag=True, help="every image that no container uses")
+@click.option("--older-than", metavar="TIME", type=Duration(), help="only images that came here so long ago: 24h, 30d")
+@click.option("--keep", metavar="N", type=Count(), help="--all, but the N tags of each repository that came last stay")
+@click.option("-n", "--dry-run", is_flag=True, help="only tell what would go")
+@click.option("-f", "--force", is_flag=True, help="do not ask before --all and --keep")
 @pass_invocation
-def prune(invocation: Invocation) -> None:
-    """Print what went."""
+def prune(
+    invocation: Invocation, everything: bool, older_than: float | None, keep: int | None, dry_run: bool, force: bool
+) -> None:
+    """Print what went, or would go."""
+    from polyarch.verbs.prune_choice import PruneRules
+
+    rules = PruneRules(everything or keep is not None, older_than, keep)
     with invocation.session() as session:
-        removed = session.kept.prune()
-    total = sum(size for _, size in removed)
+        if rules.everything and not dry_run and not force and sys.stdin.isatty() and sys.stderr.isatty():
+            names = dict.fromkeys(_name(each) for each in session.kept.prune(rules, dry_run=True) if each.reference)
+            if names:
+                line(f"These images go: {', '.join(names)}", sys.stderr)
+                if not click.confirm("Remove them?", err=True):
+                    return
+        pruned = session.kept.prune(rules, dry_run=dry_run)
+    total = human_size(sum(each.size for each in pruned))
+    untag, delete = ("Would untag", "Would delete") if dry_run else ("Untagged", "Deleted")
     invocation.show(
-        json=({"digest": digest, "size": size} for digest, size in removed),
-        quiet=(digest for digest, _ in removed),
+        json=map(_pruned_json, pruned),
+        quiet=(each.digest for each in pruned if each.digest),
         lines=[
-            *(f"Deleted: {digest}" for digest, _ in removed),
-            f"Total reclaimed space: {human_size(total)}",
+            *dict.fromkeys(f"{untag}: {_name(each)}" for each in pruned if each.reference),
+            *(f"{delete}: {each.digest or 'what was left of a layer'}" for each in pruned if not each.reference),
+            f"Total {'reclaimable' if dry_run else 'reclaimed'} space: {total}",
         ],
     )
+
+
+def _name(pruned: Pruned) -> str:
+    return pruned.reference.familiar if pruned.reference else ""
+
+
+def _pruned_json(pruned: Pruned) -> dict[str, object]:
+    name = str(pruned.reference) if pruned.reference else None
+    return {"kind": pruned.kind, "digest": pruned.digest, "size": pruned.size, "reference": name}
+
+
+@click.command(
+    "save",
+    cls=Command,
+    help="Write images at hand into an archive that docker, podman, skopeo and containerd read; to standard output"
+    " without -o. Of each the variant for this machine, unless platforms are named.",
+    examples=(
+        "polyarch image save -o alpine.tar alpine",
+        "polyarch image save --all-platforms app:1 | ssh pi docker load",
+    ),
+    exits=(0, 2, 3, 9),
+)
+@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="a file, which is replaced")
+@click.option(
+    "--type",
+    "kind",
+    metavar="oci-archive|docker-archive",
+    type=click.Choice(["oci-archive", "docker-archive"]),
+    default="oci-archive",
+    help="docker-archive: for what reads no other, one platform of a name; layers are uncompressed",
+)
+@platform_option("only these platforms", plural=True)
+@click.option("--all-platforms", is_flag=True, help="all that are at hand")
+@pass_invocation
+def save(
+    invocation: Invocation,
+    references: Sequence[str],
+    output: Path | None,
+    kind: Literal["oci-archive", "docker-archive"],
+    platform: str | None,
+    all_platforms: bool,
+) -> None:
+    """Save, and say what lies where, unless the archive itself goes to stdout."""
+    if platform and all_platforms:
+        raise UsageError("all platforms and certain ones cannot both be asked for", "leave out --all-platforms")
+    if output is None and (sys.stdout.isatty() or invocation.json or invocation.quiet):
+        raise UsageError("an archive is not for a terminal, nor for one who reads lines", "name a file with -o FILE")
+    with invocation.session(lines_to_stderr=output is None) as session:
+        images = session.kept.save(
+            references, output or sys.stdout.buffer, kind=kind, platform=platform, all_platforms=all_platforms
+        )
+    if output is not None:
+        invocation.show(
+            json=[
+                {
+                    "reference": str(image.reference),
+                    "platform": str(image.platform),
+                    "manifest": image.manifest.digest,
+                    "file": str(output),
+                }
+                for image in images
+            ],
+            quiet=[str(output)],
+            lines=[f"Saved {image.reference.familiar} ({image.platform}) to {output}" for image in images],
+        )
+
+
+@click.command(
+    "load",
+    cls=Command,
+    help="Bring in the images of an archive, OCI's or docker's, compressed or not, under their names there; from"
+    " standard input without -i. With -q it prints the names.",
+    examples=("polyarch image load -i alpine.tar", "docker save app:1 | polyarch image load"),
+    exits=(0, 2, 3, 7, 9, 130),
+)
+@click.option("-i", "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="a file; - is stdin")
+@pass_invocation
+def load(invocation: Invocation, source: Path | None) -> None:
+    """Load, and print each image's name."""
+    stdin = source is None or str(source) == "-"
+    if stdin and sys.stdin.isatty():
+        raise UsageError("there is no archive on standard input", "name a file with -i FILE")
+    with invocation.session(lines_to_stderr=True) as session:
+        archive = sys.stdin.buffer if source is None or stdin else source
+        for result in session.kept.load(archive):
+            invocation.show(
+                json=[result.to_json()],
+                quiet=[str(result.name)],
+                lines=[f"Loaded image: {result.name.familiar} ({result.platform})"],
+            )

@@ -1,0 +1,113 @@
+"""Giving up images: which names a person means, whether a container stands in the way, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from polyarch.container.record import Record
+from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
+from polyarch.errors import NotFoundError, UsageError
+from polyarch.oci.config import chain_ids
+from polyarch.oci.digest import Digest, hex_of
+from polyarch.reference import Reference
+from polyarch_platforms.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The names that were taken away, and the digests of the blobs that went with them."""
+
+    names: tuple[Reference, ...]
+    blobs: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to go: `images`, each under its name. `last` are the manifests that nothing leads to any more then.
+
+    Of the names in `partly` other platforms stay.
+    """
+
+    text: str
+    images: tuple[Image, ...]
+    last: frozenset[Digest]
+    partly: frozenset[Reference]
+
+    @property
+    def names(self) -> tuple[Reference, ...]:
+        """The names that go, or of which something goes."""
+        return tuple(dict.fromkeys(image.reference for image in self.images))
+
+    @property
+    def steps(self) -> list[tuple[Reference, Platform | None]]:
+        """What has to be taken away: names, or one platform of them."""
+        steps = ((each.reference, each.platform if each.reference in self.partly else None) for each in self.images)
+        return list(dict.fromkeys(steps))
+
+
+def removal(
+    text: str, found: Sequence[Image], at_hand: Iterable[Image], platform: Platform | None, *, force: bool
+) -> Removal:
+    """What `text` means among `found`, the images that it leads to: a name as a whole, or an image by ID or digest.
+
+    Raises NotFoundError for a platform that is not here; UsageError for an image with several names, without `force`.
+    """
+    images = tuple(image for image in found if platform in (None, image.platform))
+    if not images:
+        known = ", ".join(dict.fromkeys(str(image.platform) for image in found))
+        raise NotFoundError(f"{text} is not in the storage for {platform} (at hand: {known})", "see: polyarch image ls")
+    names = tuple(dict.fromkeys(image.reference for image in images))
+    if len(names) > 1 and not force:
+        raise UsageError(
+            f"the image {text} has several names ({', '.join(name.familiar for name in names)})",
+            "name the one that is to go, or take all of them away with --force",
+        )
+    going = {(image.reference, image.manifest.digest) for image in images}
+    staying = [each for each in (*found, *at_hand) if (each.reference, each.manifest.digest) not in going]
+    last = {image.manifest.digest for image in images} - {each.manifest.digest for each in staying}
+    return Removal(text, images, frozenset(last), frozenset(names) & {each.reference for each in staying})
+
+
+def remove(storage: RemovesImages, removal: Removal, records: Iterable[Record], *, force: bool) -> Removed:
+    """Take the images away. With `force` the names of one that a container uses that does not run: the image stays.
+
+    Raises UsageError where a container uses an image of which no name would be left.
+    """
+    users = [record for record in records if record.manifest in removal.last]
+    if users:
+        if not force or not isinstance(storage, KeepsUnnamed) or _stays(removal, users):
+            raise _in_use(removal, users)
+        for name, platform in removal.steps:
+            storage.untag(name, platform)
+        return Removed(removal.names)
+    blobs = [blob for name, platform in removal.steps for blob in storage.remove(name, platform)]
+    return Removed(removal.names, tuple(blobs))
+
+
+def _stays(removal: Removal, users: Iterable[Record]) -> bool:
+    """Whether not even the name can go: it is none, or a container runs."""
+    return any(map(is_unnamed, removal.names)) or any(record.status == "running" for record in users)
+
+
+def _in_use(removal: Removal, users: Sequence[Record]) -> UsageError:
+    names = " ".join(record.name for record in users)
+    running = [record.name for record in users if record.status == "running"]
+    used = f"the container{'s' if len(users) > 1 else ''} {', '.join(record.name for record in users)}"
+    if running:
+        hint = f"end and remove it first: polyarch rm -f {names}"
+    elif any(map(is_unnamed, removal.names)):
+        hint = f"remove it first: polyarch rm {names}"
+    else:
+        hint = f"remove it first: polyarch rm {names}; or take only the name away: polyarch image rm -f {removal.text}"
+    return UsageError(f"{removal.text} cannot go: {used} stand{'s' if len(users) == 1 else ''} on it", hint)
+
+
+def layers_of(images: Iterable[Image]) -> set[str]:
+    """What the unpacked layers of these images are called: the hexadecimal digits of their chain IDs."""
+    return {hex_of(chain) for image in images for chain in chain_ids(tuple(image.config.diff_ids))}
+
+
+def all_of(storage: object) -> tuple[Image, ...]:
+    """All images of a storage; () of one that cannot tell."""
+    return tuple(storage.images()) if isinstance(storage, ListsImages) else ()
