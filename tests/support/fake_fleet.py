@@ -16,7 +16,7 @@ from polyarch.fleet.record import RolloutRecord
 from polyarch.fleet.rollout import Rollout
 from polyarch.fleet.rollouts import OpenRollout
 from polyarch.fleet.runner import Begun, Happening, Sent
-from support.fleet_plans import APP, digest
+from support.fleet_plans import APP, OTHER, digest
 
 IMAGE_BYTES = 1000
 
@@ -28,6 +28,7 @@ class FakeDevice:
     fails     the reason codes of its attempts, one after the other; then they succeed. "" is an attempt that succeeds
     always    every attempt fails for this reason
     cannot    it cannot be planned for
+    without   it cannot have a further image
     online    the times between which it can be reached
     """
 
@@ -36,6 +37,7 @@ class FakeDevice:
     fails: Sequence[ReasonCode | str] = ()
     always: ReasonCode | None = None
     cannot: ReasonCode | None = None
+    without: ReasonCode | None = None
     online: tuple[float, float] = (0, float("inf"))
     has_image: bool = False
     attempts: int = 0
@@ -88,6 +90,10 @@ class FakeFleet:
         )
         if device.cannot:
             return replace(plan, verdict="cannot", reason="it cannot", reason_code=device.cannot)
+        if device.without:
+            bad = ImagePlan(OTHER, reason="it cannot be", reason_code=device.without)
+            plan = replace(plan, images=(line, bad), reason_code=device.without)
+            return replace(plan, verdict="cannot", reason="it cannot be") if device.has_image else plan
         return replace(plan, verdict="ready", reason="all is at hand") if device.has_image else plan
 
     @contextlib.contextmanager
@@ -149,13 +155,17 @@ class FakeAttempt:
         self, plan: DevicePlan, status: str, code: str | None = None, *, sent: int = 0, attempts: int = 1
     ) -> DeviceOutcome:
         failed = status not in ("pulled", "up-to-date")
+        images = tuple(
+            ImageOutcome(image.reference, "failed" if failed or image.reason_code else status, image.manifest)
+            for image in plan.images
+        )
+        if not failed and plan.reason_code:
+            status, code = "failed", plan.reason_code
         return DeviceOutcome(
             plan.device,
             plan.platform,
             status,
-            tuple(
-                ImageOutcome(image.reference, "failed" if failed else status, image.manifest) for image in plan.images
-            ),
+            images,
             bytes=sent,
             seconds=1,
             reason_code=code,

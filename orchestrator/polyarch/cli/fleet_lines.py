@@ -112,7 +112,7 @@ def plan_table(plan: Plan, width: int | None = None) -> Iterator[str]:
         yield from _device_lines(plan, width)
     else:
         yield from _platform_lines(plan, width)
-        cannot = [device for device in plan.devices if device.verdict == "cannot"]
+        cannot = [device for device in plan.devices if device.verdict == "cannot" or device.reason_code]
         if cannot:
             yield ""
             yield from _folded(cannot, width)
@@ -153,7 +153,7 @@ def _fitted(rows: Sequence[Mapping[str, str]], width: int | None, spare: Sequenc
 
 def _why(device: DevicePlan) -> str:
     """Why it cannot; else what is to be said of the variants. That something is missing, other columns say."""
-    if device.verdict == "cannot":
+    if device.verdict == "cannot" or device.reason_code:
         return device.reason
     return "; ".join(dict.fromkeys(image.reason for image in device.images if image.reason))
 

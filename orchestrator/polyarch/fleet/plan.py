@@ -88,7 +88,7 @@ def summary_of(
         platforms.setdefault(device.platform or UNKNOWN, dict.fromkeys(VERDICTS, 0))[device.verdict] += 1
         if device.verdict == "will-pull":
             transfer += device.missing_bytes
-            coming.update(line.manifest for line in device.images if line.manifest is not None and not line.present)
+            coming.update(line.manifest for line in device.images if line.comes and line.manifest is not None)
     blobs: dict[Digest, int] = {}
     for content in map(contents.__getitem__, coming):
         blobs[content.config] = content.config_size
@@ -283,15 +283,19 @@ class _Planner:
 
 
 def _verdict(lines: tuple[ImagePlan, ...], changed: list[str]) -> tuple[FleetVerdict, str, ReasonCode | None]:
-    for line in lines:
-        if line.reason_code is not None:
-            return "cannot", line.reason or line.reason_code, line.reason_code
-    missing = [line.reference for line in lines if not line.present and line.reference not in changed]
+    """What is to be done on the device. Where some of its images cannot be, the others come all the same."""
+    bad = next((line for line in lines if line.reason_code is not None), None)
+    missing = [line.reference for line in lines if line.comes and line.reference not in changed]
     parts = []
     if missing:
         parts.append(f"{_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     if changed:
         parts.append(f"{_listed(changed)} at hand {'is another' if len(changed) == 1 else 'are others'}")
+    if bad is not None and parts:
+        parts.append(f"without {bad.reference}: {bad.reason or bad.reason_code}")
+        return "will-pull", "; ".join(parts), bad.reason_code
+    if bad is not None:
+        return "cannot", bad.reason or str(bad.reason_code), bad.reason_code
     if parts:
         return "will-pull", "; ".join(parts), None
     return "ready", "all is at hand" if lines else "no image is asked for", None

@@ -76,11 +76,17 @@ class ImagePlan:
     reason: str | None = None
     reason_code: ReasonCode | None = None
 
+    @property
+    def comes(self) -> bool:
+        """It is not there, and can be."""
+        return not self.present and self.reason_code is None
+
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
     """One device: its platform, the one asked for instead (`override`), the poorest match of its images, the engine.
 
+    With the verdict `will-pull`, too, `reason_code` says why one of its images cannot be: the others come.
     `disk_needed` is an estimate of the bytes that its images need when unpacked; `disk_free` is None if unknown.
     """
 

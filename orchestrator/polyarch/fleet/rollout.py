@@ -169,7 +169,7 @@ class Rollout:
             name = plan.device
             if name in self._state.final or name not in self._first:
                 continue
-            if plan.verdict == "ready" and name in self._state.begun:
+            if name in self._state.begun and _has_all(plan):
                 plan = replace(plan, verdict="will-pull")
             if plan.verdict == "will-pull" and self._stopped(plan):
                 self._skip(name)
@@ -293,7 +293,7 @@ class Rollout:
         self._last[name] = outcome
         if outcome.status == "offline" and self._settings.wait_offline:
             self._note(DeviceTried(outcome))
-        elif outcome.status == "failed" and retries and outcome.reason_code in RETRIED:
+        elif self._state.sign(outcome) == "failed" and retries and outcome.reason_code in RETRIED:
             self._note(DeviceTried(outcome))
             return [name]
         else:
@@ -342,3 +342,9 @@ class Rollout:
                 self._skip(name)
         cancelled = self._interrupt.cancelled and self._cut
         self._note(RolloutEnded(self._opened.id, cancelled, self._clock(), self._origin_bytes()))
+
+
+def _has_all(plan: DevicePlan) -> bool:
+    """All that the device can have is there."""
+    there = any(image.present for image in plan.images) and not any(image.comes for image in plan.images)
+    return plan.verdict == "ready" or (plan.verdict == "cannot" and there)

@@ -76,7 +76,7 @@ def plan_failure(plan: Plan) -> PolyarchError | None:
     """The error of a plan by which some devices cannot get what they should: that of the reason, where it is the same
     for all devices, else PartialError.
     """
-    cannot = [one for one in plan.devices if one.verdict == "cannot"]
+    cannot = [one for one in plan.devices if one.verdict == "cannot" or one.reason_code is not None]
     if not cannot:
         return None
     codes = {one.reason_code or "internal" for one in cannot}

@@ -21,7 +21,7 @@ from polyarch.fleet.rollout_events import (
     WaveBegun,
     WaveEnded,
 )
-from polyarch.fleet.stop_rule import Tally, sign_of, strikes
+from polyarch.fleet.stop_rule import Sign, Tally, sign_of, strikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class RolloutState:
 
     def __init__(self, plan: Plan, settings: RolloutSettings) -> None:
         self._plan, self._settings = plan, settings
+        self._without = {  # the images that the plan says of some devices that they cannot be there
+            device.device: {image.reference for image in device.images if image.reason_code is not None}
+            for device in plan.devices
+            if device.reason_code is not None
+        }
         self.platforms = {device.device: device.platform or UNKNOWN for device in plan.devices}
         self.final: dict[str, DeviceOutcome] = {}
         self.offline: set[str] = set()
@@ -177,7 +182,7 @@ class RolloutState:
         self._end_attempt(outcome)
         self.offline.discard(device)
         self.final[device] = outcome
-        if outcome.wave and sign_of(outcome) == "failed":
+        if outcome.wave and self.sign(outcome) == "failed":
             self._failed[self.platforms[device]] += 1
         self._settle(outcome)
 
@@ -186,7 +191,7 @@ class RolloutState:
         if outcome.device not in self._wave:
             return
         self._wave.discard(outcome.device)
-        platform, sign = self.platforms[outcome.device], sign_of(outcome)
+        platform, sign = self.platforms[outcome.device], self.sign(outcome)
         tally = self._tallies[platform]
         self._tallies[platform] = Tally(
             tally.devices,
@@ -194,6 +199,12 @@ class RolloutState:
             tally.failed + (sign == "failed"),
             tally.nothing + (sign == "nothing"),
         )
+
+    def sign(self, outcome: DeviceOutcome) -> Sign:
+        """What the outcome says of the images: `succeeded`, too, where all came that the plan said could."""
+        bad = {image.reference for image in outcome.images if image.status == "failed"}
+        good = len(bad) < len(outcome.images) and bad <= self._without.get(outcome.device, set())
+        return "succeeded" if bad and good and outcome.status == "failed" else sign_of(outcome)
 
     def _strike(self, at: float) -> tuple[Stop, ...]:
         """Stops of that which has devices to come: without any there is nothing to stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from polyarch.contract.fleet import FleetDevice, FleetResult, FleetTask
 from polyarch.contract.storage import HasBlobFiles, Image
@@ -54,6 +55,8 @@ class Turn:
         self._known: dict[int, ImageOutcome] = {}
         for number, line in enumerate(plan.images):
             self._expect(number, line, images)
+        # The check is for all images: where one cannot be, it is not made.
+        self._check &= all(image.status != "failed" for image in self._known.values())
         self._order = PullOrder("", "", "", 0)
         self._path: str | None = None
         self._sums = ("", "")
@@ -63,6 +66,9 @@ class Turn:
 
     def _expect(self, number: int, line: ImagePlan, images: Mapping[Digest, Image]) -> None:
         wanted = told_digest(line, self.engine, images)
+        if line.reason_code is not None:
+            self._known[number] = image_outcome(line, "failed", (line.reason_code, line.reason or line.reason_code))
+            return
         fault = cannot_name(line, self.engine, self.transport)
         if fault is not None and line.present:
             self._known[number] = image_outcome(line, "up-to-date")
@@ -110,6 +116,8 @@ class Turn:
         self, order: PullOrder, server: OneTimeServer, blobs: HasBlobFiles, images: Mapping[Digest, Image]
     ) -> FleetTask:
         """Brings the images. For a tunnel they are admitted at the server."""
+        if not self._check:
+            order = replace(order, check=None)
         if self._parcel is not None:
             self._order = order
             values = layout_values(self.engine, order, self._parcel.manifests, *self._sums)
@@ -117,7 +125,7 @@ class Turn:
         if self.transport == "tunnel":
             wanted = dict.fromkeys(line.manifest for _, line in self._lines() if line.manifest in images)
             self._path = server.admit([images[manifest] for manifest in wanted if manifest], blobs)
-            order = PullOrder(self._path, order.nonce, order.holder, order.limit, order.check)
+            order = replace(order, path=self._path)
         self._order = order
         return FleetTask(self._device, pull_values(self.plan, self.engine, images, order, self.transport))
 

@@ -31,7 +31,7 @@ def untried(
 
 
 def _image(plan: ImagePlan, device: DeviceStatus) -> ImageOutcome:
-    status: ImageStatus = "up-to-date" if device == "up-to-date" else "skipped"
+    status: ImageStatus = "up-to-date" if device == "up-to-date" or (device == "failed" and plan.present) else "skipped"
     if plan.reason_code is not None:
         status = "failed"
     return ImageOutcome(
@@ -46,18 +46,16 @@ def _image(plan: ImagePlan, device: DeviceStatus) -> ImageOutcome:
 
 
 def brought(outcome: DeviceOutcome, plan: DevicePlan) -> DeviceOutcome:
-    """Of a device that is up to date because an earlier attempt of this rollout pulled it: `pulled`.
+    """Of a device, and of images, that are up to date because an earlier attempt of this rollout pulled them: `pulled`.
 
     `plan` is that from before the first attempt.
     """
-    if outcome.status != "up-to-date":
-        return outcome
     present = {image.reference for image in plan.images if image.present}
     images = tuple(
         replace(image, status="pulled") if image.status == "up-to-date" and image.reference not in present else image
         for image in outcome.images
     )
-    return replace(outcome, status="pulled", images=images)
+    return replace(outcome, status="pulled" if outcome.status == "up-to-date" else outcome.status, images=images)
 
 
 def shown(outcome: DeviceOutcome) -> DeviceOutcome:

@@ -219,7 +219,7 @@ def _missing(plan: Plan) -> Iterator[ImagePlan]:
     for device in plan.devices:
         if device.verdict == "will-pull":
             for line in device.images:
-                if line.manifest is None or line.present:
+                if line.manifest is None or not line.comes:
                     continue
                 key = line.reference, line.manifest
                 if line.unproven or key not in lines:

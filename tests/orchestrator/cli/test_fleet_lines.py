@@ -99,6 +99,8 @@ def test_a_small_plan_has_a_line_a_device() -> None:
         if i == 1:
             device = replace(device, verdict="cannot", reason="connect: no route", reason_code="offline", images=())
             return replace(device, platform=None, match=None, engine=None, disk_free=None)
+        if i == 0:
+            return replace(device, reason="a:1 is missing; without b:1: no variant", reason_code="no-variant")
         return replace(device, override="linux/arm/v6", images=device.images[:1]) if i == 2 else device
 
     plan = made(3, change)
@@ -106,7 +108,8 @@ def test_a_small_plan_has_a_line_a_device() -> None:
     short = (plan.devices[2].images[0].manifest or "")[7:19]
     assert first == "DEVICE PLATFORM VARIANT MATCH ENGINE MISSING FREE VERDICT REASON"
     assert rows == [
-        "server-1 linux/amd64/v3 linux/amd64 x2 compatible docker 76.8MB 9.3GB will-pull",
+        "server-1 linux/amd64/v3 linux/amd64 x2 compatible docker 76.8MB 9.3GB will-pull "
+        "a:1 is missing; without b:1: no variant",
         "pi5-1 unknown - - - - - cannot connect: no route",
         f"pi5-2 linux/arm64 (as linux/arm/v6) linux/arm64 {short} exact containerd 58.1MB 9.3GB will-pull",
     ]

@@ -243,6 +243,23 @@ def test_a_name_that_docker_cannot_give(reference: str, tmp_path: Path, server: 
     assert [image.status for image in outcome.images] == ["failed", "pulled"]
 
 
+def test_an_image_that_the_plan_says_cannot_be_keeps_no_other_away(tmp_path: Path, server: OneTimeServer) -> None:
+    """The check is for all of them: it is not made."""
+    fleet = Fleet(tmp_path, server)
+    bad = ImagePlan("registry.example/none:1", reason="no variant can run", reason_code="no-variant")
+    plan = replace(fleet.plan("d0", bad, *fleet.plan("d0").images), reason_code="no-variant")
+    fleet.plan = lambda *_: plan  # type: ignore[method-assign]
+    checked = tmp_path / "checked"
+    outcome = fleet.outcomes(replace(SETTINGS, check=f"touch {checked}"))["d0"]
+    assert (outcome.status, outcome.reason_code) == ("failed", "no-variant")
+    assert outcome.error == "registry.example/none:1: no variant can run"
+    assert [(image.status, image.reason_code) for image in outcome.images] == [
+        ("failed", "no-variant"),
+        ("pulled", None),
+    ]
+    assert not checked.exists()
+
+
 def test_an_engine_that_has_another_image(tmp_path: Path, server: OneTimeServer) -> None:
     """The name is not given."""
     fleet, other = Fleet(tmp_path, server), f"sha256:{7:064}"

@@ -12,6 +12,7 @@ from polyarch.fleet.offers import Layer, Offer, content_of
 from polyarch.fleet.plan import make_plan, needed, targets
 from polyarch.fleet.planned import PlanSettings, Wish
 from polyarch.fleet.reasons import FactsFault, ReasonCode
+from polyarch.fleet.rollout_failure import plan_failure
 from polyarch.oci.config import parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -156,14 +157,32 @@ def test_which_variant(device: str, platforms: tuple[str, ...], platform: str, m
 
 
 def test_a_device_that_no_variant_is_for_is_told_and_costs_nothing() -> None:
-    offers = {APP: offer(APP, ("amd64",)), OTHER: offer(OTHER)}
-    plan = make_plan([(Wish("pi", (APP, OTHER)), facts("pi-zero"))], offers, CONTENTS, PlanSettings())
+    offers = {APP: offer(APP, ("amd64",))}
+    plan = make_plan([(Wish("pi", (APP,)), facts("pi-zero"))], offers, CONTENTS, PlanSettings())
     (device,) = plan.devices
     assert (device.verdict, device.reason_code, device.missing_bytes) == ("cannot", "no-variant", 0)
     assert device.reason == "app:1: no variant can run on linux/arm/v6 (variants: linux/amd64)"
-    assert [image.reason_code for image in device.images] == ["no-variant", None]
     assert (plan.summary.origin_bytes, plan.summary.transfer_bytes) == (0, 0)
     assert plan.summary.platforms == {"linux/arm/v6": {"ready": 0, "will-pull": 0, "cannot": 1}}
+
+
+def test_an_image_that_cannot_be_keeps_no_other_away() -> None:
+    """And where the others are there, nothing is left to be done; a check of all would be of no use."""
+    offers = {APP: offer(APP, ("amd64",)), OTHER: offer(OTHER)}
+    why = "app:1: no variant can run on linux/arm/v6 (variants: linux/amd64)"
+    for check in (False, True):
+        settings = PlanSettings(check=check)
+        plan = make_plan([(Wish("pi", (APP, OTHER)), facts("pi-zero"))], offers, CONTENTS, settings)
+        (device,) = plan.devices
+        assert (device.verdict, device.reason_code) == ("will-pull", "no-variant")
+        assert device.reason == f"{OTHER} is missing; without {APP}: {why}"
+        assert [image.reason_code for image in device.images] == ["no-variant", None]
+        coming = CONFIG + 3 * MB
+        assert (device.missing_bytes, plan.summary.origin_bytes, plan.summary.transfer_bytes) == (coming,) * 3
+        assert plan_failure(plan) is not None
+        has_other = facts("pi-zero", engine("docker", held(CONTENT[OTHER, "arm/v6"], OTHER)))
+        (device,) = make_plan([(Wish("pi", (APP, OTHER)), has_other)], offers, CONTENTS, settings).devices
+        assert (device.verdict, device.reason_code, device.reason) == ("cannot", "no-variant", why)
 
 
 def test_emulation_only_where_the_device_has_it_and_it_is_allowed() -> None:

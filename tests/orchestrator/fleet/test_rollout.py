@@ -11,6 +11,7 @@ import pytest
 
 from polyarch.errors import PolyarchError, UnreachableError
 from polyarch.events import Event, Warned
+from polyarch.fleet.reasons import ReasonCode
 from polyarch.fleet.record import RolloutRecord, RolloutSettings
 from polyarch.fleet.rollout_events import (
     DeviceBegun,
@@ -318,6 +319,40 @@ def test_a_device_that_a_retry_finds_otherwise(tmp_path: Path) -> None:
         "off": ("offline", "offline", 1, 1),
         "full": ("failed", "no-space", 1, 1),
     }
+
+
+@pytest.mark.parametrize("code", ["no-variant", "integrity"])
+def test_an_image_that_the_plan_says_cannot_be_stops_nothing(code: ReasonCode, tmp_path: Path) -> None:
+    """All that can come comes, to each device, once."""
+    ran = Ran(tmp_path, *(FakeDevice(f"pi{n}", without=code) for n in range(4)), batch="1", max_fail="0", retries=2)
+    record = ran.run()
+    assert record.stops == ()
+    assert {(one.status, one.reason_code, one.attempts) for one in record.outcomes.values()} == {("failed", code, 1)}
+    for one in record.outcomes.values():
+        assert [image.status for image in one.images] == ["pulled", "failed"]
+    ran.run()
+    for one in ran.record.outcomes.values():
+        assert [image.status for image in one.images] == ["up-to-date", "failed"]
+    assert all(one.attempts == one.pulls == 1 for one in ran.fleet.devices)
+
+
+def test_one_that_fails_for_more_than_the_plan_says_counts(tmp_path: Path) -> None:
+    devices = [FakeDevice(f"pi{n}", without="no-variant", always="no-space") for n in range(4)]
+    ran = Ran(tmp_path, *devices, batch="1", max_fail="1")
+    ran.run()
+    assert [one.attempts for one in devices] == [1, 1, 0, 0]
+
+
+def test_what_a_killed_attempt_left_goes_where_only_an_image_is_missing_that_cannot_be(tmp_path: Path) -> None:
+    ran = Ran(tmp_path, FakeDevice("pi1", without="no-variant"))
+    with ran.rollouts.begin(ran.fleet.plan(), ran.settings) as opened:
+        opened.append(RolloutBegun(opened.id, 1, 1, False, 1.0))
+        opened.append(WaveBegun(1, {"pi1": ARM64}, 1.0))
+        opened.append(DeviceBegun("pi1", ARM64, 1, 1.0))
+    ran.fleet.device("pi1").has_image = True
+    record = roll_out(ran.rollouts.resume(), ran.fleet)
+    assert ran.fleet.begun == ["pi1"]
+    assert [image.status for image in record.outcomes["pi1"].images] == ["pulled", "failed"]
 
 
 def test_a_runner_that_forgets_a_device(tmp_path: Path) -> None:
