@@ -9,11 +9,16 @@ import contextlib
 import os
 import select
 import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container import syscalls
+from polyarch.errors import HostError
 
 _MOUNTED = Path("/sys/fs/cgroup")
+_FREEZES_WITHIN = 10.0  # seconds: what waits for a disk does not stand still at once
 
 
 def cgroup_of(identifier: str) -> str:
@@ -55,6 +60,72 @@ def remove_cgroup(identifier: str) -> None:
                 for inner in (*sorted(group.rglob("*/"), reverse=True), group):
                     _empty(inner)
                     inner.rmdir()
+
+
+@contextlib.contextmanager
+def frozen(identifier: str) -> Iterator[bool]:
+    """No process of the container goes on meanwhile; False where it has no group that can be frozen.
+
+    A process of its own lets them go on, should this one be killed.
+    """
+    switch = _switch(identifier)
+    if switch is None:
+        yield False
+        return
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    guard = os.fork()
+    if guard == 0:
+        os.setsid()  # no Ctrl-C reaches it
+        os.close(tell)
+        os.read(told, 1)  # ends when nobody has the other end open
+        with contextlib.suppress(OSError):
+            switch.thaw()
+        os._exit(0)
+    os.close(told)
+    try:
+        switch.freeze()
+        yield True
+    finally:
+        os.close(tell)
+        os.waitpid(guard, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """The freezer of a group: the file to write to, its two words, and the file that tells, with what it then says.
+
+    Sources: Linux, cgroup-v1/freezer-subsystem.rst; cgroup-v2.rst, "cgroup.freeze".
+    """
+
+    file: Path
+    on: str
+    off: str
+    answer: Path
+    word: str
+
+    def freeze(self) -> None:
+        """Returns once all processes stand still."""
+        self.file.write_text(self.on)
+        end = time.monotonic() + _FREEZES_WITHIN
+        while self.word not in self.answer.read_text():
+            if time.monotonic() > end:
+                self.thaw()
+                raise HostError("the container's processes do not stand still", "leave them on: --no-pause")
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        self.file.write_text(self.off)
+
+
+def _switch(identifier: str) -> _Switch | None:
+    if os.geteuid() != 0:
+        return None
+    first, second = _MOUNTED / "freezer" / _name(identifier), _MOUNTED / _name(identifier)
+    if (first / "freezer.state").exists():
+        return _Switch(first / "freezer.state", "FROZEN", "THAWED", first / "freezer.state", "FROZEN")
+    if (second / "cgroup.freeze").exists():
+        return _Switch(second / "cgroup.freeze", "1", "0", second / "cgroup.events", "frozen 1")
+    return None
 
 
 def _empty(group: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import stat
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias, cast
+from typing import BinaryIO, Literal, TypeAlias
 
 from polyarch.container.rights import Rights
 from polyarch.errors import StorageError
@@ -22,6 +20,7 @@ from polyarch.unpack.beneath import Directory, Root, components, followed
 from polyarch.unpack.stack import Flavour, Found, Marks, Stack
 
 Kind: TypeAlias = Literal["A", "C", "D"]
+_File: TypeAlias = tuple[int, int]  # device and number
 
 _MAX_SPEC = 1 << 20
 _CHUNK = 1 << 16
@@ -52,18 +51,13 @@ def container_changes(directory: Path, layers: Sequence[Path], rights: Rights) -
     Raises StorageError.
     """
     try:
-        with tempfile.TemporaryFile() as answer:
-
-            def look() -> None:
-                targets = mount_targets(directory / "config.json")
-                pickle.dump(changes(directory / "upper", layers, rights.flavour, targets), answer)
-                answer.flush()
-
-            rights.call(look)  # perhaps in another process
-            answer.seek(0)
-            return tuple(cast("list[Change]", pickle.load(answer)))
+        return tuple(rights.ask(lambda: _of_container(directory, layers, rights.flavour)))
     except OSError as error:
         raise disk_error(error, f"cannot read the layers of the container {directory.name[:12]}") from error
+
+
+def _of_container(directory: Path, layers: Sequence[Path], flavour: Flavour) -> list[Change]:
+    return changes(directory / "upper", layers, flavour, mount_targets(directory / "config.json"))
 
 
 def mount_targets(spec: Path) -> tuple[str, ...]:
@@ -84,8 +78,16 @@ def changes(upper: Path, lowers: Sequence[Path], flavour: Flavour, targets: Iter
     that was made anew. `targets` are places where something was mounted: what the OCI runtime made there to mount on,
     an empty directory or file where the image has nothing, is no change. The root itself is never one.
 
+    A file that got a further name counts as changed, under all its names.
+
     Raises OSError.
     """
+    found = kinds(upper, lowers, flavour, targets)
+    return [Change(found[path], "/" + os.fsdecode(path)) for path in sorted(found)]
+
+
+def kinds(upper: Path, lowers: Sequence[Path], flavour: Flavour, targets: Iterable[str] = ()) -> dict[bytes, Kind]:
+    """The same by paths without a slash in front, in no order."""
     walk = _Walk(Root(upper), [Root(lower).top for lower in lowers], Marks(flavour))
     walk.run()
     found = walk.found
@@ -93,10 +95,12 @@ def changes(upper: Path, lowers: Sequence[Path], flavour: Flavour, targets: Iter
         _forget_if_empty(found, path, walk)
     for path in walk.touched:
         found[path] = "C"
+    for path in walk.linked_anew():
+        found.setdefault(path, "C")
     for path in list(found):
         for above in _above(path):
             found.setdefault(above, "C")
-    return [Change(found[path], "/" + os.fsdecode(path)) for path in sorted(found)]
+    return found
 
 
 class _Walk:
@@ -113,6 +117,8 @@ class _Walk:
         self.found: dict[bytes, Kind] = {}
         self.touched: set[bytes] = set()
         self.mountable: set[bytes] = set()  # what is new, and a directory or an empty file
+        # By file, where it has several names: each name, with the file of that name below.
+        self._links: dict[_File, list[tuple[bytes, _File | None]]] = {}
 
     def run(self) -> None:
         # Directories to come, each with: whether a lower layer has it, too, and whether nothing of that is seen.
@@ -152,6 +158,9 @@ class _Walk:
         return found.stack if found is not None else Stack((), self._marks)
 
     def _compare(self, here: Directory, path: bytes, name: bytes, status: os.stat_result, found: Found | None) -> None:
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            below = (found.status.st_dev, found.status.st_ino) if found is not None else None
+            self._links.setdefault((status.st_dev, status.st_ino), []).append((path, below))
         if found is None:
             self.found[path] = "A"
             if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0):
@@ -160,6 +169,13 @@ class _Walk:
             self.found[path] = "C"
         elif stat.S_ISDIR(status.st_mode) and status.st_mtime_ns != found.status.st_mtime_ns:
             self.touched.add(path)
+
+    def linked_anew(self) -> Iterator[bytes]:
+        """The names of files that have one more than below, or changed."""
+        for names in self._links.values():
+            files = {below for _, below in names}
+            if len(names) > 1 and (len(files) > 1 or any(path in self.found for path, _ in names)):
+                yield from (path for path, _ in names)
 
     def real(self, target: str) -> bytes:
         """A path in the container, with symlinks followed as far as there are any; the root's for a loop of them."""

@@ -41,7 +41,7 @@ def remove_container(containers: Containers, record: Record, *, force: bool) -> 
 @contextlib.contextmanager
 def _process(containers: Containers, record: Record) -> Iterator[int | None]:
     """An open file for the runtime's process; None where the container does not run."""
-    if record.status == "exited":
+    if record.status == "exited" or (record.status == "created" and not containers.in_use(record)):
         yield None
         return
     if not record.pid:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.etc_files import write_etc_files
-from polyarch.container.overlay import mount_overlay
+from polyarch.container.mounted import mount_layers
 from polyarch.container.programs import Program, Promise, check_program
 from polyarch.container.request import RunRequest, Words
 from polyarch.container.rights import Rights
@@ -54,15 +53,7 @@ class Prepared:
 
     def mount(self) -> None:
         """In a mount namespace of its own: the layers below the read-write layer. Raises OSError, HostError."""
-        upper = self.container.directory / "upper"
-        if self.layers:
-            # The directory on top is what the container sees as /.
-            status = self.layers[0].stat()
-            if self.rights.owners:
-                os.chown(upper, status.st_uid, status.st_gid)
-            upper.chmod(status.st_mode & 0o7777)
-        places = (upper, self.container.directory / "work", self.rootfs)
-        mount_overlay(self.layers, *places, self.rights.flavour, volatile=self.request.rm)
+        mount_layers(self.container.directory, self.layers, self.rights, volatile=self.request.rm)
 
     def look_inside(self, page_size: int | None) -> Inside:
         """What the mounted layers say; `page_size` is that of a kernel that executes the program itself.

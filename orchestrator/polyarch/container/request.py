@@ -141,9 +141,9 @@ class Words:
     variables: dict[str, str]
 
 
-def read_words(request: RunRequest) -> Words:
-    """Read them, before anything is pulled. Raises UsageError for words that cannot be meant."""
-    check_terminal(request.tty and not request.detach)
+def read_words(request: RunRequest, *, starts: bool = True) -> Words:
+    """Read them, before anything is pulled; it `starts` now, or later. Raises UsageError for what cannot be meant."""
+    check_terminal(request.tty and not request.detach and starts)
     return Words(tuple(parse_volume(text) for text in request.volumes), parse_environment(request))
 
 

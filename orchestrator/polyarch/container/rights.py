@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import secrets
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from polyarch.container.id_maps import IdMaps, as_root, same_ids_in_parts
 from polyarch.container.launch import call_inside
 from polyarch.files import disk_error, make_directory
 from polyarch.unpack.stack import Flavour, takes_marks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,18 @@ class Rights:
             function()
         else:
             call_inside(self.maps, function)
+
+    def ask(self, function: Callable[[], T]) -> T:
+        """The same for a function that answers, with something that can be pickled. Raises OSError: no room for it."""
+        with tempfile.TemporaryFile() as answer:
+
+            def look() -> None:
+                pickle.dump(function(), answer)
+                answer.flush()
+
+            self.call(look)  # perhaps in another process
+            answer.seek(0)
+            return cast("T", pickle.load(answer))
 
 
 def rights_at(root: Path) -> Rights:

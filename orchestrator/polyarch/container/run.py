@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 from polyarch.container.bare import WARNING, BareStart, check_bare
 from polyarch.container.detach import detach
-from polyarch.container.emulation import arrange
+from polyarch.container.emulation import Arrangement, arrange
 from polyarch.container.prepared import Prepared
 from polyarch.container.record import Record, new_id, now
 from polyarch.container.request import RunRequest, Words
-from polyarch.container.rights import rights_at, under_emulator
-from polyarch.container.runtime import find_runtime
+from polyarch.container.rights import Rights, rights_at, under_emulator
+from polyarch.container.runtime import Runtime, find_runtime
 from polyarch.container.snapshots import Snapshots
 from polyarch.container.spec import argv_of
 from polyarch.container.start import Start
@@ -62,21 +63,69 @@ def run_container(
     IntegrityError, StorageError: unpacking; ProgramNotFound (exit code 127), CannotExecute (126).
     """
     argv = argv_of(request, image.config)
-    check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
-    emulated = under_emulator()
-    if emulated:
+    if under_emulator():
         check_bare(request)
-        emit(Warned(WARNING))
-    runtime = None if emulated else find_runtime(settings.runtime)
-    arrangement = arrange(image.platform, device, sources)
-    if arrangement.warning:
-        emit(Warned(arrangement.warning))
+    ways = Ways(image, device, sources, settings, emit)
+    runtime, arrangement = ways.chosen()
     rights = rights_at(settings.root)
-    openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
-    snapshots = Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
-    layers = snapshots.paths(image.config.diff_ids)
+    layers = layers_of(image, rights, settings)
+    record = replace(
+        new_record(request, image, argv, layers),
+        detached=request.detach,
+        runtime=runtime.name if runtime else "none",
+    )
+    # The record comes first: from then on nobody takes image or layers away.
+    container = Containers(settings.root / "containers", rights).create(record)
+    try:
+        unpack_layers(image, storage, rights, settings, emit)
+        prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
+        return started(prepared, runtime, arrangement)
+    except BaseException:
+        container.remove(rights)
+        raise
+    finally:
+        container.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What decides how a container is started."""
+
+    image: Image
+    device: Device
+    sources: Sequence[EmulatorSource]
+    settings: Settings
+    emit: Emit
+
+    def chosen(self) -> tuple[Runtime | None, Arrangement]:
+        """The OCI runtime (None under an emulator), and how foreign programs are executed; warnings are told."""
+        emulated = under_emulator()
+        if emulated:
+            self.emit(Warned(WARNING))
+        runtime = None if emulated else find_runtime(self.settings.runtime)
+        arrangement = arrange(self.image.platform, self.device, self.sources)
+        if arrangement.warning:
+            self.emit(Warned(arrangement.warning))
+        return runtime, arrangement
+
+
+def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangement) -> Ran:
+    """Start what is prepared, and wait for its end unless its request says `detach`."""
+    container, request = prepared.container, prepared.request
+    start = Start(prepared, runtime, arrangement) if runtime else BareStart(prepared)
+    if request.detach and isinstance(start, Start):
+        detach(container, start.apart)
+        return Ran(container.record.id, None)
+    code = start.to_its_end()
+    if request.rm:
+        container.remove(prepared.rights)
+    return Ran(container.record.id, code)
+
+
+def new_record(request: RunRequest, image: Image, argv: tuple[str, ...], layers: Sequence[Path]) -> Record:
+    """The record of a container that is to be made."""
     identifier = new_id()
-    record = Record(
+    return Record(
         id=identifier,
         name=request.name or identifier[:12],
         image=str(image.reference),
@@ -86,33 +135,21 @@ def run_container(
         created=now(),
         layers=tuple(path.name for path in layers),
         rm=request.rm,
-        detached=request.detach,
-        runtime=runtime.name if runtime else "none",
         stop_signal=_signal_number(image.config.stop_signal),
     )
-    # The record comes first: from then on nobody takes image or layers away.
-    container = Containers(settings.root / "containers", rights).create(record)
-    try:
-        check_here(image, storage)
-        snapshots.ensure(openers, image.config.diff_ids, emit)
-        prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
-        start = Start(prepared, runtime, arrangement) if runtime else BareStart(prepared)
-        if request.detach and isinstance(start, Start):
-            detach(container, start.apart)
-            return Ran(identifier, None)
-        code = start.to_its_end()
-        if request.rm:
-            container.remove(rights)
-        return Ran(identifier, code)
-    except BaseException:
-        container.remove(rights)
-        raise
-    finally:
-        container.close()
 
 
-def check_here(image: Image, storage: HasBlobFiles) -> None:
-    """Raises NotFoundError where the image was removed since it was found."""
+def layers_of(image: Image, rights: Rights, settings: Settings) -> list[Path]:
+    """Where the image's layers are unpacked, or will be, the topmost first. Raises IntegrityError."""
+    check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
+    return _snapshots(rights, settings).paths(image.config.diff_ids)
+
+
+def unpack_layers(image: Image, storage: HasBlobFiles, rights: Rights, settings: Settings, emit: Emit) -> None:
+    """Unpack the layers that are not yet. A container's record stands by now, so that `image prune` leaves them.
+
+    Raises NotFoundError where the image was removed before that; IntegrityError, StorageError.
+    """
     try:
         for blob in (image.manifest.descriptor, *image.manifest.blobs):
             if not blob.urls:
@@ -120,6 +157,12 @@ def check_here(image: Image, storage: HasBlobFiles) -> None:
     except NotFoundError as error:
         name = image.reference.familiar
         raise NotFoundError(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
+    openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
+    _snapshots(rights, settings).ensure(openers, image.config.diff_ids, emit)
+
+
+def _snapshots(rights: Rights, settings: Settings) -> Snapshots:
+    return Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
 
 
 def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:

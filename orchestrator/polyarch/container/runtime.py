@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,3 +102,20 @@ def _last_error(log: Path) -> str | None:
         if isinstance(record, dict) and record.get("level") in ("error", "fatal"):
             found = str(record.get("msg", ""))
     return found
+
+
+def process_in(runtime: Runtime, state: Path, identifier: str) -> int:
+    """The process ID of a container's program, as it is in the runtime's own namespaces: called there.
+
+    Raises HostError.
+    """
+    words = [runtime.path, "--root", str(state), "state", identifier]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        pid = int(json.loads(done.stdout)["pid"])
+    except (ValueError, TypeError, KeyError):
+        pid = 0
+    if pid <= 0:
+        said = printable(done.stderr.strip() or "it knows no process", 300)
+        raise HostError(f"{runtime.name} does not tell where the container {identifier[:12]} runs: {said}")
+    return pid

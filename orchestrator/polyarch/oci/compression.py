@@ -14,7 +14,7 @@ import threading
 import zlib
 from collections.abc import Generator, Iterator
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from polyarch.errors import HostError, IntegrityError, StorageError
 
@@ -95,6 +95,25 @@ def _gzip(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, N
                 data = more.lstrip(b"\0")
     except (zlib.error, fast.error) as error:
         raise IntegrityError(f"{where}: not a sound gzip stream ({error})") from error
+
+
+class Compressor(Protocol):
+    """What compresses a stream."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """What there is to send after these bytes; perhaps nothing yet."""
+
+    def flush(self) -> bytes:
+        """What there is to send at the end."""
+
+
+def gzip_compressor() -> Compressor:
+    """Compresses into one gzip member, whose header has no time and no name. isal, zlib-ng and zlib give other bytes
+    each for the same content.
+    """
+    fast: Any = _module("isal.isal_zlib", "zlib_ng.zlib_ng") or zlib
+    compressor: Compressor = fast.compressobj(wbits=31)
+    return compressor
 
 
 def _zstd(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:

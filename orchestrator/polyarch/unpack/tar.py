@@ -157,7 +157,7 @@ class TarReader:
         """The sum of all bytes, the field itself counted as spaces; some old programs summed signed bytes."""
         stated = block[148:156]
         value = self._number(stated, "checksum")
-        total = _sum(block) - sum(stated) + 8 * 0x20
+        total = checksum(block) - sum(stated) + 8 * 0x20
         if value != total and value != total - 256 * sum(byte > 127 for byte in block):
             raise self._fault("the checksum of its header is wrong")
 
@@ -295,9 +295,9 @@ class TarReader:
         return major, minor
 
 
-def _sum(block: bytes) -> int:
-    """The sum of a header's bytes. The low half of an Adler-32 is 1 + the sum modulo 65521 (RFC 1950, section 8.2), and
-    256 bytes come to 65280 at most: several times as fast as `sum`.
+def checksum(block: bytes) -> int:
+    """The sum of all bytes of a header. The low half of an Adler-32 is 1 + the sum modulo 65521 (RFC 1950, section
+    8.2), and 256 bytes come to 65280 at most: several times as fast as `sum`.
     """
     return (zlib.adler32(block[:_HALF]) & 0xFFFF) + (zlib.adler32(block[_HALF:]) & 0xFFFF) - 2
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyarch.container.rights import Rights, rights_at
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.events import Emit
+from polyarch.errors import UsageError, platforms_errors
+from polyarch.events import Emit, Warned
 from polyarch.reference import Reference
 from polyarch.selection.types import EmulationPolicy
 from polyarch.settings import Settings
@@ -21,9 +24,12 @@ from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
     from polyarch.container.changes import Change
+    from polyarch.container.commit import CommitRequest, Committed
+    from polyarch.container.copying import Inside
     from polyarch.container.logs import LogLine
     from polyarch.container.record import Record
-    from polyarch.container.request import ExecRequest
+    from polyarch.container.request import ExecRequest, RunRequest
+    from polyarch.container.run import Ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,104 @@ class ContainerVerbs:
         """One container."""
         return self._containers.find(name)
 
+    def create(
+        self,
+        reference: str,
+        request: RunRequest,
+        *,
+        platform: str | None = None,
+        emulation: EmulationPolicy | None = None,
+        pull: str = "missing",
+        allow_mislabelled: bool = False,
+    ) -> Record:
+        """Make a container of an image, which is pulled as for `run`, or of none (`scratch`), without starting it."""
+        from polyarch.container.create import SCRATCH, create_container, scratch_image
+        from polyarch.container.later_start import LaterStart
+        from polyarch.container.request import read_words
+
+        words = read_words(request, starts=False)
+        if reference == SCRATCH:
+            image = scratch_image(self._parts.platform(platform) if platform else self._parts.machine().platform)
+            storage: HasBlobFiles = self._parts.storage()
+        else:
+            image, storage = self._parts.image(reference, platform, emulation, pull, allow_mislabelled)
+        later = LaterStart(request, words, as_labelled=not allow_mislabelled)
+        return create_container(later, image, storage, self._settings, self._emit)
+
+    def start(self, name: str, *, attach: bool = False) -> Ran:
+        """Start a container that `create` made; with `attach` wait for its end. Raises what `run` raises."""
+        from polyarch.container.create import image_of, start_container
+
+        record = self.find(name)
+        image = image_of(self._parts.storage(), record, self._parts.name)
+        with platforms_errors():
+            return start_container(
+                self._containers,
+                record,
+                image,
+                self._rights,
+                self._layers(record),
+                self._parts.machine(),
+                self._parts.sources(),
+                self._settings,
+                self._emit,
+                attach=attach,
+            )
+
+    def commit(self, name: str, reference: str, request: CommitRequest) -> Committed:
+        """Freeze what a container has written into an image of that name. Raises NotFoundError: its base is gone."""
+        from polyarch.container.commit import commit_container
+        from polyarch.container.create import SCRATCH
+
+        record = self.find(name)
+        new = self._parts.name(reference)
+        if new.digest:
+            raise UsageError(f"{reference} names a digest, which cannot be given to an image", "name a tag")
+        if new.familiar_name == SCRATCH:
+            raise UsageError(f"no image can be called {SCRATCH}: that is the name of none", "choose another name")
+        return commit_container(
+            self._containers,
+            record,
+            self._layers(record),
+            self._rights,
+            self._parts.storage(),
+            new,
+            request,
+            self._emit,
+        )
+
+    def copy(self, source: str, destination: str, *, archive: bool = False, follow: bool = False) -> None:
+        """Copy files, by docker's rules; one of the two is `CONTAINER:PATH`, the other a path here, or `-` (tar).
+
+        `archive` keeps owners, `follow` follows a symlink at the source. Raises UsageError, NotFoundError, HostError,
+        StorageError.
+        """
+        from polyarch.container.copying import Copy, read_words
+
+        words = read_words(source, destination)
+        record = self.find(words[0].container or words[1].container or "")
+        copy = Copy(*words, archive=archive, follow=follow, owners=self._rights.owners)
+        with self._inside(record) as inside:
+            sockets = copy.into(inside) if words[0].container is None else copy.out(inside)
+        if sockets:
+            self._emit(Warned(f"left out: sockets, which cannot be copied: {', '.join(sockets[:3])}"))
+
+    @contextlib.contextmanager
+    def _inside(self, record: Record) -> Iterator[Inside]:
+        """A way to call something with a container's root directory."""
+        from polyarch.container.mounted import in_running, in_stopped
+
+        directory = self._containers.directory(record)
+        if record.status == "running":
+            yield lambda function: in_running(record, directory, function)
+            return
+        with contextlib.closing(self._containers.hold(record)):
+            yield lambda function: in_stopped(directory, self._layers(record), self._rights, function)
+
+    def _layers(self, record: Record) -> list[Path]:
+        """Its snapshots, the topmost first."""
+        return [self._root / "snapshots" / self._rights.flavour / layer for layer in record.layers]
+
     def exec(self, name: str, request: ExecRequest) -> int:
         """Start one more program in a container that runs, and wait for it; its exit code."""
         from polyarch.container.enter import exec_in_container
@@ -111,6 +215,4 @@ class ContainerVerbs:
         from polyarch.container.changes import container_changes
 
         record = self.find(name)
-        snapshots = self._root / "snapshots" / self._rights.flavour
-        layers = [snapshots / layer for layer in record.layers]
-        return container_changes(self._containers.directory(record), layers, self._rights)
+        return container_changes(self._containers.directory(record), self._layers(record), self._rights)

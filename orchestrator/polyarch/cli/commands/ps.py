@@ -51,7 +51,7 @@ def _row(record: Record, no_trunc: bool) -> tuple[str, ...]:
         command = command[: _LONGEST_COMMAND - 1] + "…"
     return (
         record.id if no_trunc else record.id[:12],
-        familiar(record.image),
+        familiar(record.image) if record.manifest else record.image,
         record.platform,
         command,
         ago(record.created),

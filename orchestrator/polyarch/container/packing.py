@@ -1,0 +1,125 @@
+"""What a container changed, as a layer: image-spec 1.1.1, layer.md.
+
+Whiteouts stand for what was deleted, also where overlayfs has an opaque directory: the spec asks writers for explicit
+ones. Hard links are kept among the files of the layer. A file with several names in the layers below loses these when
+it is changed (overlayfs copies up the one name that was used), in the container as in the layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.container.changes import Kind, kinds, mount_targets
+from polyarch.container.rights import Rights
+from polyarch.files import disk_error
+from polyarch.unpack.attributes import attributes_of
+from polyarch.unpack.beneath import Directory, Root
+from polyarch.unpack.packing import LayerPacker, Packed
+from polyarch.unpack.stack import WHITEOUT
+from polyarch.unpack.tar import Entry
+from polyarch.unpack.tar import Kind as TarKind
+from polyarch.unpack.tar_writer import TarWriter, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class PackedChanges:
+    """A container's changes: None where there are none.
+
+    `sockets` and `forbidden` are paths that no layer can hold: sockets, and names that would be whiteouts.
+    """
+
+    packed: Packed | None
+    sockets: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+def pack_changes(
+    directory: Path, layers: Sequence[Path], rights: Rights, out: BinaryIO, latest: int | None = None
+) -> PackedChanges:
+    """Write the changes of the container in `directory` into `out`, a file, as a compressed layer.
+
+    `layers` are its snapshots, the topmost first. No time in it is later than `latest` (ns). Owners are those that the
+    container sees. Raises StorageError.
+    """
+
+    def pack() -> PackedChanges:
+        targets = mount_targets(directory / "config.json")
+        upper = directory / "upper"
+        return _Pack(upper, layers, out, latest).run(kinds(upper, layers, rights.flavour, targets))
+
+    try:
+        return rights.ask(pack)
+    except OSError as error:
+        raise disk_error(error, f"cannot pack what the container {directory.name[:12]} has written") from error
+
+
+class _Pack:
+    def __init__(self, upper: Path, lowers: Sequence[Path], out: BinaryIO, latest: int | None) -> None:
+        self._root = Root(upper)
+        self._lowers = lowers
+        self._packer = LayerPacker(out)
+        self._writer = TarWriter(self._packer.write, latest)
+        self._names: dict[tuple[int, int], bytes] = {}  # of files with several: the first that was written
+        self._sockets: list[str] = []
+        self._forbidden: list[str] = []
+
+    def run(self, found: Mapping[bytes, Kind]) -> PackedChanges:
+        """All of it, sorted by path: a directory stands before what is in it."""
+        top = self._root.top
+        status = os.fstat(top.fd)
+        with_root = _root_differs(top, status, self._lowers, touched=bool(found))
+        if not found and not with_root:
+            return PackedChanges(None)
+        if with_root:
+            self._writer.add_from(top, b".", b".", TarKind.DIRECTORY, status)
+        for path in sorted(found):
+            if path.startswith(WHITEOUT) or b"/" + WHITEOUT in path:
+                self._forbidden.append(os.fsdecode(path))
+            elif found[path] == "D":
+                self._hide(path)
+            else:
+                self._add(path, found[path])
+        self._writer.finish()
+        return PackedChanges(self._packer.finish(), tuple(self._sockets), tuple(self._forbidden))
+
+    def _hide(self, path: bytes) -> None:
+        above, slash, name = path.rpartition(b"/")
+        self._writer.add(Entry(above + slash + WHITEOUT + name, (), TarKind.FILE, 0, 0, 0, 0, 0))
+
+    def _add(self, path: bytes, change: Kind) -> None:
+        """The container may run meanwhile: what is gone when it is looked at is passed over."""
+        *parents, name = path.split(b"/")
+        try:
+            here = self._root.directory(parents)
+            status = os.stat(name, dir_fd=here.fd, follow_symlinks=False)
+            kind = kind_of(status)
+            if kind is None:
+                self._sockets.append(os.fsdecode(path))
+                if change == "C":
+                    self._hide(path)  # what had its name below
+                return
+            several = status.st_nlink > 1 and kind is not TarKind.DIRECTORY
+            file = (status.st_dev, status.st_ino)
+            if several and file in self._names:
+                self._writer.add_link(path, status, self._names[file])
+                return
+            self._writer.add_from(here, name, path, kind, status)
+            if several:
+                self._names[file] = path
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+
+def _root_differs(top: Directory, status: os.stat_result, lowers: Sequence[Path], *, touched: bool) -> bool:
+    """Whether the root directory itself is part of the layer. Its time alone is no change."""
+    if not lowers:
+        return touched
+    lower = Root(lowers[0]).top
+    old = os.fstat(lower.fd)
+    if (old.st_mode, old.st_uid, old.st_gid) != (status.st_mode, status.st_uid, status.st_gid):
+        return True
+    return attributes_of(top.fd) != attributes_of(lower.fd) or (touched and old.st_mtime_ns != status.st_mtime_ns)
