@@ -16,8 +16,8 @@ BEGINS = "echo ' [started TASK: polyarch on pi]'"
 ENDS = """echo 'changed: [pi] => {"rc": 0, "stdout": "hello", "stderr": ""}'"""
 
 
-def run(script: str, folder: Path, timeout: float) -> AnsibleRun:
-    play = Play("", "0" * 16, folder, timeout)
+def run(script: str, folder: Path, timeout: float = 60, *, sent: bool = False) -> AnsibleRun:
+    play = Play("", "0" * 16, folder, timeout, input=sent)
     for path in (play.gate, folder / "log"):
         path.mkdir()
     (folder / "errors").touch()
@@ -34,7 +34,7 @@ def clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("clock_that_is_set")
 def test_no_device_is_late_because_somebody_set_the_clock(tmp_path: Path) -> None:
-    under_way = run(f"{BEGINS}; {ENDS}", tmp_path, timeout=60)
+    under_way = run(f"{BEGINS}; {ENDS}", tmp_path)
     try:
         (result,) = gone_through(under_way).results.values()
     finally:
@@ -51,3 +51,17 @@ def test_one_that_ansible_does_not_end_in_time_is_told(tmp_path: Path, monkeypat
         under_way.close()
     assert (result.status, result.error) == ("timeout", "it took longer than 0.2 seconds")
     assert result.began < result.ended
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_why_a_become_with_a_password_goes_wrong_with_input_is_said(sent: bool, tmp_path: Path) -> None:
+    """Ansible says that the password is wrong, which it is not."""
+    fails = """echo 'fatal: [pi]: FAILED! => {"msg": "Task failed: Incorrect sudo password"}'"""
+    under_way = run(fails, tmp_path, sent=sent)
+    try:
+        (result,) = gone_through(under_way).results.values()
+    finally:
+        under_way.close()
+    assert result.status == "unauthorized"
+    assert result.error.startswith("Task failed: Incorrect sudo password")
+    assert ("use a become without one" in result.error) is sent

@@ -147,7 +147,10 @@ class AnsibleRun:
             return self._unreachable(result, said)
         if event.code is not None:
             return replace(result, status="failed")
-        return replace(result, status=failed_status(said), error=said)
+        status = failed_status(said)
+        if status == "unauthorized" and self._play.input:
+            said += " (it is sent bytes, and a password would be read from these: use a become without one)"
+        return replace(result, status=status, error=said)
 
     def _left_out(self, result: FleetResult) -> FleetResult:
         if result.device in self._skipped:
