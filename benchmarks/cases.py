@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
+from benchmarks.copy_all import copy_all
 from benchmarks.into_docker import into_docker
 from benchmarks.into_engines import into_containerd, into_podman
 from benchmarks.plugins import plugins
 from benchmarks.process import measured
+from benchmarks.push import push
 from benchmarks.registry import program
 from benchmarks.result import Case, Figure, max_rss, median
 from benchmarks.running import containers, run
@@ -134,4 +136,6 @@ CASES = {
     "containers": containers,
     "into-podman": into_podman,
     "into-containerd": into_containerd,
+    "push": push,
+    "copy-all": copy_all,
 }

@@ -69,6 +69,24 @@ def program(name: str) -> str:
     return path
 
 
+VARIANTS = "variants:1.0"
+"""An image for five platforms, of two layers each that cannot be compressed."""
+
+_VARIANTS = """
+import random
+from polyarch.testing.layout_writer import LayoutWriter, regular
+layout = LayoutWriter(pathlib.Path(sys.argv[1]))
+entries = []
+for number, architecture in enumerate(("amd64", "arm64", "386", "ppc64le", "s390x")):
+    layers = [
+        layout.layer([regular("data", random.Random(2 * number + part).randbytes(42_000_000))], "COPY data /")
+        for part in range(2)
+    ]
+    platform = {"os": "linux", "architecture": architecture}
+    entries.append({**layout.image(platform, layers), "platform": platform})
+layout.name("variants:1.0", layout.index(entries))
+layout.finish()
+"""
 _BIG = "from polyarch.testing.big_image import big_image; big_image(pathlib.Path(sys.argv[1]))"
 _SAMPLES = (
     "from polyarch.testing.debian_busybox import ARCHITECTURES, debian_busybox\n"
@@ -85,6 +103,11 @@ def prepare(directory: Path) -> Path:
 def prepare_samples(directory: Path) -> Path:
     """The same with the small image."""
     return _prepared(directory, "samples", _SAMPLES, SAMPLE)
+
+
+def prepare_variants(directory: Path) -> Path:
+    """The same with the image for five platforms."""
+    return _prepared(directory, "variants", _VARIANTS, VARIANTS)
 
 
 def _prepared(directory: Path, folder: str, code: str, name: str) -> Path:
