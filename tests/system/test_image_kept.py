@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.command import Polyarch
-from support.docker_registry import DockerRegistry, skopeo
+from support.command import Polyarch, Result
+from support.docker_registry import DockerRegistry, skopeo, skopeo_copy
 
 pytestmark = pytest.mark.system
 
@@ -111,16 +109,97 @@ def test_the_image_of_a_running_container_keeps_its_name(polyarch: Polyarch, bus
 
 
 def test_an_image_whose_name_moved_is_there_until_it_is_pruned(polyarch: Polyarch, registry: DockerRegistry) -> None:
-    first, second = registry.ref("busybox:1.36"), registry.ref("moving:1")
-    registry.copy("busybox:1.36", "moving:1")
-    polyarch("pull", "--platform", "linux/arm64", second).ok()
-    registry.copy("busybox:1.35", "moving:1")
-    polyarch("pull", "--platform", "linux/arm64", second).ok()
-    assert names(polyarch) == {second, "localhost/unnamed:None"}
+    moving = registry.ref("kept/moving:1")
+    for source in ("busybox:1.36", "zstd:1.0"):
+        skopeo_copy(f"docker://{registry.ref(source)}", f"docker://{moving}")
+        polyarch("pull", "--platform", "linux/arm64", moving).ok()
+    assert names(polyarch) == {moving, "localhost/unnamed:None"}
+    before = blobs(polyarch)
     told = polyarch("image", "prune", "--dry-run", "--format", "json").ok().json_lines
     assert {line["kind"] for line in told} == {"image", "blob"}
-    assert names(polyarch) == {second, "localhost/unnamed:None"}
+    assert blobs(polyarch) == before
     assert polyarch("image", "prune", "--format", "json").ok().json_lines == told
-    assert names(polyarch) == {second}
-    polyarch("pull", "--platform", "linux/arm64", first).ok()
-    polyarch("verify", second).ok()
+    assert before - blobs(polyarch) == {line["digest"][7:] for line in told if line["kind"] == "blob"}
+    assert names(polyarch) == {moving}
+    polyarch("verify", moving).ok()
+
+
+def test_prune_by_age_and_number(polyarch: Polyarch, busybox: str) -> None:
+    for number in range(4):
+        polyarch("image", "tag", busybox, f"app:{number}").ok()
+    polyarch("image", "tag", busybox, "other:1").ok()
+    assert not polyarch("image", "prune", "--all", "--older-than", "30d", "--format", "json").ok().json_lines
+    lines = polyarch("image", "prune", "--keep", "2", "-n").ok().stdout.splitlines()
+    assert lines[:2] == ["Would untag: app:0", "Would untag: app:1"]
+    polyarch("image", "prune", "--keep", "2").ok()
+    assert names(polyarch) == {
+        busybox,
+        "docker.io/library/app:2",
+        "docker.io/library/app:3",
+        "docker.io/library/other:1",
+    }
+    for path in (polyarch.root / "oci" / "blobs" / "sha256").iterdir():
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+    polyarch("image", "prune", "--all", "--older-than", "30m").ok()
+    assert (names(polyarch), blobs(polyarch)) == (set(), set())
+
+
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_images_are_saved_and_loaded(
+    kind: str, polyarch: Polyarch, registry: DockerRegistry, busybox: str, tmp_path: Path
+) -> None:
+    polyarch("image", "tag", busybox, "mine:1").ok()
+    file, elsewhere = tmp_path / "images.tar", tmp_path / "elsewhere"
+    file.write_bytes(b"what was there")
+    polyarch("image", "save", "--type", kind, "-o", file, busybox, "mine:1").ok()
+    assert sorted(path.name for path in tmp_path.iterdir() if "images" in path.name) == ["images.tar"]
+    assert skopeo("inspect", f"{kind}:{file}:{busybox}")
+    (tmp_path / "images.tar.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
+    shown = [f"Loaded image: {name} (linux/amd64)\n" for name in (busybox, "mine:1")]
+    for source in (file, tmp_path / "images.tar.gz"):
+        loaded = polyarch("image", "load", "-i", source, root=elsewhere).ok()
+        assert sorted(loaded.stdout.splitlines(keepends=True)) == sorted(shown)
+        polyarch("verify", busybox, root=elsewhere).ok()
+        polyarch("image", "rm", "-f", busybox, "mine:1", root=elsewhere).ok()
+    assert not (elsewhere / "temporary").is_dir() or not list((elsewhere / "temporary").iterdir())
+
+
+def test_an_archive_goes_through_a_pipe(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+    name, elsewhere = registry.ref("busybox:1.36"), tmp_path / "elsewhere"
+    polyarch("pull", "--all-platforms", name).ok()
+    archive = tmp_path / "archive.tar"
+
+    def led(where: str, *words: str, root: Path | None = None) -> Result:
+        prefix = ("sh", "-c", f'exec "$@" {where}{archive}', "sh")
+        return polyarch.finish(polyarch.start(*words, root=root, prefix=prefix), "", 120)
+
+    led(">", "image", "save", "--all-platforms", name).ok()
+    result = led("<", "image", "load", "--format", "json", root=elsewhere).ok()
+    assert len(result.json_lines) == 7
+    here = polyarch("image", "ls", "--format", "json").ok().json_lines
+    assert polyarch("image", "ls", "--format", "json", root=elsewhere).ok().json_lines == here
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", 7), (b"no archive" * 1000, 7), (b"\x1f\x8bbroken", 7), (None, 3)], ids=str
+)
+def test_no_archive(content: bytes | None, code: int, polyarch: Polyarch, tmp_path: Path) -> None:
+    file = tmp_path / "file.tar"
+    if content is not None:
+        file.write_bytes(content)
+    result = polyarch("image", "load", "-i", file)
+    assert result.code == code
+    assert str(file) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_cannot_be_saved(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+    name, file = registry.ref("busybox:1.36"), tmp_path / "file.tar"
+    assert polyarch("image", "save", "-o", file, "no/such:1").code == 3
+    polyarch("pull", "--platform", "linux/arm64,linux/amd64", name).ok()
+    result = polyarch("image", "save", "--type", "docker-archive", "--all-platforms", "-o", file, name)
+    assert (result.code, "one platform of a name" in result.stderr) == (2, True)
+    result = polyarch("image", "save", "-o", tmp_path / "none" / "file.tar", name)
+    assert result.code == 9
+    assert polyarch("image", "save", "--format", "json", name).code == 2
+    assert list(tmp_path.glob("*.tar")) + list(tmp_path.glob(".*")) == []
