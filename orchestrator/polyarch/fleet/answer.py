@@ -7,9 +7,10 @@ from functools import lru_cache
 from sys import intern
 
 from polyarch.contract.layout_names import reference_of
-from polyarch.errors import IntegrityError, PolyarchError, UsageError, printable
+from polyarch.errors import IntegrityError, PolyarchError, UsageError
 from polyarch.fleet.device_script import first_line, last_line
 from polyarch.fleet.facts import ENGINE_KINDS, DeviceFacts, Engine, EngineImage, EngineKind
+from polyarch.fleet.framed import framed_lines
 from polyarch.fleet.reasons import FactsFault
 from polyarch.oci.descriptor import parse_descriptor
 from polyarch.oci.digest import is_digest
@@ -78,23 +79,13 @@ def _parts(name: str, text: str, nonce: str) -> tuple[str, list[str]]:
     if len(text) > MAX_ANSWER:
         what = f"it answered {len(text)} characters, and an answer has at most {MAX_ANSWER}"
         raise FactsFault(name, "integrity", what)
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    first = next((i for i, line in enumerate(lines) if line.strip() == first_line(nonce)), None)
-    if first is None:
-        said = next((line for line in reversed(lines) if line.strip()), "nothing").strip()
-        raise FactsFault(
-            name,
-            "integrity",
-            f"what it answered is no answer to what it was asked: {printable(said, 200)}",
-            "it needs a POSIX shell, and a login that runs what it is told",
-        )
-    last = next((i for i in range(first, len(lines)) if lines[i].strip() == last_line(nonce)), None)
-    if last is None:
+    lines, whole = framed_lines(name, text, first_line(nonce), last_line(nonce))
+    if not whole:
         raise FactsFault(name, "unreachable", "its answer was cut short", "ask it again")
-    middle = next((i for i in range(first, last) if lines[i].strip() == _PROBE_END), None)
+    middle = next((i for i, line in enumerate(lines) if line.strip() == _PROBE_END), None)
     if middle is None:
         raise FactsFault(name, "integrity", "its answer has no end of the probe's part")
-    return "\n".join(lines[first + 1 : middle + 1]), lines[middle + 1 : last]
+    return "\n".join(lines[: middle + 1]), lines[middle + 1 :]
 
 
 _Lines = list[tuple[str, str]]

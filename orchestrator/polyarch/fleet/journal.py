@@ -11,7 +11,8 @@ from pathlib import Path
 from polyarch.errors import IntegrityError, StorageError
 from polyarch.events import Event
 from polyarch.files import disk_error, open_regular
-from polyarch.fleet.outcomes_json import outcome_from_json, outcome_json, time_of
+from polyarch.fleet.json_values import number_of, time_of
+from polyarch.fleet.outcomes_json import outcome_from_json, outcome_json
 from polyarch.fleet.rollout_events import (
     DeviceBegun,
     DeviceFinished,
@@ -129,13 +130,6 @@ def _event(line: bytes, where: str) -> Event:
         ) from error
 
 
-def _whole_number(document: Mapping[str, object], key: str) -> int:
-    value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise IntegrityError(f"{key} is no number")
-    return value
-
-
 def _text(document: Mapping[str, object], key: str) -> str:
     return text_of(document, key, "an event")
 
@@ -143,18 +137,18 @@ def _text(document: Mapping[str, object], key: str) -> str:
 _READERS: Mapping[str, Callable[[Mapping[str, object]], Event]] = {
     "RolloutBegun": lambda one: RolloutBegun(
         _text(one, "rollout"),
-        _whole_number(one, "devices"),
-        _whole_number(one, "waves"),
+        number_of(one, "devices"),
+        number_of(one, "waves"),
         one.get("resumed") is True,
         time_of(one, "at"),
-        _whole_number(one, "origin_bytes"),
+        number_of(one, "origin_bytes"),
     ),
     "WaveBegun": lambda one: WaveBegun(
-        _whole_number(one, "wave"), string_map(one.get("members"), "members"), time_of(one, "at")
+        number_of(one, "wave"), string_map(one.get("members"), "members"), time_of(one, "at")
     ),
-    "WaveEnded": lambda one: WaveEnded(_whole_number(one, "wave"), time_of(one, "at")),
+    "WaveEnded": lambda one: WaveEnded(number_of(one, "wave"), time_of(one, "at")),
     "DeviceBegun": lambda one: DeviceBegun(
-        _text(one, "device"), _text(one, "platform"), _whole_number(one, "wave"), time_of(one, "at")
+        _text(one, "device"), _text(one, "platform"), number_of(one, "wave"), time_of(one, "at")
     ),
     "DeviceTried": lambda one: DeviceTried(outcome_from_json(mapping_of(one.get("outcome"), "outcome"))),
     "DeviceFinished": lambda one: DeviceFinished(outcome_from_json(mapping_of(one.get("outcome"), "outcome"))),
@@ -162,6 +156,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], Event]] = {
         None if one.get("platform") is None else _text(one, "platform"), _text(one, "reason"), time_of(one, "at")
     ),
     "RolloutEnded": lambda one: RolloutEnded(
-        _text(one, "rollout"), one.get("cancelled") is True, time_of(one, "at"), _whole_number(one, "origin_bytes")
+        _text(one, "rollout"), one.get("cancelled") is True, time_of(one, "at"), number_of(one, "origin_bytes")
     ),
 }

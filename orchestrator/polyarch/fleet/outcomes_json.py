@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TypeVar
 
-from polyarch.errors import IntegrityError, printable
 from polyarch.fleet.facts import ENGINE_KINDS
+from polyarch.fleet.json_values import number_of, time_of, word_of, word_or_none
 from polyarch.fleet.outcomes import (
     DEVICE_STATUSES,
     IMAGE_STATUSES,
@@ -19,8 +17,6 @@ from polyarch.fleet.outcomes import (
 from polyarch.fleet.planned import MATCHES
 from polyarch.fleet.reasons import REASON_CODES
 from polyarch.oci.json import list_of, mapping_of, text_of
-
-_Word = TypeVar("_Word", bound=str)
 
 
 def outcome_json(outcome: DeviceOutcome) -> dict[str, object]:
@@ -62,16 +58,16 @@ def outcome_from_json(document: Mapping[str, object]) -> DeviceOutcome:
     return DeviceOutcome(
         device=text_of(document, "device", "an outcome"),
         platform=_text(document, "platform"),
-        status=_needed(document, "status", DEVICE_STATUSES),
+        status=word_of(document, "status", DEVICE_STATUSES),
         images=tuple(_image(mapping_of(one, "image")) for one in images),
-        bytes=_number(document, "bytes"),
+        bytes=number_of(document, "bytes"),
         seconds=time_of(document, "seconds"),
-        reason_code=_word(document, "reason_code", REASON_CODES),
+        reason_code=word_or_none(document, "reason_code", REASON_CODES),
         error=_text(document, "error"),
-        engine=_word(document, "engine", ENGINE_KINDS),
-        transport=_word(document, "transport", TRANSPORTS),
-        wave=_number(document, "wave"),
-        attempts=_number(document, "attempts"),
+        engine=word_or_none(document, "engine", ENGINE_KINDS),
+        transport=word_or_none(document, "transport", TRANSPORTS),
+        wave=number_of(document, "wave"),
+        attempts=number_of(document, "attempts"),
         began=time_of(document, "began"),
         ended=time_of(document, "ended"),
     )
@@ -80,12 +76,12 @@ def outcome_from_json(document: Mapping[str, object]) -> DeviceOutcome:
 def _image(document: Mapping[str, object]) -> ImageOutcome:
     return ImageOutcome(
         reference=text_of(document, "reference", "an image"),
-        status=_needed(document, "status", IMAGE_STATUSES),
+        status=word_of(document, "status", IMAGE_STATUSES),
         manifest=_text(document, "manifest"),
         platform=_text(document, "platform"),
-        match=_word(document, "match", MATCHES),
+        match=word_or_none(document, "match", MATCHES),
         at_hand=_text(document, "at_hand"),
-        reason_code=_word(document, "reason_code", REASON_CODES),
+        reason_code=word_or_none(document, "reason_code", REASON_CODES),
         error=_text(document, "error"),
     )
 
@@ -105,30 +101,3 @@ def summary_json(summary: RolloutSummary) -> dict[str, object]:
 
 def _text(document: Mapping[str, object], key: str) -> str | None:
     return None if document.get(key) is None else text_of(document, key, "an outcome")
-
-
-def _word(document: Mapping[str, object], key: str, words: tuple[_Word, ...]) -> _Word | None:
-    return None if document.get(key) is None else _needed(document, key, words)
-
-
-def _needed(document: Mapping[str, object], key: str, words: tuple[_Word, ...]) -> _Word:
-    value = document.get(key)
-    for word in words:
-        if word == value:
-            return word
-    raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not one of {', '.join(words)}")
-
-
-def _number(document: Mapping[str, object], key: str) -> int:
-    value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not a number")
-    return value
-
-
-def time_of(document: Mapping[str, object], key: str) -> float:
-    """The seconds under `key`. Raises IntegrityError."""
-    value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not a time")
-    return float(value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
 
 from polyarch.errors import IntegrityError, UsageError, printable
 from polyarch.fleet.facts import ENGINE_KINDS
+from polyarch.fleet.json_values import number_of, word_or_none
 from polyarch.fleet.planned import MATCHES, VERDICTS, DevicePlan, ImagePlan, Plan, PlanSummary
 from polyarch.fleet.reasons import REASON_CODES
 from polyarch.oci.digest import check_digest
@@ -17,7 +17,6 @@ MAX_LINE = 4 << 20
 """Characters of a line: a device with some thousands of images."""
 
 PLAN_HINT = "write one with: polyarch fleet plan --format json"
-_Word = TypeVar("_Word", bound=str)
 
 
 def plan_lines(plan: Plan) -> Iterator[dict[str, object]]:
@@ -113,21 +112,21 @@ class _Reader:
 
     def device(self, document: Mapping[str, object]) -> DevicePlan:
         images = tuple(self._image(mapping_of(one, "image")) for one in list_of(document.get("images"), "images"))
-        verdict = _word(document, "verdict", VERDICTS)
+        verdict = word_or_none(document, "verdict", VERDICTS)
         if verdict is None:
             raise IntegrityError("a device without a verdict")
         return DevicePlan(
             device=text_of(document, "device", "a device"),
             platform=_text(document, "platform"),
             override=_text(document, "override"),
-            match=_word(document, "match", MATCHES),
-            engine=_word(document, "engine", ENGINE_KINDS),
+            match=word_or_none(document, "match", MATCHES),
+            engine=word_or_none(document, "engine", ENGINE_KINDS),
             images=self._stacks.setdefault(images, images),
-            disk_free=None if document.get("disk_free") is None else _number(document, "disk_free"),
-            disk_needed=_number(document, "disk_needed"),
+            disk_free=None if document.get("disk_free") is None else number_of(document, "disk_free"),
+            disk_needed=number_of(document, "disk_needed"),
             verdict=verdict,
             reason=text_of(document, "reason", "a device"),
-            reason_code=_word(document, "reason_code", REASON_CODES),
+            reason_code=word_or_none(document, "reason_code", REASON_CODES),
         )
 
     def _image(self, document: Mapping[str, object]) -> ImagePlan:
@@ -143,8 +142,8 @@ def _image(document: Mapping[str, object]) -> ImagePlan:
     reference = text_of(document, "reference", "an image")
     parse_reference(reference)
     digest, manifest, repository = (_text(document, key) for key in ("digest", "manifest", "repository"))
-    match = _word(document, "match", MATCHES)
-    code = _word(document, "reason_code", REASON_CODES)
+    match = word_or_none(document, "match", MATCHES)
+    code = word_or_none(document, "reason_code", REASON_CODES)
     if code is None:
         check_digest(digest, reference)
         parse_reference(f"{repository}@{check_digest(manifest, reference)}")
@@ -159,7 +158,7 @@ def _image(document: Mapping[str, object]) -> ImagePlan:
         match=match,
         emulator=_text(document, "emulator"),
         unproven=document.get("unproven") is True,
-        missing_bytes=_number(document, "missing_bytes"),
+        missing_bytes=number_of(document, "missing_bytes"),
         present=document.get("present") is True,
         reason=_text(document, "reason"),
         reason_code=code,
@@ -169,33 +168,16 @@ def _image(document: Mapping[str, object]) -> ImagePlan:
 def _summary(document: Mapping[str, object]) -> PlanSummary:
     platforms = mapping_of(document.get("platforms"), "platforms")
     return PlanSummary(
-        _number(document, "devices"),
+        number_of(document, "devices"),
         {
-            name: {verdict: _number(counts, verdict) for verdict in VERDICTS}
+            name: {verdict: number_of(counts, verdict) for verdict in VERDICTS}
             for name, value in platforms.items()
             if (counts := mapping_of(value, "platforms")) is not None
         },
-        _number(document, "origin_bytes"),
-        _number(document, "transfer_bytes"),
+        number_of(document, "origin_bytes"),
+        number_of(document, "transfer_bytes"),
     )
 
 
 def _text(document: Mapping[str, object], key: str) -> str | None:
     return None if document.get(key) is None else text_of(document, key, "a plan's line")
-
-
-def _word(document: Mapping[str, object], key: str, words: tuple[_Word, ...]) -> _Word | None:
-    value = document.get(key)
-    if value is None:
-        return None
-    for word in words:
-        if word == value:
-            return word
-    raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not one of {', '.join(words)}")
-
-
-def _number(document: Mapping[str, object], key: str) -> int:
-    value = document.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not a number")
-    return value

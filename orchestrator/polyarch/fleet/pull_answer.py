@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from polyarch.errors import printable
 from polyarch.fleet.device_pull import NO_INDEX, first_line, last_line
-from polyarch.fleet.reasons import FactsFault, ReasonCode
+from polyarch.fleet.framed import framed_lines
+from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest, is_digest
 
 ImageAnswerStatus: TypeAlias = Literal["up-to-date", "pulled", "differs", "failed"]
@@ -68,21 +69,11 @@ def parse_pull_answer(device: str, text: str, nonce: str) -> PullAnswer:
     Lines around the answer, and lines that are not known, are passed over; an answer that was cut is not `whole`.
     Raises FactsFault (`integrity`), and nothing else, where there is no answer in it.
     """
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    first = next((i for i, line in enumerate(lines) if line.strip() == first_line(nonce)), None)
-    if first is None:
-        said = next((line for line in reversed(lines) if line.strip()), "nothing").strip()
-        raise FactsFault(
-            device,
-            "integrity",
-            f"what it answered is no answer to what it was told: {printable(said, 200)}",
-            "it needs a POSIX shell, and a login that runs what it is told",
-        )
-    last = next((i for i in range(first, len(lines)) if lines[i].strip() == last_line(nonce)), None)
+    lines, whole = framed_lines(device, text, first_line(nonce), last_line(nonce))
     reader = _Reader()
-    for line in lines[first + 1 : last]:
+    for line in lines:
         reader.take(line)
-    return reader.answer(whole=last is not None)
+    return reader.answer(whole=whole)
 
 
 class _Reader:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from polyarch.errors import IntegrityError
+from polyarch.fleet.json_values import time_of
 from polyarch.fleet.outcomes import (
     DEVICE_STATUSES,
     DeviceOutcome,
@@ -15,7 +16,6 @@ from polyarch.fleet.outcomes import (
     Stop,
     WaveRecord,
 )
-from polyarch.fleet.outcomes_json import time_of
 from polyarch.fleet.plan import UNKNOWN
 from polyarch.fleet.planned import Plan
 from polyarch.fleet.reasons import ReasonCode
