@@ -44,7 +44,12 @@ def save(
     if isinstance(target, Path):
         _save(parts, storage, images, kind, target)
         return
-    file = parts.temporary() / "archive.tar"
+    folder = parts.temporary() / "archive"  # its own: the storage locks the folder that it writes into
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, f"cannot make {folder}") from error
+    file = folder / "archive.tar"
     _save(parts, storage, images, kind, file)
     try:
         with file.open("rb") as source:
