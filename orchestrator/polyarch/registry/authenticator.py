@@ -155,8 +155,8 @@ def _scope(asked: str, account: Account) -> str:
     """
     wanted = asked.split()
     if account.repository and (account.writes or not wanted):
-        own = f"repository:{account.repository}:"
-        wanted = [scope for scope in wanted if not (account.writes and scope in (f"{own}pull", f"{own}push"))]
+        own, both = f"repository:{account.repository}:", {"pull", "push"}
+        wanted = [each for each in wanted if not (each.startswith(own) and {*each[len(own) :].split(",")} <= both)]
         wanted.append(own + ("pull,push" if account.writes else "pull"))
     if account.reads:
         wanted.append(f"repository:{account.reads}:pull")

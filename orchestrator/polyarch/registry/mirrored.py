@@ -38,7 +38,8 @@ class MirroredRegistry(DistributionRegistry):
     """A `DistributionRegistry` whose documents and blobs may come from mirrors; this package's `HasMirrors`.
 
     Lists, logins, pings and all that is pushed are the registry's own. A mirror that cannot be reached, or answers with
-    a fault of its own, is not asked again; one that refuses an image, or has it wrong, not for this image. Either is told once.
+    a fault of its own, is not asked again; one that refuses an image, or has it wrong, not for this image. Either is
+    told once.
     """
 
     def __init__(
