@@ -194,13 +194,8 @@ class Session(Composition):
         """What images at hand consist of, and what differs between them."""
         from polyarch.verbs.seen import SeenVerbs
 
-        def image(reference: str, platform: str | None) -> Image:
-            return self.image(reference, platform=platform)
-
-        def storage() -> ReadsBlobs:
-            return self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-
-        return SeenVerbs(self.settings.root / "cache", image, self.images, storage)
+        readable = partial(self._ability, DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
+        return SeenVerbs(self.settings.root / "cache", self, readable)
 
     def _found(self, reference: str) -> tuple[Image, ...]:
         storage = self.storage()

@@ -20,7 +20,7 @@ _LONGEST = 10_000
 
 def table_lines(found: ImageDifference) -> Iterator[str]:
     """The layers, the settings and the files, those parts of which there is something to say."""
-    for word, layers in (("same", found.shared), ("only in A", found.removed), ("only in B", found.added)):
+    for word, layers in (("shared", found.shared), ("only in A", found.removed), ("only in B", found.added)):
         if layers:
             yield f"Layers {word}: {len(layers)}, {human_size(sum(layer.size for layer in layers))}"
     yield from columns([(each.kind, printable(each.name, _LONGEST), _values(each)) for each in found.settings])

@@ -65,9 +65,9 @@ class _Layers:
         here = self._directory(above)
         child = here + b"/" + name if here else name
         row = Row(self._number, child, listed.kind, *listed[2:])
-        if listed.kind == "h":
-            self._link(row, child)
         self._own.add(child)
+        if listed.kind == "h" and not self._link(row, child):
+            return
         there = self._seen.get(child)
         if there is not None and (there.kind == "d") != (listed.kind == "d"):
             self._clear(child)
@@ -80,16 +80,22 @@ class _Layers:
         if row.kind == "d":
             self._names.setdefault(child, set())
 
-    def _link(self, row: Row, child: bytes) -> None:
-        """A hard link is the file that it names, whatever its own header says."""
+    def _link(self, row: Row, child: bytes) -> bool:
+        """A hard link is what it names, whatever its own header says; False where it names itself."""
         above, _, name = row.link.rpartition(b"/")
         here = self._find(above)
         target = self._seen.get(here + b"/" + name if here else name) if here is not None else None
+        if target is not None and target.path.startswith(child + b"/"):
+            target = None  # it goes with the directory that the link takes the place of
         if target is None or target.kind == "d":
             raise self._fault(child, "a hard link to a directory" if target else "its target does not exist")
         row.mode, row.uid, row.gid = target.mode, target.uid, target.gid
         row.size, row.mtime, row.fingerprint = target.size, target.mtime, target.fingerprint
-        row.link = target.path
+        if target.kind in "fh":
+            row.link = target.path
+        else:  # a symlink or a device has no bytes that could be counted twice
+            row.kind, row.link = target.kind, target.link
+        return target.path != child
 
     def _is_mark(self, path: bytes, above: bytes, name: bytes) -> bool:
         """Heed a whiteout; False for what is none."""

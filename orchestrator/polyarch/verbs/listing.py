@@ -1,8 +1,8 @@
-"""The images of a storage, as far as it knows them."""
+"""The images of a storage, as far as it knows them, and how their layers stand on each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from polyarch.contract.storage import Image, ImageSummary
@@ -14,7 +14,10 @@ from polyarch_platforms.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A variant under a name. None, and "" for the time, is what the storage does not know. Sizes are in bytes."""
+    """A variant under a name. None, and "" for the time, is what the storage does not know. Sizes are in bytes.
+
+    `blobs` are the sizes of its config and layers, by digest.
+    """
 
     reference: Reference
     id: Digest
@@ -24,6 +27,23 @@ class ListedImage:
     created: str
     size: int
     shared_size: int | None
+    labels: Mapping[str, str] | None = None
+    blobs: Mapping[Digest, int] | None = None
+
+    @property
+    def dangling(self) -> bool:
+        """Whether it has no tag: it is kept by its digest alone."""
+        return not self.reference.tag
+
+
+def total_size(images: Iterable[ListedImage]) -> int | None:
+    """Bytes of all these images, what several of them have counted once; None where the storage does not tell."""
+    sizes: dict[Digest, int] = {}
+    for image in images:
+        if image.blobs is None:
+            return None
+        sizes.update(image.blobs)
+    return sum(sizes.values())
 
 
 def of_images(images: Sequence[Image]) -> tuple[ListedImage, ...]:
@@ -39,6 +59,8 @@ def of_images(images: Sequence[Image]) -> tuple[ListedImage, ...]:
             created=image.config.created,
             size=image.manifest.size,
             shared_size=shared[image.manifest.digest],
+            labels=image.config.labels,
+            blobs={blob.digest: blob.size for blob in image.manifest.blobs},
         )
         for image in images
     )

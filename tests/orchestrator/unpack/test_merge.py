@@ -105,6 +105,7 @@ def test_a_hard_link_is_the_file_that_it_names() -> None:
         pytest.param([file("etc/a/b")], id="below-a-file"),
         pytest.param([hard_link("x", "nothing")], id="a-link-to-nothing"),
         pytest.param([hard_link("x", "etc")], id="a-link-to-a-directory"),
+        pytest.param([hard_link("etc", "etc/a")], id="a-link-in-place-of-where-its-target-is"),
         pytest.param([file("etc/.wh.a/b")], id="below-a-whiteout"),
         pytest.param([file(".wh..")], id="a-whiteout-of-itself"),
         pytest.param([file("")], id="a-file-as-root"),
@@ -172,6 +173,7 @@ def _cut(path: str) -> tuple[str, str]:
 @settings(max_examples=200, deadline=None)
 @given(LAYERS)
 @example([[file("a/a"), symlink("a", "a")]])
+@example([[symlink("a", "b"), hard_link("a", "a"), hard_link("b", "a")]])
 def test_it_comes_to_what_unpacking_makes(layers: list[list[Item]]) -> None:
     archives = [layer(*items) for items in layers]
     place = Path(tempfile.mkdtemp()) / "root"

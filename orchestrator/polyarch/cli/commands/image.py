@@ -11,13 +11,16 @@ from polyarch.cli.ages import ago
 from polyarch.cli.commands.image_files import diff, files
 from polyarch.cli.commands.image_kept import load, prune, rm, save, tag, unpack
 from polyarch.cli.commands.image_seen import history, inspect
-from polyarch.cli.completers import storages
+from polyarch.cli.completers import storages, stored_images
 from polyarch.cli.invocation import Invocation
-from polyarch.cli.options import Group, pass_invocation
-from polyarch.cli.output import columns, human_size, short_id
+from polyarch.cli.options import Group, pass_invocation, platform_option
+from polyarch.cli.output import columns, human_size, line, short_id, terminal_width
+from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
     from polyarch.verbs.listing import ListedImage
+
+_OCI = "oci"
 
 command = Group(
     "image",
@@ -28,27 +31,53 @@ command = Group(
 
 @command.command(
     "ls",
-    help="List the images at hand, or those in another storage. With -q it prints their IDs.",
-    examples=("polyarch image ls", "polyarch images --format json", "polyarch image ls --storage docker"),
+    help="List the images at hand, or those in another storage. SHARED is what of SIZE other images have, too. With -q "
+    "it prints their IDs. --tree shows which layers stand on which, and the containers on theirs.",
+    examples=("polyarch image ls", "polyarch image ls --tree", "polyarch images --filter 'reference=*/app:1.*'"),
     exits=(0, 2, 3, 5, 6, 7, 8, 9),
 )
+@click.argument("pattern", metavar="[REPOSITORY[:TAG]]", default="", shell_complete=stored_images)
+@click.option(
+    "-f",
+    "--filter",
+    "filters",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="dangling=true|false, reference=PATTERN, label=K[=V], before=REF, since=REF",
+)
+@platform_option("only these platforms", plural=True)
 @click.option(
     "--storage",
     metavar="STORAGE[:LOCATION]",
-    default="oci",
+    default=_OCI,
     shell_complete=storages,
     help="which one, see: polyarch plugin ls",
 )
+@click.option("--tree", is_flag=True, help="as a tree of layers")
 @pass_invocation
-def ls(invocation: Invocation, storage: str) -> None:
+def ls(
+    invocation: Invocation, pattern: str, filters: Sequence[str], platform: str | None, storage: str, tree: bool
+) -> None:
     """Print a line an image: a variant under a name."""
+    if tree and not invocation.plain:
+        raise UsageError("--tree is for people: it goes with neither --format json nor --quiet", "leave out --tree")
+    if tree and storage != _OCI:
+        raise UsageError(f"--tree is of the storage {_OCI}: of others the layers are not known")
     with invocation.session() as session:
-        images = session.listing(storage)
-    invocation.show(
-        json=map(_listed_json, images),
-        quiet=dict.fromkeys(short_id(image.id) for image in images),
-        lines=_list_lines(images),
-    )
+        images = session.seen.listing(storage, pattern=pattern, filters=filters, platform=platform)
+        if tree:
+            from polyarch.cli.layer_tree import tree_lines
+
+            stacks = session.seen.tree(images, session.containers.all())
+            invocation.show(json=(), quiet=(), lines=tree_lines(stacks, terminal_width()))
+    if not tree:
+        invocation.show(
+            json=map(_listed_json, images),
+            quiet=dict.fromkeys(short_id(image.id) for image in images),
+            lines=columns(_rows(images), terminal_width()),
+        )
+    if invocation.plain and terminal_width() is not None and images:
+        _total(images)
 
 
 def _listed_json(image: ListedImage) -> dict[str, object]:
@@ -65,20 +94,31 @@ def _listed_json(image: ListedImage) -> dict[str, object]:
     }
 
 
-def _list_lines(images: Sequence[ListedImage]) -> list[str]:
-    rows = [("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE")]
-    rows += [
-        (
-            image.reference.familiar_name,
-            image.reference.tag or "<none>",
-            str(image.platform),
-            short_id(image.id),
-            ago(image.created),
-            human_size(image.size),
-        )
-        for image in images
+def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
+    return [
+        ("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE", "SHARED"),
+        *(
+            (
+                image.reference.familiar_name,
+                image.reference.tag or "<none>",
+                str(image.platform),
+                short_id(image.id),
+                ago(image.created),
+                human_size(image.size),
+                "" if image.shared_size is None else human_size(image.shared_size),
+            )
+            for image in images
+        ),
     ]
-    return columns(rows)
+
+
+def _total(images: Sequence[ListedImage]) -> None:
+    """One more line, for people alone: a script that reads the list finds images in it and nothing else."""
+    from polyarch.verbs.listing import total_size
+
+    size = total_size(images)
+    if size is not None:
+        line(f"Total: {human_size(size)}, what is shared counted once")
 
 
 for _command in (inspect, history, files, diff, unpack, tag, rm, prune, save, load):
