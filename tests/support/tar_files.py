@@ -36,3 +36,10 @@ def tar_of(members: Mapping[str, Content] | Sequence[tuple[str, Content]], kind:
                 info.type = tarfile.DIRTYPE
             tar.addfile(info)
     return stream.getvalue()
+
+
+def entries_of(data: bytes) -> list[str]:
+    """The names in an archive, in their order: with a slash behind directories, with ` -> ` before a hard link's."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = tar.getmembers()
+    return [each.name + ("/" if each.isdir() else f" -> {each.linkname}" if each.islnk() else "") for each in members]

@@ -8,6 +8,7 @@ it is changed (overlayfs copies up the one name that was used), in the container
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from polyarch.unpack.stack import WHITEOUT
 from polyarch.unpack.tar import Entry
 from polyarch.unpack.tar import Kind as TarKind
 from polyarch.unpack.tar_writer import TarWriter, kind_of
+from polyarch.unpack.tree import IMPLIED_MODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class _Pack:
         """All of it, sorted by path: a directory stands before what is in it."""
         top = self._root.top
         status = os.fstat(top.fd)
-        with_root = _root_differs(top, status, self._lowers, touched=bool(found))
+        touched = any(self._touches_root(change) for change in found.items())
+        with_root = _root_differs(top, status, self._lowers, touched=touched)
         if not found and not with_root:
             return PackedChanges(None)
         if with_root:
@@ -85,6 +88,14 @@ class _Pack:
                 self._add(path, found[path])
         self._writer.finish()
         return PackedChanges(self._packer.finish(), tuple(self._sockets), tuple(self._forbidden))
+
+    def _touches_root(self, change: tuple[bytes, Kind]) -> bool:
+        """Whether a change gave the root directory another time."""
+        path, kind = change
+        if b"/" in path:
+            return False
+        status = self._root.top.status(path)
+        return kind != "C" or status is None or not stat.S_ISDIR(status.st_mode)
 
     def _hide(self, path: bytes) -> None:
         above, slash, name = path.rpartition(b"/")
@@ -117,7 +128,7 @@ class _Pack:
 def _root_differs(top: Directory, status: os.stat_result, lowers: Sequence[Path], *, touched: bool) -> bool:
     """Whether the root directory itself is part of the layer. Its time alone is no change."""
     if not lowers:
-        return touched
+        return touched or stat.S_IMODE(status.st_mode) != IMPLIED_MODE
     lower = Root(lowers[0]).top
     old = os.fstat(lower.fd)
     if (old.st_mode, old.st_uid, old.st_gid) != (status.st_mode, status.st_uid, status.st_gid):
