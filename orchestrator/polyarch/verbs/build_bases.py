@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from polyarch.oci.digest import Digest
 from polyarch_platforms.platform import Platform
 
 _MAX_SIZE = 8 << 20
+_FROM = re.compile(r"^[ \t]*FROM[ \t].*", re.IGNORECASE | re.MULTILINE)
+_ARGUMENT = re.compile(r"\$\{?((?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT))\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +71,17 @@ def bases_of(
         images[base.manifest.digest] = base
         parts += [text[end : each.start], f"{repository_of(base)}@{base.manifest.digest}"]
         end = each.end
-    return Bases(tuple(images.values()), "".join([*parts, text[end:]]))
+    return Bases(tuple(images.values()), _declared("".join([*parts, text[end:]])))
+
+
+def _declared(text: str) -> str:
+    """The text, with an ARG before the first FROM for each argument of the platforms that some FROM uses.
+
+    BuildKit has them there by itself; buildah 1.28 knows no more of them than it is told.
+    """
+    used = {name for line in _FROM.findall(text) for name in _ARGUMENT.findall(line)}
+    first = _FROM.search(text)
+    if first is None or not used:
+        return text
+    at = first.start()
+    return text[:at] + "".join(f"ARG {name}\n" for name in sorted(used)) + text[at:]
