@@ -71,6 +71,8 @@ class _Layers:
         there = self._seen.get(child)
         if there is not None and (there.kind == "d") != (listed.kind == "d"):
             self._clear(child)
+        elif there is not None and there.kind == "l":
+            self._ways.clear()
         self._put(child, row, here, name)
 
     def _put(self, child: bytes, row: Row, here: bytes, name: bytes) -> None:

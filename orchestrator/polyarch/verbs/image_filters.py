@@ -62,7 +62,7 @@ def _reference(value: str, images: Sequence[ListedImage]) -> Test:
 
     def test(image: ListedImage) -> bool:
         name = image.reference
-        return any(map(matches, (name.familiar, name.familiar_name, str(name), name.name)))
+        return value in (str(name), name.name) or matches(name.familiar) or matches(name.familiar_name)
 
     return test
 

@@ -173,6 +173,7 @@ def _cut(path: str) -> tuple[str, str]:
 @settings(max_examples=200, deadline=None)
 @given(LAYERS)
 @example([[file("a/a"), symlink("a", "a")]])
+@example([[file("a"), symlink("b", "a")], [folder("a"), folder("b/b/a"), file("b"), file("b/b/a")]])
 @example([[symlink("a", "b"), hard_link("a", "a"), hard_link("b", "a")]])
 def test_it_comes_to_what_unpacking_makes(layers: list[list[Item]]) -> None:
     archives = [layer(*items) for items in layers]
