@@ -1,0 +1,271 @@
+"""`polyarch commit`: what it stores, held against umoci and docker; what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polyarch.container.mounted import in_stopped
+from polyarch.container.rights import Rights
+from polyarch.container.state import Containers
+from support.command import Polyarch, Result
+from support.commit_cases import CASES, NOT_BY_DOCKER, base_layers, make_all, place, seen
+from support.committed_images import by_umoci, docker_archive, layout_of, single
+from support.docker_registry import DockerRegistry
+from support.dockerd import Dockerd
+from support.overlay_mount import overlay
+from support.users import OrdinaryUser
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not (shutil.which("crun") or shutil.which("runc")), reason="no OCI runtime is installed"),
+]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices can only be compared as root")
+Listings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What all cases made in a container, and its image in a layout of its own."""
+
+    container: Listings
+    layout: Path
+
+
+def listings(top: Path) -> Listings:
+    return {case: seen(top / place(case)) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
+    if os.geteuid() != 0:
+        pytest.skip("owners and devices can only be compared as root")
+    folder = tmp_path_factory.mktemp("commit")
+    polyarch = Polyarch(folder)
+    polyarch("container", "create", "--name", "c", layout_of(folder / "base", list(base_layers()), "base")).ok()
+    rights = Rights("trusted", None)
+    containers = Containers(polyarch.root / "containers", rights)
+    record = containers.find("c")
+    snapshots = [polyarch.root / "snapshots" / "trusted" / layer for layer in record.layers]
+    answer = folder / "answer"
+
+    def act(root: str) -> None:
+        make_all(Path(root))
+        answer.write_bytes(pickle.dumps(listings(Path(root))))
+
+    in_stopped(containers.directory(record), snapshots, rights, act)
+    result = polyarch("commit", "--format", "json", "c", "all:1").ok()
+    assert result.stderr.count("left out: sockets") == 1
+    document = result.json_lines[0]
+    assert len(document["left_out"]) == 2
+    return Everything(
+        pickle.loads(answer.read_bytes()), single(polyarch.root / "oci", document["digest"], folder / "layout")
+    )
+
+
+@pytest.fixture(scope="module")
+def by_others(
+    request: pytest.FixtureRequest, everything: Everything, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Listings]:
+    """What the image has, unpacked by umoci or by docker."""
+    made: dict[str, Listings] = {}
+    folder = tmp_path_factory.mktemp("others")
+
+    def of(tool: str) -> Listings:
+        if tool not in made:
+            made[tool] = _by_umoci() if tool == "umoci" else _by_docker(request.getfixturevalue("dockerd"))
+        return made[tool]
+
+    def _by_umoci() -> Listings:
+        if not shutil.which("umoci"):
+            pytest.skip("umoci is not on this machine")
+        return listings(by_umoci(everything.layout, folder / "umoci"))
+
+    def _by_docker(dockerd: Dockerd) -> Listings:
+        if not shutil.which("skopeo"):
+            pytest.skip("skopeo is not on this machine")
+        dockerd.docker("load", "--input", str(docker_archive(everything.layout, folder / "archive", "committed:1")))
+        driver = dockerd.inspect("committed:1")["GraphDriver"]
+        if driver["Name"] != "overlay2":
+            pytest.skip(f"docker keeps layers by {driver['Name']} here")
+        layers = [driver["Data"]["UpperDir"], *driver["Data"].get("LowerDir", "").split(":")]
+        with overlay([Path(layer).resolve() for layer in layers], folder / "docker") as merged:
+            return listings(merged)
+
+    return of
+
+
+@as_root
+@pytest.mark.parametrize("tool", ["umoci", "docker"])
+@pytest.mark.parametrize("case", CASES)
+def test_other_tools_find_what_the_container_had(
+    case: str, tool: str, everything: Everything, by_others: Callable[[str], Listings]
+) -> None:
+    assert (by_others(tool)[case] == everything.container[case]) is not (tool == "docker" and case == NOT_BY_DOCKER)
+
+
+EXCHANGED = """
+echo mine > /etc/mine; rm /etc/motd; mkdir /srv; echo x > /srv/x; ln /etc/passwd /etc/passwd2; chmod 4750 /srv/x
+mknod /srv/p p; rm -r /var/cache; mkdir /var/cache; ln -s / /srv/link
+"""
+
+
+@pytest.fixture(scope="module", params=["root", "ordinary user"])
+def owner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[OrdinaryUser | None, Path]:
+    if request.param == "root":
+        if os.geteuid() != 0:
+            pytest.skip("these tests do not run as root")
+        return None, tmp_path_factory.mktemp("commits") / "root"
+    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
+    return user, user.home / "commit-root"
+
+
+Here = Callable[..., Result]
+
+
+@pytest.fixture
+def here(owner: tuple[OrdinaryUser | None, Path], polyarch: Polyarch) -> Iterator[Here]:
+    """`here("run", …)` is the command as root or as the user; afterwards all containers are taken away."""
+    user, root = owner
+
+    def run(*words: str, **more: Any) -> Result:
+        return polyarch("--progress", "none", *words, root=root, user=user, **more)
+
+    yield run
+    if names := run("ps", "-aq").ok().stdout.split():
+        run("rm", "-f", *names).ok()
+
+
+def test_an_image_that_runs(here: Here, registry: DockerRegistry) -> None:
+    here("run", "--name", "c", registry.ref("busybox:1.36"), "sh", "-ec", EXCHANGED).ok()
+    result = here("commit", "-m", "by hand", "-a", "me", "-c", "ENV A=b", "-c", "CMD cat /etc/mine", "c", "mine:1").ok()
+    assert here("images", "-q").ok().stdout.split().count(result.stdout.strip().partition(":")[2][:12]) == 1
+    assert here("run", "--rm", "mine:1").ok().stdout == "mine\n"
+    diff = here("diff", "c").ok().stdout
+    here("run", "--name", "d", "mine:1", "true").ok()
+    assert here("diff", "d").ok().stdout == ""
+    assert "D /etc/motd" in diff
+    assert (
+        here("run", "--rm", "mine:1", "sh", "-c", "stat -c %a:%h /srv/x /etc/passwd; ls /var/cache; echo $A")
+        .ok()
+        .stdout
+        == "4750:1\n644:2\nb\n"
+    )
+
+
+def test_what_the_documents_say(here: Here, registry: DockerRegistry, owner: tuple[OrdinaryUser | None, Path]) -> None:
+    reference = registry.ref("busybox:1.36")
+    here("run", "--name", "c", reference, "sh", "-c", "echo x > /x").ok()
+    document = here(
+        "--format", "json", "commit", "-m", "a line", "-a", "Me <me@example.org>", "c", "said:1"
+    ).json_lines[0]
+    manifest, config = _documents(owner[1], document["digest"])
+    base = json.loads(here("ps", "-a", "--format", "json").ok().stdout.splitlines()[0])
+    old_manifest, old = _documents(owner[1], base["manifest"])
+    assert manifest["layers"][:-1] == old_manifest["layers"]
+    assert manifest["layers"][-1]["digest"] == document["layer"]["digest"]
+    line = {"created": document["created"], "created_by": "sh -c echo x > /x", "author": "Me <me@example.org>"}
+    assert config["history"] == [*old["history"], {**line, "comment": "a line"}]
+    assert config["rootfs"]["diff_ids"] == [*old["rootfs"]["diff_ids"], document["layer"]["diff_id"]]
+    changed = {"created", "history", "rootfs", "author"}
+    assert {key: value for key, value in config.items() if key not in changed} == {
+        key: value for key, value in old.items() if key not in changed
+    }
+
+
+def _documents(root: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    blobs = root / "oci" / "blobs" / "sha256"
+    manifest = json.loads((blobs / digest.removeprefix("sha256:")).read_bytes())
+    return manifest, json.loads((blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_bytes())
+
+
+def test_nothing_changed_makes_no_layer(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
+    here("container", "create", "--name", "c", registry.ref("busybox:1.36")).ok()
+    document = here("--format", "json", "commit", "-c", "USER 1", "c", "same:1").ok().json_lines[0]
+    assert document["layer"] is None
+    _, config = _documents(owner[1], document["digest"])
+    assert config["history"][-1]["empty_layer"] is True
+    assert config["config"]["User"] == "1"
+
+
+def test_the_same_content_gives_the_same_digest(here: Here, registry: DockerRegistry) -> None:
+    digests = set()
+    for name in ("one", "two"):
+        here(
+            "run", "--name", name, registry.ref("busybox:1.36"), "sh", "-c", "mkdir /d; echo x > /d/x; ln /d/x /d/y"
+        ).ok()
+        words = ("commit", "--format", "json", name, f"{name}:1")
+        document = here(*words, env={"SOURCE_DATE_EPOCH": "1700000000"}).ok().json_lines[0]
+        assert document["created"] == "2023-11-14T22:13:20Z"
+        digests.add(document["digest"])
+    assert len(digests) == 1
+    wrong = here("commit", "one", "one:2", env={"SOURCE_DATE_EPOCH": "yesterday"})
+    assert wrong.code == 2
+    assert "SOURCE_DATE_EPOCH='yesterday' is no number of seconds" in wrong.stderr
+
+
+def test_a_container_that_runs(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
+    script = "echo ready > /ready; while :; do date +%N > /tick; done"
+    here("run", "-d", "--name", "c", registry.ref("busybox:1.36"), "sh", "-c", script).ok()
+    here("exec", "c", "sh", "-c", "until test -e /tick; do :; done").ok()
+    result = here("commit", "c", "running:1").ok()
+    assert ("goes on while it is read" in result.stderr) is (owner[0] is not None)
+    assert here("commit", "--no-pause", "c", "running:2").ok().stderr == ""
+    assert here("run", "--rm", "running:1", "cat", "/ready").ok().stdout == "ready\n"
+    before = here("exec", "c", "cat", "/tick").ok().stdout
+    here("exec", "c", "sh", "-c", f"until test $(cat /tick) != {before.strip() or 0}; do :; done").ok()  # it goes on
+
+
+def test_an_image_that_is_gone(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
+    here("run", "--name", "c", registry.ref("busybox:1.36"), "true").ok()
+    record = json.loads(here("ps", "-a", "--format", "json").ok().stdout.splitlines()[0])
+    blob = owner[1] / "oci" / "blobs" / "sha256" / record["manifest"].removeprefix("sha256:")
+    blob.rename(blob.with_suffix(".gone"))
+    try:
+        result = here("commit", "c", "orphan:1")
+    finally:
+        blob.with_suffix(".gone").rename(blob)
+    assert result.code == 3
+    assert "is no longer whole in the storage" in result.stderr
+    assert f"hint: bring it back: polyarch pull {registry.ref('busybox')}@{record['manifest']}" in result.stderr
+    assert "orphan" not in here("images").ok().stdout
+
+
+WRONG = {
+    "an unknown container": (("nobody", "x:1"), 3, "there is no container 'nobody'"),
+    "an unknown instruction": (("-c", "RUN true", "c", "x:1"), 2, "no instruction that a commit can have"),
+    "a digest": (("c", "x@sha256:" + "0" * 64), 2, "names a digest"),
+    "scratch": (("c", "scratch"), 2, "no image can be called scratch"),
+    "no name": (("c", "UPPER case"), 2, "error: "),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_words_that_are_wrong(case: str, polyarch: Polyarch) -> None:
+    words, code, said = WRONG[case]
+    polyarch("container", "create", "--name", "c", "scratch").ok()
+    result = polyarch("commit", *words)
+    assert result.code == code
+    assert said in result.stderr
+    assert polyarch("images", "-q").ok().stdout == ""
+
+
+def test_from_nothing(polyarch: Polyarch, foreign_busybox: Callable[[str], Path]) -> None:
+    """An image of one file, for this machine and for another one."""
+    for platform, architecture, machine in (("linux/amd64", "amd64", "x86_64"), ("linux/arm64", "arm64", "aarch64")):
+        polyarch("container", "create", "--name", architecture, "--platform", platform, "scratch").ok()
+        polyarch("cp", foreign_busybox(architecture), f"{architecture}:/busybox").ok()
+        change = 'CMD ["/busybox", "uname", "-m"]'
+        document = (
+            polyarch("commit", "--format", "json", "-c", change, architecture, f"{architecture}:1").ok().json_lines
+        )
+        assert document[0]["platform"] == platform
+        assert polyarch("run", "--rm", f"{architecture}:1").ok().stdout.strip() == machine
