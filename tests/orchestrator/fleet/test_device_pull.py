@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import shlex
 from collections.abc import Mapping
 
@@ -18,14 +19,13 @@ MAX_ARG_STRLEN = 128 << 10
 _REST = 8 << 10
 """For what fleet engines put around it, and the check's command."""
 
+_ROOT, _MANIFEST = digest("root"), digest("manifest")
 ORDER = PullOrder(f"polyarch/{'0' * 32}", "0" * 64, "rollout 20260101-000000 of user@host" * 6, 600, "true")
 
 
 def _line(number: int, repository: str, present: bool = False) -> ImagePlan:
     name = f"docker.io/{repository}{number}:1.0"
-    return ImagePlan(
-        name, digest("root"), digest("manifest"), name[:-4], "linux/arm64", "exact", present=present, missing_bytes=1
-    )
+    return ImagePlan(name, _ROOT, _MANIFEST, name[:-4], "linux/arm64", "exact", present=present, missing_bytes=1)
 
 
 @pytest.mark.parametrize("repository", ["a/b", "registry/with/a/name/that/is/longer/" * 3])
@@ -42,12 +42,13 @@ def _line(number: int, repository: str, present: bool = False) -> ImagePlan:
 )
 def test_as_many_images_as_fit_in_do(kind: EngineKind, how: Transport, repository: str) -> None:
     device = engine(kind, by_digest=True)  # so that no document is needed
-    most = next(count for count in range(1, 2000) if not fit_in([_line(n, repository) for n in range(count)], device))
-    lines = tuple(_line(number, repository) for number in range(most - 1))
+    every = tuple(_line(number, repository) for number in range(1500))
+    most = bisect.bisect_left(range(1, 1500), True, key=lambda count: not fit_in(every[:count], device))
     assert most > 100
+    lines = every[:most]
     values: Mapping[str, str]
     if kind == "oci":
-        values = layout_values(device, ORDER, {n: digest("manifest") for n in range(most - 1)}, "0" * 64, "0" * 64)
+        values = layout_values(device, ORDER, {n: _MANIFEST for n in range(most)}, "0" * 64, "0" * 64)
     else:
         plan = DevicePlan("pi", "linux/arm64", None, "exact", kind, lines, None, 0, "will-pull", "")
         values = pull_values(plan, device, {}, ORDER, how)

@@ -15,6 +15,8 @@ from polyarch_plugins.fleet_engines.shell import assignments
 from polyarch_plugins.fleet_engines.supervised import Supervised
 
 _CHUNK = 1 << 16
+_SLICE = 1.0
+"""Seconds that are waited at once: a signal that comes just before a wait begins is looked at when it is over."""
 _GRACE = 10.0
 """Seconds after the time limit in which all that was started is gone, and its output with it: what was handed to
 somebody else (a socket takes descriptors, too) may never be.
@@ -120,7 +122,7 @@ def _output_of(process: Supervised, deadline: float) -> tuple[bytes, bytes, bool
         for stream in parts:
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(max(0.0, end - time.monotonic()))
+            ready = selector.select(min(_SLICE, max(0.0, end - time.monotonic())))
             if time.monotonic() >= end:
                 if late:
                     break
