@@ -48,7 +48,7 @@ def test_as_many_images_as_fit_in_do(kind: EngineKind, how: Transport, repositor
     lines = every[:most]
     values: Mapping[str, str]
     if kind == "oci":
-        values = layout_values(device, ORDER, {n: _MANIFEST for n in range(most)}, "0" * 64, "0" * 64)
+        values = layout_values(device, ORDER, dict.fromkeys(range(most), _MANIFEST), "0" * 64, "0" * 64)
     else:
         plan = DevicePlan("pi", "linux/arm64", None, "exact", kind, lines, None, 0, "will-pull", "")
         values = pull_values(plan, device, {}, ORDER, how)
