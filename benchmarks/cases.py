@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
 from benchmarks.copy_all import copy_all
+from benchmarks.image_files import image_files
 from benchmarks.into_docker import into_docker
 from benchmarks.into_engines import into_containerd, into_podman
 from benchmarks.plugins import plugins
@@ -138,4 +139,5 @@ CASES = {
     "into-containerd": into_containerd,
     "push": push,
     "copy-all": copy_all,
+    "image-files": image_files,
 }
