@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VALUE = re.compile(r"\b([0-9a-f]{12}|[0-9.]+[kM]?B)\b")
-IMAGE = re.compile(r"(?<![\w/.:-])(busybox|tagged|liar|arm64-only)(?=[:\"\s])")
+IMAGE = re.compile(r"(?<![\w/.:-])(busybox|tagged|liar|arm64-only|team/[a-z]+)(?=[:\"\s])")
 
 
 def blocks(kind: str) -> list[pytest.param]:  # type: ignore[valid-type]

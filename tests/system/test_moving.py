@@ -177,16 +177,18 @@ def _read_only(folder: Path) -> dict[str, object]:
 
 
 def test_an_index_of_architecture_tags_is_chosen_from_by_others(
-    polyarch: Polyarch, registry: DockerRegistry, dockerd: Dockerd, podman: PodmanEngine
+    polyarch: Polyarch, session: Session, registry: DockerRegistry, dockerd: Dockerd, podman: PodmanEngine
 ) -> None:
-    name = registry.ref("tagged:joined")
-    sources = [registry.ref(f"tagged:1.0-{ending}") for ending in ("amd64", "arm64v8", "armhf")]
+    name = registry.ref("moving/tagged:1.0")
+    sources = [registry.ref(f"moving/tagged:1.0-{ending}") for ending in ("amd64", "arm64v8", "armhf")]
+    for source in sources:
+        session.moving.copy(source.replace("moving/", ""), source)
     (said,) = polyarch("index", "create", "--format", "json", name, *sources).ok().json_lines
     assert [entry["platform"] for entry in said["manifests"]] == ["linux/amd64", "linux/arm64", "linux/arm/v7"]
     assert said["blobs"] == []  # they are in this repository already
     configs = {}
     for entry in said["manifests"]:
-        manifest = document(registry.address, "tagged", entry["digest"])
+        manifest = document(registry.address, "moving/tagged", entry["digest"])
         configs[entry["platform"]] = manifest["config"]["digest"]
     for platform, arguments in {
         "linux/amd64": ("--override-arch", "amd64"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from hypothesis import given
@@ -90,6 +90,19 @@ def test_the_digest_goes_over_parts_that_went_again() -> None:
             pass
     assert read(one, 500) == CONTENT[500:]
     assert read(one) == CONTENT  # and from the first byte, hashed anew
+
+
+def test_what_begins_again_is_hashed_again() -> None:
+    """A source that gave wrong bytes and gives the right ones now."""
+    contents = [bytes(1000), CONTENT]
+
+    def open_blob(blob: Descriptor, offset: int) -> AbstractContextManager[BlobStream]:
+        return source(contents.pop(0), 1000)(blob, offset)
+
+    one = outgoing(open_blob)
+    with one.open_at(0) as stream:
+        assert next(iter(stream.chunks)) == bytes(1000)
+    assert read(one) == CONTENT
 
 
 def test_more_than_promised_is_refused() -> None:
