@@ -60,8 +60,9 @@ def _label(stack: Stack, platforms: bool) -> str:
     if not stack.images:
         count = "1 layer" if len(stack.layers) == 1 else f"{len(stack.layers)} layers"
         return _cut(printable(f"<{count}> {stack.made_by}".rstrip(), _LONGEST), _LONGEST_STEP)
-    names = [image.reference.familiar + (f" ({image.platform})" if platforms else "") for image in stack.images]
-    return printable(", ".join(names), _LONGEST)
+    names = dict.fromkeys(image.reference.familiar for image in stack.images)
+    these = dict.fromkeys(str(image.platform) for image in stack.images)
+    return printable(", ".join(names) + (f" ({', '.join(these)})" if platforms else ""), _LONGEST)
 
 
 def _cut(text: str, longest: int) -> str:
