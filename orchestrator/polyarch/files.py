@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -131,6 +130,8 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
     Raises StorageError.
     """
+    import tempfile  # with six modules more; few commands need such a folder
+
     try:
         make_directory(parent, 0o700)
         for old in parent.iterdir():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +62,8 @@ def _refused(error: click.ClickException) -> str:
 
 def _report(error: BaseException) -> str:
     """Write the traceback where the user finds it; the hint that says where. No word of the command line is in it."""
+    import tempfile
+
     from polyarch import __version__
 
     about = f"polyarch {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
