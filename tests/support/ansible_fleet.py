@@ -27,14 +27,23 @@ class Fleet:
         return [FleetTask(device, values.get(device.name.replace("-", "_"), {})) for device in self.devices]
 
 
-def make_fleet(folder: Path, hosts: Mapping[str, Mapping[str, object]], environ: Mapping[str, str] = {}) -> Fleet:
-    """A fleet of these hosts with their variables; an underscore in a name stands for a hyphen."""
+def make_fleet(
+    folder: Path, hosts: Mapping[str, Mapping[str, object]], environ: Mapping[str, str] = {}, *, listed: bool = False
+) -> Fleet:
+    """A fleet of these hosts with their variables; an underscore in a name stands for a hyphen.
+
+    That Ansible lists them takes as long as a task: it does where `listed` says so.
+    """
     files = folder / "tmp"
     files.mkdir(exist_ok=True)
     path = folder / "hosts.yml"
-    path.write_text(json.dumps({"all": {"hosts": {name.replace("_", "-"): host for name, host in hosts.items()}}}))
+    named = {name.replace("_", "-"): host for name, host in hosts.items()}
+    path.write_text(json.dumps({"all": {"hosts": named}}))
     engine = AnsibleEngine(PluginServices(environ={**os.environ, "TMPDIR": str(files), **environ}))
-    return Fleet(engine, engine.devices([str(path)], ""), files)
+    if listed:
+        return Fleet(engine, engine.devices([str(path)], ""), files)
+    engine._inventory = (str(path),)
+    return Fleet(engine, [FleetDevice(name, (), host) for name, host in named.items()], files)
 
 
 @dataclass

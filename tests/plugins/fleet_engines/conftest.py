@@ -26,7 +26,7 @@ def fleet(tmp_path: Path) -> Callable[..., Fleet]:
     if not (Path(sys.executable).parent / "ansible-playbook").exists():
         pytest.skip("ansible-core is not installed beside this Python")
 
-    def made(environ: Mapping[str, str] | None = None, **hosts: Mapping[str, object]) -> Fleet:
-        return make_fleet(tmp_path, hosts, environ or {})
+    def made(environ: Mapping[str, str] | None = None, listed: bool = False, **hosts: Mapping[str, object]) -> Fleet:
+        return make_fleet(tmp_path, hosts, environ or {}, listed=listed)
 
     return made

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from polyarch.contract import HostError, UsageError
+from polyarch.contract import HostError, UsageError, is_there
 from polyarch_plugins.fleet_engines.ansible.inventory import LISTING_ENVIRON, MAX_LISTING, messages
 from polyarch_plugins.fleet_engines.supervised import Supervised
 
@@ -33,11 +33,15 @@ _ENVIRON: Mapping[str, str] = {
 }
 
 
+_OF_THE_MACHINE = Path("/etc/ansible/ansible.cfg")
+
+
 class AnsiblePrograms:
     """The programs of the Ansible that is beside this Python, else of the one on the PATH of `environ`."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = {**environ, **_ENVIRON}
+        self._variables = any(name.startswith("ANSIBLE_") for name in environ)
 
     def find(self, name: str) -> str:
         """The path of a program. Raises HostError where there is none."""
@@ -75,6 +79,8 @@ class AnsiblePrograms:
         None where it says nothing (of a plugin), or there is no such setting. Raises UsageError where the configuration
         cannot be read.
         """
+        if plugin and not self._configured():
+            return None
         kind = ["--only-changed", "--type=connection"] if plugin else ["--type=base"]
         code, output, errors = self.run(["ansible-config", "dump", *kind, "--format=json"])
         try:
@@ -85,6 +91,13 @@ class AnsiblePrograms:
             why = next(iter(messages(errors)), f"ansible-config ended with {code}")
             raise UsageError(f"Ansible's configuration cannot be read: {why}", "look at it with: ansible-config dump")
         return _named(document, name, plugin)
+
+    def _configured(self) -> bool:
+        """Whether the user can have changed a setting: by a variable, or by one of the files that Ansible looks for
+        (ansible-core, config/manager.py: find_ini_config_file). Asking it takes as long as listing an inventory.
+        """
+        files = (Path("ansible.cfg"), Path(self.environ.get("HOME") or Path.home()) / ".ansible.cfg", _OF_THE_MACHINE)
+        return self._variables or any(map(is_there, files))
 
 
 def private_folder(environ: Mapping[str, str], name: str = "") -> Path:
