@@ -167,6 +167,14 @@ class LayerUnpacked(Event):
     diff_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class LayerListed(Event):
+    """The files in a layer were read out of its blob, of `size` bytes, and will be remembered."""
+
+    digest: str
+    size: int
+
+
 Emit: TypeAlias = Callable[[Event], None]
 
 

@@ -195,7 +195,7 @@ class Session(Composition):
         from polyarch.verbs.seen import SeenVerbs
 
         readable = partial(self._ability, DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        return SeenVerbs(self.settings.root / "cache", self, readable)
+        return SeenVerbs(self.settings.root / "cache", self, readable, self._emit)
 
     def _found(self, reference: str) -> tuple[Image, ...]:
         storage = self.storage()

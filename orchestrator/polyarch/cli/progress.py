@@ -20,6 +20,7 @@ from polyarch.events import (
     BuildSaid,
     Event,
     ImageLoading,
+    LayerListed,
     NameTaken,
     PullFinished,
     PullStarted,
@@ -147,6 +148,8 @@ class Progress:
                 return [*self._held_back(), f"{short_id(event.digest)}: Pull complete"]
             case BuildSaid():
                 return [f"{event.platform} | {event.line}"]
+            case LayerListed() if self._with_layers:
+                return [f"{short_id(event.digest)}: Listed"]
             case ImageLoading():
                 return [f"Loading {self.parse(event.reference).familiar} into {event.storage}"]
             case PullFinished():

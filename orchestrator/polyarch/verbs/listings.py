@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import StorageError
+from polyarch.events import Emit, LayerListed
 from polyarch.files import make_directory, read_bounded, write_in_one_step
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of, hex_of, short
@@ -36,8 +37,9 @@ T = TypeVar("T")
 class Listings:
     """Below `cache`. From several processes at a time, too: who is late writes the same again."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, emit: Emit) -> None:
         self._folder = cache / "listings"
+        self._emit = emit
 
     def of(self, image: Image, storage: ReadsBlobs) -> Merged:
         """What the image's layers come to. Raises IntegrityError, NotFoundError, StorageError."""
@@ -58,6 +60,7 @@ class Listings:
             where = f"layer {number} of {len(layers)} ({short(layer.digest)})"
             made = list_layer(partial(storage.open_blob, layer.digest), layer.digest, where)
             self._remember(name, made.packed())
+            self._emit(LayerListed(layer.digest, layer.size))
             return made
 
         # In threads: decompression and hashing let others run meanwhile, and are nearly all of the work.

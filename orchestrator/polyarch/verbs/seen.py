@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import StorageError
+from polyarch.events import Emit
 from polyarch.oci.config import HistoryLine
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -66,9 +67,10 @@ class HasImages(Protocol):
 class SeenVerbs:
     """`session.seen`. Every method raises what `Session.image` raises for names."""
 
-    def __init__(self, cache: Path, images: HasImages, storage: Callable[[], ReadsBlobs]) -> None:
+    def __init__(self, cache: Path, images: HasImages, storage: Callable[[], ReadsBlobs], emit: Emit) -> None:
         """`cache` is the folder of what may be remembered."""
         self._cache = cache
+        self._emit = emit
         self._images = images
         self._storage = storage
 
@@ -130,7 +132,7 @@ class SeenVerbs:
     def _files(self, image: Image) -> SeenFiles:
         from polyarch.verbs.listings import Listings
 
-        return SeenFiles(image, Listings(self._cache).of(image, self._storage()))
+        return SeenFiles(image, Listings(self._cache, self._emit).of(image, self._storage()))
 
     def diff(self, one: str, other: str, *, platform: str | None = None) -> ImageDifference:
         """What is different in the second image: its files, its config, its layers."""

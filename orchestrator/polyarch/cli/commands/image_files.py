@@ -36,7 +36,7 @@ def files(invocation: Invocation, reference: str, layer: int | None, tree: bool,
     """Print a line a file, much at a time."""
     if tree and not invocation.plain:
         raise UsageError("--tree is for people: it goes with neither --format json nor --quiet", "leave out --tree")
-    with invocation.session() as session:
+    with invocation.session(lines_to_stderr=True) as session:
         seen = session.seen.files(reference, platform=platform)
     count = len(seen.image.manifest.layers)
     if layer is not None and layer > count:
@@ -81,7 +81,7 @@ def diff(invocation: Invocation, one: str, other: str, platform: str | None) -> 
     """Print a line a difference."""
     from polyarch.cli import diff_lines
 
-    with invocation.session() as session:
+    with invocation.session(lines_to_stderr=True) as session:
         found = session.seen.diff(one, other, platform=platform)
     if invocation.json:
         _write_all(diff_lines.json_lines(found))
