@@ -105,16 +105,29 @@ CMD ["sh", "-c", "uname -m; cat /etc/ran-on /etc/built-on"]
 
 def test_three_platforms(place: Place) -> None:
     context = place.write(STEPS)
-    words = ("build", "--tag", "app:1.0", "--tag", "app", "--platform", THREE, "--build-arg", "VERSION=1.36", context)
-    built = place(*words, "--format", "json").ok()
+    name = f"{place.registry}/built-by/{'a-user' if place.user else 'root'}"
+    words = (
+        "build",
+        f"--tag={name}:1.0",
+        f"--tag={name}:1",
+        "--platform",
+        THREE,
+        "--build-arg",
+        "VERSION=1.36",
+        context,
+    )
+    built = place(*words, "--push", "--format", "json").ok()
     lines = built.json_lines
     assert [line["platform"] for line in lines] == list(PLATFORMS)
-    assert {line["reference"] for line in lines} == {"docker.io/library/app:1.0"}
+    assert {line["reference"] for line in lines} == {f"{name}:1.0"}
     assert len({line["digest"] for line in lines}) == 1
     assert len({line["manifest"] for line in lines}) == 3
     assert "linux/arm/v7 | " in built.stderr
+    for tag in ("1.0", "1"):
+        pushed = place("resolve", f"{name}:{tag}", "--format", "json").ok().json_lines[0]
+        assert pushed["digest"] == lines[0]["digest"]
     for platform, machine in PLATFORMS.items():
-        run = ("run", "--rm", "--pull", "never", "--platform", platform, "app:1.0")
+        run = ("run", "--rm", "--pull", "never", "--platform", platform, f"{name}:1.0")
         assert place(*run).ok().stdout.split() == [machine, machine, platform, os.uname().machine]
 
     arm64 = ["linux/arm64" if word == THREE else word for word in words]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from polyarch.container.emulation import Emulators, native_architectures, privat
 from polyarch.contract.builders import Build, BuildBase, Builder, RunsEmulated
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import Image
-from polyarch.errors import HostError, UsageError
+from polyarch.errors import HostError, NoVariantError, UsageError
 from polyarch.events import BuildSaid, Emit
 from polyarch.files import temporary_folder
 from polyarch.reference import Reference
@@ -81,8 +81,8 @@ class BuildVerbs:
         """Make the image for each platform, and let its names point at all of them.
 
         Raises UsageError where the words, the Dockerfile or one of its steps are wrong, then with what the builder
-        said; HostError without a builder or an emulator; what pulling raises; IntegrityError where what was built is
-        not what it says, or not for its platform.
+        said; HostError without a builder or an emulator, NoVariantError where there may be none; what pulling raises;
+        IntegrityError where what was built is not what it says, or not for its platform.
         """
         names = [self._parts.name(text) for text in request.names]
         if not names:
@@ -131,7 +131,7 @@ class BuildVerbs:
         """One thread a platform, as many as there are cores. The first failure, and Ctrl-C, end all the others."""
         with ThreadPoolExecutor(min(count, os.cpu_count() or 1), thread_name_prefix="build") as threads:
             try:
-                for done in [threads.submit(build, number) for number in range(count)]:
+                for done in as_completed([threads.submit(build, number) for number in range(count)]):
                     done.result()
             except BaseException:
                 programs.end()
@@ -163,6 +163,11 @@ class BuildVerbs:
         foreign = [platform for platform in dict.fromkeys(platforms) if platform.architecture not in native]
         if not foreign:
             return {}
+        if self._settings.emulation == "never":
+            raise NoVariantError(
+                f"steps for {foreign[0]} run here only by emulation, which is not allowed",
+                'set emulation = "auto" in the settings',
+            )
         refusal = private_refusal()
         if refusal is None:
             return for_a_table(foreign, native, self._parts.sources(), everything=False)

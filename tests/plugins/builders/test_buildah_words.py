@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.contract import Build, BuildBase, Platform, StorageError, UsageError
+from polyarch.contract import Build, BuildBase, HostError, Platform, StorageError, UsageError
 from polyarch_plugins.builders.buildah.files import policy_json, registries_conf, storage_conf
 from polyarch_plugins.builders.buildah.words import build_words, failure, push_words, worth_saying
 
@@ -86,6 +86,7 @@ def test_paths_are_quoted_in_toml() -> None:
         (["error: in small letters"], UsageError, "buildah: in small letters"),
         (["what it said last", "  "], UsageError, "buildah: what it said last"),
         ([], UsageError, "it ended with 137"),
+        (["Error: insufficient UIDs or GIDs: Check /etc/subuid and /etc/subgid"], HostError, "insufficient UIDs"),
         (["Error: write /x: no space left on device"], StorageError, "no space left"),
         (["Error: \x1b[31mred"], UsageError, "\\x1b[31mred"),
     ],

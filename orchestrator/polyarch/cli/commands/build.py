@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     "standard error; a step that fails is told in its words, with exit code 2.",
     examples=(
         "polyarch build -t app:1.0 .",
-        "polyarch build -t app:1.0 --platform linux/amd64,linux/arm64,linux/arm/v7 .",
-        "polyarch build -t app:1.0 --build-arg VERSION=3 --secret id=token,src=token.txt .",
+        "polyarch build -t app:1.0 --platform linux/amd64,linux/arm64 .",
+        "polyarch build -t ghcr.io/owner/app --push --secret id=token,src=t.txt .",
     ),
     exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 130),
 )
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="STAGE", default="", help="stop at that stage")
 @click.option("--secret", "secrets", metavar="id=ID,src=FILE", multiple=True, help="for RUN --mount=type=secret")
 @click.option("--cache/--no-cache", default=True, help="whether steps made before are taken again")
+@click.option("--push", is_flag=True, help="upload it under each of its names")
 @click.option("--builder", metavar="NAME", default="", shell_complete=builders, help="see: polyarch plugin ls")
 @pass_invocation
 def command(
@@ -54,9 +55,10 @@ def command(
     target: str,
     secrets: Sequence[str],
     cache: bool,
+    push: bool,
     builder: str,
 ) -> int:
-    """Build, and tell what there is now."""
+    """Build, push if asked to, and tell what there is now."""
     from polyarch.verbs.build import BuildRequest
 
     with invocation.session(lines_to_stderr=True) as session:
@@ -72,6 +74,8 @@ def command(
             builder,
         )
         built = session.builds.build(request)
+        for name in built[0].names if push else ():
+            session.moving.push(str(name))
         invocation.show(
             json=(each.to_json() for each in built),
             quiet=[built[0].root.digest],

@@ -23,6 +23,7 @@ from polyarch.contract import (
     make_directory,
     marker_json,
     read_bounded,
+    write_in_one_step,
 )
 from polyarch_plugins.builders.buildah import files, words
 
@@ -89,7 +90,7 @@ class Buildah:
         if self._held is None:
             return
         try:
-            if self._alone() and self._has_containers():
+            if _alone(self._held) and self._has_containers():
                 self._tidy()
         finally:
             os.close(self._held)
@@ -104,40 +105,40 @@ class Buildah:
             # The last one is looked at in place of /etc/containers/registries.d, which may name stores of signatures.
             for name in ("run", "tmp", "home/.config/containers/registries.d"):
                 make_directory(self._state / name, 0o700)
-            (self._state / "containers.conf").write_text(files.CONTAINERS_CONF)
             held = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if _alone(held):
+                    self._write("containers.conf", files.CONTAINERS_CONF)
+                    self._choose_driver()
+                    if self._has_containers():  # of a build that was killed
+                        self._tidy()
+                fcntl.flock(held, fcntl.LOCK_SH)
+                self._driver = self._driver or (self._state / "driver").read_text()
+            except BaseException:
+                os.close(held)
+                raise
             self._held = held
-            if self._alone():
-                self._choose_driver()
-                if self._has_containers():  # of a build that was killed
-                    self._tidy()
-            fcntl.flock(held, fcntl.LOCK_SH)
-            self._driver = self._driver or (self._state / "driver").read_text()
 
-    def _alone(self) -> bool:
-        assert self._held is not None
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    def _write(self, name: str, text: str) -> None:
+        write_in_one_step(self._state / name, text.encode(), self._state / "tmp" / name, sync=False)
 
     def _choose_driver(self) -> None:
         """overlay where the kernel mounts it over this folder, else vfs, which copies all files for each step."""
         with contextlib.suppress(FileNotFoundError):
             self._driver = (self._state / "driver").read_text()
+            self._write_storage_conf()  # the folder may have been moved
             return
         for driver in ("overlay", "vfs"):
             self._driver, said = driver, list[str]()
             self._write_storage_conf()
             if self._services.run(["buildah", "info"], self._environ(self._state), said.append) == 0:
-                (self._state / "driver").write_text(driver)
+                self._write("driver", driver)
                 return
         raise HostError("buildah does not start: " + (said[-1] if said else "it says nothing"))
 
     def _write_storage_conf(self) -> None:
         graph, run = self._state / self._driver, self._state / "run"
-        (self._state / "storage.conf").write_text(files.storage_conf(self._driver, str(graph), str(run)))
+        self._write("storage.conf", files.storage_conf(self._driver, str(graph), str(run)))
 
     def _has_containers(self) -> bool:
         try:
@@ -178,6 +179,15 @@ class Buildah:
         code = self._services.run(argv, environ, line)
         if code != 0:
             raise words.failure(last, code)
+
+
+def _alone(lock: int) -> bool:
+    """True, and then nobody else may use the store, if nobody does."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _to_layout(folder: Path, output: Path, known: set[str]) -> None:

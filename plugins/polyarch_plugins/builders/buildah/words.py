@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from polyarch.contract import Build, PolyarchError, StorageError, UsageError, printable
+from polyarch.contract import Build, HostError, PolyarchError, StorageError, UsageError, printable
 
 _NOISE = re.compile(
     r"(?:Getting image source signatures|Copying (?:blob|config) .*|Writing manifest to .*|Storing sig.*)"
@@ -17,6 +17,7 @@ _NOISE = re.compile(
 _PLATFORM = re.compile(r"WARNING: image platform .* does not match the expected platform .*")
 _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?:(?:TARGET|BUILD)[A-Z]+ ?)*\]")
 _FULL = "no space left on device"
+_NO_IDS = "/etc/subuid"
 
 
 def build_words(build: Build, policy: str, identity: str) -> list[str]:
@@ -44,9 +45,11 @@ def worth_saying(line: str) -> bool:
 
 
 def failure(lines: Iterable[str], code: int) -> PolyarchError:
-    """What the last lines of a build that failed say. Not the user's own fault is a full disk alone."""
+    """What the last lines of a build that failed say: the Dockerfile's fault, but for a full disk and missing IDs."""
     said = [line for line in lines if line.strip()]
     errors = [line.partition("rror: ")[2] for line in said if re.match(r"[Ee]rror: ", line)]
     last = errors[-1] if errors else said[-1] if said else f"it ended with {code}"
     text = f"buildah: {printable(last, 1000)}"
+    if _NO_IDS in last:
+        return HostError(text, "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER")
     return StorageError(text) if _FULL in last else UsageError(text)
