@@ -30,6 +30,7 @@ PROMISED = {
     "stop": "-t",
     "rm": "-f",
     "diff": "",
+    "build": "-f -t --platform --build-arg --target --push --secret --cache",
     "image ls": "",
     "image inspect": "--platform",
     "image history": "--platform",
