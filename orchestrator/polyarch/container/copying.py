@@ -11,76 +11,26 @@ import contextlib
 import errno
 import os
 import pickle
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from polyarch.container.copy_ends import Place, Words, here_goal, here_source, inside_goal, inside_source
 from polyarch.container.launch import packed, unpacked
-from polyarch.errors import NotFoundError, PolyarchError, UsageError, printable
+from polyarch.errors import HostError
 from polyarch.files import disk_error
-from polyarch.unpack.beneath import Directory, Root, components
+from polyarch.unpack.beneath import Root, components
 from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source
+from polyarch.unpack.send_tree import send_tree
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tar import Entry
-from polyarch.unpack.tar_writer import TarWriter, kind_of
-
-STREAM = "-"
-"""A tar archive on stdin or stdout."""
 
 Inside: TypeAlias = Callable[[Callable[[str], None]], None]
 """Calls a function with the container's root directory, in a process that may do everything there."""
 
-_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ANY_SIZE = Limits(size=1 << 62, entries=1 << 40)
-_MAX_LINKS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """`CONTAINER:PATH` (then `container` is its name), a path here, or `-`."""
-
-    container: str | None
-    path: str
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it is stdin or stdout."""
-        return self.container is None and self.path == STREAM
-
-    @property
-    def is_contents(self) -> bool:
-        """Whether what is in a directory is meant, and not that itself."""
-        return self.path.endswith("/.") or self.path == "."
-
-    @property
-    def says_directory(self) -> bool:
-        """Whether the path can only be that of a directory."""
-        return self.path.endswith(("/", "/.", "/..")) or self.path in (".", "..")
-
-
-def read_words(source: str, destination: str) -> tuple[Words, Words]:
-    """What is copied where. As docker: a path here that has a colon begins with `/` or `.`.
-
-    Raises UsageError unless a container is at one end alone.
-    """
-    ends = _words(source), _words(destination)
-    if (ends[0].container is None) == (ends[1].container is None):
-        raise UsageError(
-            "a copy goes into a container or out of one", "write CONTAINER:PATH at one end: polyarch cp web:/etc/motd ."
-        )
-    if not ends[0].path or not ends[1].path or "\0" in source + destination:
-        raise UsageError("a path is missing", "write CONTAINER:PATH at one end, a path or - at the other")
-    return ends
-
-
-def _words(text: str) -> Words:
-    name, colon, path = text.partition(":")
-    if text.startswith(("/", ".")) or not colon:
-        return Words(None, text)
-    return Words(name, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +51,10 @@ class Copy:
 
         Raises NotFoundError: it is not there; UsageError: docker's rules say no; HostError, StorageError.
         """
-        with _answer() as (note, noted):
+        with _answer() as (note, noted), _told(self):
 
             def send(root: str, out: int) -> None:
-                place = _inside_source(Root(root), self.source, self.follow)
+                place = inside_source(Root(root), self.source, self.follow)
                 note(_send(place, self.source, out))
 
             if self.destination.is_stream:
@@ -119,18 +69,18 @@ class Copy:
 
     def into(self, inside: Inside) -> tuple[str, ...]:
         """From here, or from stdin, into the container; the same."""
-        with _answer() as (note, noted):
+        with _answer() as (note, noted), _told(self):
 
             def receive(root: str, source: int) -> None:
+                goal = inside_goal(Root(root), self.destination)  # a CopyTree would make what is missing
                 tree = CopyTree(root)
-                goal = _inside_goal(tree, self.destination)
                 kind: Source | None = "archive" if self.source.is_stream else self._kind
                 self._write(tree, goal, kind, source, owners=self.owners)
 
             if self.source.is_stream:
                 inside(lambda root: receive(root, 0))
             else:
-                place = _here_source(self.source, self.follow)
+                place = here_source(self.source, self.follow)
                 _piped(
                     lambda out: note(_send(place, self.source, out)),
                     lambda source: inside(lambda root: receive(root, source)),
@@ -143,7 +93,7 @@ class Copy:
         return "contents" if self.source.is_contents else None
 
     def _receive_here(self, source: int) -> None:
-        goal = _here_goal(self.destination)
+        goal = here_goal(self.destination)
         real = Path(os.path.realpath(self.destination.path))
         tree = CopyTree(real if goal.there == "directory" else real.parent)
         self._write(tree, goal, self._kind, source, owners=self.archive and os.geteuid() == 0)
@@ -162,124 +112,28 @@ class Copy:
         return replace(entry, uid=0, gid=0, xattrs=xattrs)
 
 
-_Place: TypeAlias = tuple[Directory, bytes]
-
-
-def _inside_source(root: Root, words: Words, follow: bool) -> _Place:
-    path = os.fsencode(words.path)
-    parts = components(path)
+@contextlib.contextmanager
+def _told(copy: Copy) -> Iterator[None]:
+    """What the kernel says of the ends themselves."""
     try:
-        if not parts or follow or words.says_directory or parts[-1] == b"..":
-            here, name, status = root.resolve(path)
-        else:
-            here, name = root.directory(parts[:-1]), parts[-1]
-            status = os.stat(name, dir_fd=here.fd, follow_symlinks=False)
-        if words.says_directory and not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        yield
     except OSError as error:
-        raise _not_found(words, error) from error
-    return here, name
+        ends = " to ".join(
+            end.path if end.container is None else f"{end.container}:{end.path}"
+            for end in (copy.source, copy.destination)
+        )
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise HostError(f"{ends}: {error.strerror}") from error
+        raise disk_error(error, f"cannot copy {ends}") from error
 
 
-def _here_source(words: Words, follow: bool) -> _Place:
-    path = Path(words.path)
-    try:
-        if follow or words.says_directory:
-            path = Path(os.path.realpath(path, strict=True))
-        status = path.lstat()
-        if words.says_directory and not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        parent = Directory(os.open(path.parent, _PARENT), b"")
-    except OSError as error:
-        raise _not_found(words, error) from error
-    return parent, os.fsencode(path.name) or b"."
-
-
-def _inside_goal(root: Root, words: Words) -> Destination:
-    path = os.fsencode(words.path)
-    for _ in range(_MAX_LINKS):
-        try:
-            here, name, status = root.resolve(path)
-        except FileNotFoundError:
-            here, name, target = _missing(root, path, words)
-            if target is None:
-                return Destination(tuple(components(here.path)), name, "nothing", words.says_directory)
-            path = target if target.startswith(b"/") else here.path + b"/" + target
-            continue
-        except OSError as error:
-            raise _not_found(words, error) from error
-        parents = tuple(components(here.path))
-        if stat.S_ISDIR(status.st_mode):
-            return Destination(parents if name == b"." else (*parents, name), b"", "directory", words.says_directory)
-        return Destination(parents, name, "other", words.says_directory)
-    raise _not_found(words, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
-
-
-def _missing(root: Root, path: bytes, words: Words) -> tuple[Directory, bytes, bytes | None]:
-    """Where something that is not there would be, and where the symlink in its place leads to."""
-    *parents, name = components(path)
-    try:
-        here = root.directory(parents)
-        status = here.status(name)
-    except OSError as error:
-        raise _not_found(words, error) from error
-    return here, name, None if status is None else os.readlink(name, dir_fd=here.fd)
-
-
-def _here_goal(words: Words) -> Destination:
-    path = Path(words.path)
-    if path.is_dir():
-        return Destination((), b"", "directory", words.says_directory)
-    real = Path(os.path.realpath(path))
-    if not real.parent.is_dir():
-        raise NotFoundError(f"there is no directory {printable(str(real.parent))}")
-    there = os.path.lexists(real)
-    return Destination((), os.fsencode(real.name), "other" if there else "nothing", words.says_directory)
-
-
-def _not_found(words: Words, error: OSError) -> PolyarchError:
-    where = f" in the container {words.container}" if words.container is not None else ""
-    what = f"{printable(words.path)}{where}"
-    if error.errno == errno.ENOENT:
-        return NotFoundError(f"there is no {what}")
-    if error.errno in (errno.ENOTDIR, errno.ELOOP):
-        return UsageError(f"{what}: {error.strerror}")
-    return disk_error(error, f"cannot read {what}")
-
-
-def _send(place: _Place, words: Words, out: int) -> tuple[str, ...]:
-    """Write what is at a place as an archive; the paths of sockets in it. Raises OSError."""
+def _send(place: Place, words: Words, out: int) -> tuple[str, ...]:
+    """Write what is at a place as an archive, called as it was asked for; the paths of sockets in it."""
     here, name = place
     given = components(os.fsencode(words.path))
     contents = words.is_contents or name == b"."
     called = b"." if contents else name if not given or given[-1] in (b".", b"..") else given[-1]
-    sockets: list[str] = []
-    with os.fdopen(os.dup(out), "wb", buffering=1 << 18) as stream:
-        writer = TarWriter(stream.write)
-        names: dict[tuple[int, int], bytes] = {}
-        waiting = [(here, name, called)]
-        while waiting:
-            here, name, path = waiting.pop()
-            status = os.stat(name, dir_fd=here.fd, follow_symlinks=False)
-            kind = kind_of(status)
-            file = (status.st_dev, status.st_ino)
-            if kind is None:
-                sockets.append(os.fsdecode(path))
-            elif file in names:
-                writer.add_link(path, status, names[file])
-            else:
-                with contextlib.suppress(FileNotFoundError):  # gone since its name was read
-                    writer.add_from(here, name, path, kind, status)
-                if stat.S_ISDIR(status.st_mode):
-                    folder = Directory(os.open(name, _FOLDER, dir_fd=here.fd), b"")
-                    waiting += [(folder, each, path + b"/" + each) for each in sorted(folder.names(), reverse=True)]
-                elif status.st_nlink > 1:
-                    names[file] = path
-        writer.finish()
-    return tuple(sockets)
-
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return send_tree(here, name, called, out)
 
 
 @contextlib.contextmanager
@@ -293,7 +147,8 @@ def _answer() -> Iterator[tuple[Callable[[tuple[str, ...]], None], Callable[[], 
 
         def noted() -> tuple[str, ...]:
             file.seek(0)
-            value: tuple[str, ...] = pickle.load(file)
+            data = file.read()
+            value: tuple[str, ...] = pickle.loads(data) if data else ()
             return value
 
         yield note, noted

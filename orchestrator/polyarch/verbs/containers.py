@@ -151,7 +151,8 @@ class ContainerVerbs:
         `archive` keeps owners, `follow` follows a symlink at the source. Raises UsageError, NotFoundError, HostError,
         StorageError.
         """
-        from polyarch.container.copying import Copy, read_words
+        from polyarch.container.copy_ends import read_words
+        from polyarch.container.copying import Copy
 
         words = read_words(source, destination)
         record = self.find(words[0].container or words[1].container or "")
