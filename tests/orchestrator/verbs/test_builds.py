@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from polyarch.composition import as_files
-from polyarch.contract import Build, Builder, Digest, Image, Platform
-from polyarch.errors import HostError, IntegrityError, PolyarchError, UsageError
+from polyarch.contract import Build, Builder, Digest, Image, Platform, RunsEmulated
+from polyarch.contract.builders import nothing_runs
+from polyarch.errors import HostError, IntegrityError, NoVariantError, PolyarchError, UsageError
 from polyarch.events import BuildSaid, Event
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Index
@@ -27,6 +28,7 @@ from polyarch.oci.written import encode, write_manifest
 from polyarch.reference import parse_reference
 from polyarch.session import Session
 from polyarch.settings import Settings
+from polyarch.verbs import build
 from polyarch.verbs.build import BuildParts, BuildRequest, BuildVerbs
 from polyarch.verbs.build_result import BuiltVariant
 from polyarch_platforms.platform import from_oci, parse
@@ -110,6 +112,13 @@ def fetched(build: Build, digest: Digest, kind: str = "manifests") -> bytes:
         return bytes(answer.read())
 
 
+def running(builder: Builder, run: RunsEmulated) -> Builder:
+    """The builder; one that starts programs is given what starts them."""
+    if isinstance(builder, Starting):
+        builder.run = run
+    return builder
+
+
 @dataclass
 class Builds:
     """`builds(builder, …)` builds in a session of its own; `text` is the Dockerfile."""
@@ -130,7 +139,7 @@ class Builds:
     def __call__(self, builder: Builder, *platforms: str, **wishes: object) -> tuple[BuiltVariant, ...]:
         (self.folder / "Dockerfile").write_text(self.text)
         parts = BuildParts(
-            builders=lambda name, run: [("scripted", builder)],
+            builders=lambda name, run: [("scripted", running(builder, run))],
             image=self.image,
             storage=lambda: as_files(self.session.storage()),
             name=parse_reference,
@@ -303,3 +312,32 @@ def test_the_epoch_is_handed_on(builds: Builds) -> None:
     builder = Scripted()
     builds(builder)
     assert builder.seen[0].timestamp == 1_700_000_000
+
+
+@dataclass
+class Starting(Scripted):
+    """One that starts a program first, as builders do."""
+
+    run: RunsEmulated = nothing_runs
+
+    def build(self, build: Build) -> None:
+        if self.run(["true"], {"PATH": "/usr/bin:/bin"}, build.say) != 0:
+            raise UsageError("true failed")
+        super().build(build)
+
+
+def test_emulation_that_is_not_allowed(builds: Builds) -> None:
+    builds.session.settings = replace(builds.session.settings, emulation="never")
+    with pytest.raises(NoVariantError, match="steps for linux/s390x run here only by emulation"):
+        builds(Starting(), "linux/s390x")
+    builds(Starting(), str(builds.session.machine.platform))
+
+
+def test_without_a_private_table_the_hosts_entries_serve(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "private_refusal", lambda: HostError("Linux 5.10 has no private binfmt_misc"))
+    monkeypatch.setattr(build, "registered_emulator", lambda name: None)
+    with pytest.raises(HostError, match=r"has no private binfmt_misc: steps for s390x cannot be run") as caught:
+        builds(Starting(), "linux/s390x")
+    assert caught.value.hint == "as root: polyarch emulator install s390x"
+    monkeypatch.setattr(build, "registered_emulator", lambda name: object())
+    builds(Starting(), "linux/s390x")
