@@ -43,7 +43,7 @@ def copy_image(
         emit(Warned(new_index_words(source.familiar, read, root, name, "copied")))
     read_ahead(documents, source, root, most)
     documents_read = tree_of(documents, source, root)
-    others = referring(registry, documents, source, [each.digest for each in documents_read], most)
+    others = referring(registry, documents, source, [each.digest for each in documents_read], most, emit)
     pushes = [Push(name.with_digest(each.digest), each) for each in documents_read[:-1]]
     pushes += [
         Push(name.with_tag(each.tag) if each.tag else name.with_digest(each.document.digest), each.document)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from polyarch.contract.registry import ListsReferrers, Registry
 from polyarch.errors import IntegrityError, NotFoundError, UsageError
+from polyarch.events import Emit, Warned
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Index, is_attestation
 from polyarch.oci.joined import narrowed
@@ -98,11 +99,12 @@ def some_of(documents: Documents, reference: Reference, root: Document, platform
 
 
 def referring(
-    registry: Registry, documents: Documents, reference: Reference, digests: Iterable[Digest], most: int
+    registry: Registry, documents: Documents, reference: Reference, digests: Iterable[Digest], most: int, emit: Emit
 ) -> list[Referring]:
     """What refers to any of these digests, or to what does: by its subject, or under one of cosign's tags.
 
-    What others name comes before them. Raises what reading raises, UsageError for more than anybody needs.
+    What others name comes before them. What is listed and is not there is told, and passed over. Raises what reading
+    raises, UsageError for more than anybody needs.
     """
     found: dict[tuple[str, Digest], Referring] = {}
     seen = set(digests)
@@ -114,8 +116,12 @@ def referring(
                 if digest in seen:
                     continue
                 seen.add(digest)
+                try:
+                    document = documents.root(reference.with_digest(digest))
+                except NotFoundError as error:
+                    emit(Warned(f"{error.message}, though it is listed among what refers to the image"))
+                    continue
                 following.append(digest)
-                document = documents.root(reference.with_digest(digest))
                 for each in tree_of(documents, reference, document):
                     found.setdefault(("", each.digest), Referring("", each))
         for tag in _cosign_tags(registry, documents, reference, waiting, most):

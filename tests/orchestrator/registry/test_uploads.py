@@ -151,6 +151,17 @@ def test_a_registry_that_asks_to_wait(connect: Connect, taking: TakingRegistry, 
     assert taking.blobs["made/x", BLOB.digest] == CONTENT
 
 
+def test_a_login_that_ends_meanwhile(connect: Connect, taking: TakingRegistry, tmp_path: Path) -> None:
+    """The registry asks who is there when all bytes have gone: they go once more, and nothing is begun anew."""
+    file = write_auth_file(tmp_path / "auth.json", taking.address)
+    taking.behaviour.refusals = [("PUT", "", 401, {"WWW-Authenticate": 'Basic realm="x"'})]
+    source = Source()
+    connect(auth_file=file).registry.put_blob(named(taking), BLOB, source.open_at)
+    assert taking.blobs["made/x", BLOB.digest] == CONTENT
+    assert source.opened == [0, 0]
+    assert len(taking.requests("POST")) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "error"), [(401, UnauthorizedError), (403, UnauthorizedError), (405, UnreachableError)]
 )

@@ -153,6 +153,18 @@ def test_the_list_of_referrers_is_kept_where_the_registry_does_not(
         other.stop()
 
 
+def test_what_is_listed_and_is_not_there_is_passed_over(
+    session: Session, taking: TakingRegistry, layout: str, events: list[Event]
+) -> None:
+    session.moving.copy(f"{layout}:arm64-only:1.0", name(taking, "source:1.0"))
+    subject = document(taking.address, "source", "1.0")["manifests"][0]
+    lost = {**subject, "digest": f"sha256:{'2' * 64}"}
+    about = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [lost]}
+    put_document(taking.address, "source", about, subject["digest"].replace(":", "-"))
+    assert session.moving.copy(name(taking, "source:1.0"), name(taking, "target:1.0")).referrers == ()
+    assert any("though it is listed" in text for text in warnings(events))
+
+
 def test_foreign_layers_are_named_and_not_moved(session: Session, taking: TakingRegistry) -> None:
     config = put_blob(
         taking.address, "source", b'{"architecture":"amd64","os":"windows","rootfs":{}}',
