@@ -226,3 +226,8 @@ def _host_alone(request: pytest.FixtureRequest) -> Iterator[None]:
     with Path(tempfile.gettempdir(), f"polyarch-tests-{os.geteuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that have the machine to themselves come first, so that one worker does them and none waits for another."""
+    items.sort(key=lambda item: item.get_closest_marker("host") is None)

@@ -52,8 +52,8 @@ def report_document(record: RolloutRecord) -> dict[str, object]:
 
     Images are written once each (`images`), and so is each list of them (`stacks`): a fleet has many equal ones.
     """
-    shelf = _Shelf()
-    devices = [_device(record, plan, shelf) for plan in record.plan.devices]
+    kept_texts = _KeptTexts()
+    devices = [_device(record, plan, kept_texts) for plan in record.plan.devices]
     return {
         "id": shown(record.id),
         "version": __version__,
@@ -66,8 +66,8 @@ def report_document(record: RolloutRecord) -> dict[str, object]:
         "reasons": _reasons(record),
         "waves": [[wave.number, len(wave.devices), wave.began, wave.ended] for wave in record.waves],
         "stops": [[stop.platform and shown(stop.platform), shown(stop.reason), stop.at] for stop in record.stops],
-        "images": shelf.images,
-        "stacks": shelf.stacks,
+        "images": kept_texts.images,
+        "stacks": kept_texts.stacks,
         "columns": list(_COLUMNS),
         "devices": devices,
     }
@@ -116,7 +116,7 @@ _COLUMNS = (
 )
 
 
-def _device(record: RolloutRecord, plan: DevicePlan, shelf: _Shelf) -> list[object]:
+def _device(record: RolloutRecord, plan: DevicePlan, kept_texts: _KeptTexts) -> list[object]:
     """A row, in the order of `_COLUMNS`."""
     outcome = record.outcomes.get(plan.device)
     mine = outcome or DeviceOutcome(plan.device, plan.platform, "skipped")
@@ -141,7 +141,7 @@ def _device(record: RolloutRecord, plan: DevicePlan, shelf: _Shelf) -> list[obje
         shown(plan.reason),
         plan.disk_free,
         plan.disk_needed,
-        shelf.stack(_images(plan, mine)),
+        kept_texts.stack(_images(plan, mine)),
     ]
 
 
@@ -150,7 +150,7 @@ def _images(plan: DevicePlan, outcome: DeviceOutcome) -> Iterator[tuple[ImagePla
     return ((image, became.get(image.reference)) for image in plan.images)
 
 
-class _Shelf:
+class _KeptTexts:
     """Images and lists of them, each once."""
 
     def __init__(self) -> None:
