@@ -112,7 +112,7 @@ class _Layers:
         if hidden in (b"", b".", b".."):
             raise self._fault(path, "no whiteout can be called so")
         here = self._find(above)
-        if here is not None and self._number > 1:
+        if here is not None:
             for each in list(self._names[here]) if name == OPAQUE else [hidden]:
                 self._hide(here + b"/" + each if here else each)
         return True

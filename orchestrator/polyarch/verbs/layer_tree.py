@@ -83,7 +83,7 @@ def _stand(containers: Sequence[Record], ends: Mapping[Digest, Stack], ground: S
 
 def _joined(stack: Stack) -> Stack:
     """The stack, with the one above it if nothing else stands there."""
-    while not stack.images and not stack.containers and len(stack.above) == 1:
+    while not stack.images and len(stack.above) == 1:
         [above] = stack.above
         above.layers[:0] = stack.layers
         stack = above

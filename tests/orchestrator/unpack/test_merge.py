@@ -77,6 +77,21 @@ BASE = (
         pytest.param([file("new/deep/x")], ["2 A new", "2 A new/deep", "2 A new/deep/x"], id="implied"),
         pytest.param([hard_link("etc/c", "etc/a")], ["2 A etc/c"], id="hard-link"),
         pytest.param([file("x"), file("x", "again")], ["2 A x"], id="twice-in-a-layer"),
+        pytest.param(
+            [file("etc/c"), file("etc/.wh..wh..opq")],
+            ["1 A etc/a >2", "1 A etc/b >2", "2 D etc/a", "2 D etc/b", "2 A etc/c"],
+            id="opaque-hides-nothing-of-its-own-layer",
+        ),
+        pytest.param(
+            [file("etc/c"), file(".wh.etc")],
+            ["1 A etc/a >2", "1 A etc/b >2", "2 D etc/a", "2 D etc/b", "2 A etc/c"],
+            id="nor-does-a-whiteout",
+        ),
+        pytest.param(
+            [file("etc/x"), symlink("etc", "usr"), file("etc/y")],
+            ["1 A etc/a >2", "1 A etc/b >2", "2 C etc", "2 A usr/y"],
+            id="a-directory-that-becomes-a-symlink",
+        ),
         pytest.param([file("etc/.wh..wh.plnk")], [], id="what-aufs-left"),
     ],
 )
@@ -144,6 +159,10 @@ def test_damaged_files_are_refused(read: object) -> None:
         for damaged in (data[:at], data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]):
             with pytest.raises(ValueError):
                 read(damaged)
+
+
+def test_rows_stand_as_a_tree_is_walked() -> None:
+    assert told(merged([file("a-b"), file("a/x"), folder("a"), file("b")])) == ["1 A a", "1 A a/x", "1 A a-b", "1 A b"]
 
 
 def test_an_empty_layer() -> None:
