@@ -17,7 +17,7 @@ from polyarch.cli.options import Command, pass_invocation, platform_option
     "Nothing of it is kept on this machine. With -q it prints the digest of the name.",
     examples=(
         "polyarch copy alpine registry.example/mirror/alpine",
-        "polyarch copy --platform linux/amd64,linux/arm64 app:1.0 localhost:5000/app:1.0",
+        "polyarch copy --platform linux/amd64,linux/arm64 alpine localhost:5000/alpine",
     ),
     exits=(0, 2, 3, 5, 6, 7, 130),
 )
