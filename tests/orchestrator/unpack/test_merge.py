@@ -189,7 +189,7 @@ def _cut(path: str) -> tuple[str, str]:
     return above + slash, name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=min(settings().max_examples, 4000))
 @given(LAYERS)
 @example([[file("a/a"), symlink("a", "a")]])
 @example([[file("a"), symlink("b", "a")], [folder("a"), folder("b/b/a"), file("b"), file("b/b/a")]])
