@@ -326,7 +326,7 @@ class Composition(ABC):
         """The builder of that name, or all that can be made. Raises UsageError for a name that nobody has."""
 
         def make(plugin: BuilderPlugin) -> Builder:
-            state = self.settings.root / "build" / plugin.name
+            state = (self.settings.root / "build" / plugin.name).absolute()
             return plugin.factory(BuilderServices(state, run, self._parts.options(plugin.name), self.settings.environ))
 
         return (

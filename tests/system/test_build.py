@@ -177,7 +177,8 @@ def test_an_error_in_the_dockerfile(text: str, place: Place, soak: bool) -> None
 
 def containers(place: Place) -> list[str]:
     """What builds have left in buildah's store."""
-    found = place.root.glob("build/buildah/*/*-containers/containers.json")
+    found = list(place.root.glob("build/buildah/*/*-containers/containers.json"))
+    assert found, "there is no store where it should be"
     return [each["id"] for path in found for each in json.loads(path.read_text() or "[]")]
 
 

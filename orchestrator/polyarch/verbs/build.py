@@ -106,7 +106,10 @@ class BuildVerbs:
                 plan.bases = bases_of(text, str(plan.file), plan.arguments, plan.platform, image)
             foreign += [each for each in (*asked, *(one.platform for one in brought.values())) if each != native]
             storage = self._parts.storage()
-            with temporary_folder(self._settings.root / "build" / "tmp") as work, OneTimeServer() as server:
+            with (
+                temporary_folder((self._settings.root / "build" / "tmp").absolute()) as work,
+                OneTimeServer() as server,
+            ):
                 path = server.admit(list(brought.values()), storage)
                 where = f"{format_address(LOOPBACK, server.port)}/{path}"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import Build, BuildBase, HostError, Platform, StorageError, UsageError
-from polyarch_plugins.builders.buildah.files import policy_json, registries_conf, storage_conf
-from polyarch_plugins.builders.buildah.words import build_words, failure, push_words, worth_saying
+from polyarch_plugins.builders.buildah.files import policy_json, registries_conf
+from polyarch_plugins.builders.buildah.words import build_words, failure, push_words, store_words, worth_saying
 
 DIGEST = "sha256:" + "1" * 64
 DEBIAN = BuildBase("docker.io/library/debian", DIGEST, "127.0.0.1:4711/polyarch/aa/library/debian")
@@ -21,7 +21,7 @@ BUILD = Build(Path("/context"), Path("/work/0.Dockerfile"), Platform("linux", "a
 
 def test_the_shortest_build() -> None:
     assert build_words(BUILD, "/p.json", "/id") == [
-        *("buildah", "build", "--isolation=chroot", "--format=oci", "--layers", "--force-rm"),
+        *("build", "--isolation=chroot", "--format=oci", "--layers", "--force-rm"),
         *("--signature-policy=/p.json", "--iidfile=/id"),
         *("--platform=linux/arm/v7", "--file=/work/0.Dockerfile", "--", "/context"),
     ]
@@ -45,7 +45,7 @@ def test_each_wish_is_a_word(change: dict[str, object], word: str) -> None:
 
 
 def test_layers_are_not_packed_by_buildah() -> None:
-    assert push_words("sha256:1", "/p", "dir:/d")[2:] == [
+    assert push_words("sha256:1", "/p", "dir:/d")[1:] == [
         "--quiet",
         "--disable-compression",
         *("--signature-policy=/p",),
@@ -69,13 +69,9 @@ def test_the_policy_refuses_all_other_images() -> None:
     assert list(document["transports"]["docker"]) == [DEBIAN.name]
 
 
-def test_paths_are_quoted_in_toml() -> None:
-    path = 'a "b" \\ ü'
-    assert tomllib.loads(storage_conf("vfs", path, path))["storage"] == {
-        "driver": "vfs",
-        "graphroot": path,
-        "runroot": path,
-    }
+def test_the_store_is_below_the_state_and_nowhere_else() -> None:
+    words = ["buildah", "--storage-driver=vfs", "--root=/s/vfs", "--runroot=/s/run"]
+    assert store_words(Path("/s"), "vfs") == words
 
 
 @pytest.mark.parametrize(

@@ -69,16 +69,15 @@ class Buildah:
             self._prepare()
             (work / "policy.json").write_text(files.policy_json(build.bases))
             (work / "registries.conf").write_text(files.registries_conf(build.bases))
-            environ = self._environ(work)
             identity = work / "id"
-            self._run(words.build_words(build, str(work / "policy.json"), str(identity)), environ, build.say)
+            self._run(words.build_words(build, str(work / "policy.json"), str(identity)), work, build.say)
             folder = work / "image"
             folder.mkdir()
             (folder / "version").write_text(_DIR_VERSION)
             for layer in build.layers:  # what is there by its name is not written again
                 (folder / layer.partition(":")[2]).touch()
             image = identity.read_text().strip()
-            self._run(words.push_words(image, str(work / "policy.json"), f"dir:{folder}"), environ, build.say)
+            self._run(words.push_words(image, str(work / "policy.json"), f"dir:{folder}"), work, build.say)
             _to_layout(folder, build.output, {layer.partition(":")[2] for layer in build.layers})
         except OSError as error:
             raise disk_error(error, f"cannot build in {work}") from error
@@ -109,6 +108,7 @@ class Buildah:
             try:
                 if _alone(held):
                     self._write("containers.conf", files.CONTAINERS_CONF)
+                    self._write("storage.conf", files.STORAGE_CONF)
                     self._choose_driver()
                     if self._has_containers():  # of a build that was killed
                         self._tidy()
@@ -126,19 +126,16 @@ class Buildah:
         """overlay where the kernel mounts it over this folder, else vfs, which copies all files for each step."""
         with contextlib.suppress(FileNotFoundError):
             self._driver = (self._state / "driver").read_text()
-            self._write_storage_conf()  # the folder may have been moved
             return
         for driver in ("overlay", "vfs"):
             self._driver, said = driver, list[str]()
-            self._write_storage_conf()
-            if self._services.run(["buildah", "info"], self._environ(self._state), said.append) == 0:
+            if self._buildah(["info"], self._state, said.append) == 0:
                 self._write("driver", driver)
                 return
         raise HostError("buildah does not start: " + (said[-1] if said else "it says nothing"))
 
-    def _write_storage_conf(self) -> None:
-        graph, run = self._state / self._driver, self._state / "run"
-        self._write("storage.conf", files.storage_conf(self._driver, str(graph), str(run)))
+    def _buildah(self, argv: list[str], work: Path, line: Callable[[str], None]) -> int:
+        return self._services.run([*words.store_words(self._state, self._driver), *argv], self._environ(work), line)
 
     def _has_containers(self) -> bool:
         try:
@@ -147,7 +144,7 @@ class Buildah:
             return False
 
     def _tidy(self) -> None:
-        self._services.run(["buildah", "rm", "--all"], self._environ(self._state), lambda line: None)
+        self._buildah(["rm", "--all"], self._state, lambda line: None)
 
     def _environ(self, work: Path) -> dict[str, str]:
         given = self._services.environ
@@ -167,7 +164,7 @@ class Buildah:
             "_CONTAINERS_ROOTLESS_UID": str(os.geteuid()),
         }
 
-    def _run(self, argv: list[str], environ: dict[str, str], say: Callable[[str], None]) -> None:
+    def _run(self, argv: list[str], work: Path, say: Callable[[str], None]) -> None:
         """Raises UsageError or StorageError with the last words where it fails."""
         last = deque[str](maxlen=_LAST_LINES)
 
@@ -176,7 +173,7 @@ class Buildah:
             if words.worth_saying(text):
                 say(text)
 
-        code = self._services.run(argv, environ, line)
+        code = self._buildah(argv, work, line)
         if code != 0:
             raise words.failure(last, code)
 

@@ -38,10 +38,8 @@ events_logger = "none"
 """
 """In place of the machine's and the user's own."""
 
-
-def storage_conf(driver: str, graph: str, run: str) -> str:
-    """Where images and steps are kept, and how."""
-    return f"[storage]\ndriver = {_quoted(driver)}\ngraphroot = {_quoted(graph)}\nrunroot = {_quoted(run)}\n"
+STORAGE_CONF = '[storage]\ndriver = "overlay"\n'
+"""The same; where its store is, and of which driver, buildah is told by words."""
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from polyarch.contract import Build, HostError, PolyarchError, StorageError, UsageError, printable
 
@@ -20,9 +21,14 @@ _FULL = "no space left on device"
 _NO_IDS = "/etc/subuid"
 
 
+def store_words(state: Path, driver: str) -> list[str]:
+    """`buildah` with its store in `state`. It takes these words from no file where it believes itself rootless."""
+    return ["buildah", f"--storage-driver={driver}", f"--root={state / driver}", f"--runroot={state / 'run'}"]
+
+
 def build_words(build: Build, policy: str, identity: str) -> list[str]:
     """`buildah build …`: with `policy`, a file, and with the image's ID written into the file `identity`."""
-    words = ["buildah", "build", "--isolation=chroot", "--format=oci", "--layers", "--force-rm"]
+    words = ["build", "--isolation=chroot", "--format=oci", "--layers", "--force-rm"]
     words += [f"--signature-policy={policy}", f"--iidfile={identity}"]
     words += [f"--platform={build.platform}", f"--file={build.file}"]
     words += ["--no-cache"] if not build.cache else []
@@ -36,7 +42,7 @@ def build_words(build: Build, policy: str, identity: str) -> list[str]:
 
 def push_words(identity: str, policy: str, directory: str) -> list[str]:
     """`buildah push …`: the image as a folder of files, its layers as they were packed."""
-    return ["buildah", "push", "--quiet", "--disable-compression", f"--signature-policy={policy}", identity, directory]
+    return ["push", "--quiet", "--disable-compression", f"--signature-policy={policy}", identity, directory]
 
 
 def worth_saying(line: str) -> bool:
