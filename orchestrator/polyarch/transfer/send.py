@@ -90,7 +90,10 @@ def send(
 
     blobs = blobs_of([push.document for push in pushes])
     largest_first = sorted(blobs, key=lambda blob: -blob.size)
-    sent = {each.descriptor.digest: each for each in in_threads(bring, largest_first, max_connections, cancelled)}
+    # One goes alone: so it is told once, and before much has been sent, that nobody is there or may come in.
+    results = [bring(largest_first.pop())] if largest_first else []
+    results += in_threads(bring, largest_first, max_connections, cancelled)
+    sent = {each.descriptor.digest: each for each in results}
     for push in pushes:
         target.put(push.reference, push.document)
     return tuple(sent[blob.digest] for blob in blobs)

@@ -91,7 +91,7 @@ def remove_from_index(
 
 
 def inspect_index(registry: Registry, name: Reference) -> IndexResult:
-    """The index of a name. Raises IntegrityError for a single manifest."""
+    """The index of a name. Raises UsageError for a single manifest."""
     root = as_index(Documents(registry).root(name), name.familiar)
     return IndexResult(name, root.digest, root.media_type, root.annotations, entries_of(root))
 

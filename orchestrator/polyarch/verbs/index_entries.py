@@ -9,7 +9,7 @@ from threading import Event as Flag
 from typing import BinaryIO, Self, cast
 
 from polyarch.contract.registry import Registry
-from polyarch.errors import IntegrityError, UsageError
+from polyarch.errors import UsageError
 from polyarch.events import Warned
 from polyarch.oci.config import check_layer_count
 from polyarch.oci.descriptor import Descriptor
@@ -176,7 +176,7 @@ def matching(index: Index, platform: Platform | None, digest: str) -> frozenset[
 
 
 def as_index(root: Document, name: str) -> Index:
-    """The root, which has to be an index. Raises IntegrityError."""
+    """The root, which has to be an index. Raises UsageError."""
     if not isinstance(root, Index):
-        raise IntegrityError(f"{name} is one manifest, not an index")
+        raise UsageError(f"{name} is one image, not an index", f"see: polyarch resolve {name}")
     return root

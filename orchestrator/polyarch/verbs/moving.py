@@ -135,7 +135,7 @@ class MovingVerbs:
             return remove_from_index(self._joining(False, dry_run), self._target_name(name), words, read)
 
     def inspect_index(self, name: str) -> IndexResult:
-        """The entries of an index at a registry. Raises IntegrityError for a name that is one manifest."""
+        """The entries of an index at a registry. Raises UsageError for a name that is one manifest."""
         from polyarch.verbs.index import inspect_index
 
         taken = self._parts.taken(name)

@@ -209,6 +209,20 @@ def test_names_that_nothing_can_be_given(session: Session, layout: str, text: st
         session.moving.copy(f"{layout}:v7-v5:1.0", text)
 
 
+def test_a_registry_that_refuses_is_asked_once(
+    session: Session, taking: TakingRegistry, layout: str, events: list[Event]
+) -> None:
+    taking.behaviour.refusals = [("POST", "", 403, {})] * 9
+    with pytest.raises(UnauthorizedError):
+        session.moving.copy(f"{layout}:busybox:1.36", name(taking, "app:1.0"))
+    assert len(taking.requests("POST")) == 1
+
+
+def test_one_image_is_no_index(session: Session, layout: str) -> None:
+    with pytest.raises(UsageError, match="is one image, not an index"):
+        session.moving.inspect_index(f"{layout}:single:1.0")
+
+
 def test_push_of_what_is_not_at_hand(session: Session) -> None:
     with pytest.raises(PolyarchError, match="is not in the storage"):
         session.moving.push("nothing:1.0", "127.0.0.1:1/x:1")
