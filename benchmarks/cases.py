@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench import COMMAND, QUICK_FACTOR, Bench, alternating
+from benchmarks.commit import commit
 from benchmarks.copy_all import copy_all
 from benchmarks.image_files import image_files
 from benchmarks.into_docker import into_docker
@@ -137,6 +138,7 @@ CASES = {
     "containers": containers,
     "into-podman": into_podman,
     "into-containerd": into_containerd,
+    "commit": commit,
     "push": push,
     "copy-all": copy_all,
     "image-files": image_files,
