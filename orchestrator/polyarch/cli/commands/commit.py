@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     "commit",
     cls=Command,
     help="Freeze what a container has written into an image: one layer more, which holds exactly what changed.\n"
-    "The image starts what the container's own image starts, unless --change says otherwise. With SOURCE_DATE_EPOCH "
-    "set the image is of that time, and so is every file that is younger: the same content gives the same digest.",
+    "The image starts what the container's own image starts, unless --change says otherwise, by CMD, ENTRYPOINT, ENV, "
+    "EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR as in a Dockerfile. With SOURCE_DATE_EPOCH set the image is of "
+    "that time, and so is every file that is younger: the same content gives the same digest.",
     examples=(
         "polyarch commit web web:patched",
         "polyarch commit -c 'CMD [\"/app\"]' -c 'EXPOSE 80' -m 'by hand' new app:1.0",
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     "changes",
     metavar="INSTRUCTION",
     multiple=True,
-    help="of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
+    help="an instruction of a Dockerfile; may be repeated",
 )
 @click.option("-a", "--author", metavar="TEXT", default="", help="who made it")
 @click.option("-m", "--message", metavar="TEXT", default="", help="a line for its history")
-@click.option("-p", "--pause/--no-pause", default=True, help="freeze a container that runs meanwhile; else: --pause")
+@click.option("-p", "--pause/--no-pause", default=True, help="freeze one that runs; else: --pause")
 @pass_invocation
 def command(
     invocation: Invocation,

@@ -49,8 +49,8 @@ def create(invocation: Invocation, words: ContainerWords) -> None:
 
 @command.command(
     "start",
-    help="Start a container that `container create` made, for the first time or again. What `run` made is started "
-    "once.",
+    help="Start a container that `container create` made.\n"
+    "It may be started again when it has ended; what `run` made is started once.",
     examples=("polyarch container start web", "polyarch container start -a job"),
     exits=(0, 2, 3, 125, 126, 127, 130),
     passes_code_on=True,
