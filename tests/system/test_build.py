@@ -172,7 +172,8 @@ def test_an_error_in_the_dockerfile(text: str, place: Place, soak: bool) -> None
     assert failed.code == 2
     assert FAILURES[text] in failed.stderr.splitlines()[-1] + failed.stderr.splitlines()[-2]
     assert "app" not in place("image", "ls").ok().stdout
-    assert containers(place) == []
+    if "$NONE" not in text:  # nothing was begun
+        assert containers(place) == []
 
 
 def containers(place: Place) -> list[str]:
