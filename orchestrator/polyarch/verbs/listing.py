@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from polyarch.contract.storage import Image, ImageSummary
+from polyarch.contract.storage import Image, ImageSummary, is_unnamed
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
 from polyarch.verbs.stored import shared_sizes
@@ -32,8 +32,8 @@ class ListedImage:
 
     @property
     def dangling(self) -> bool:
-        """Whether it has no tag: it is kept by its digest alone."""
-        return not self.reference.tag
+        """Whether it has no name any more: `image prune` would remove it."""
+        return is_unnamed(self.reference)
 
 
 def total_size(images: Iterable[ListedImage]) -> int | None:

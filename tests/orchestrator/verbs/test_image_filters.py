@@ -24,7 +24,7 @@ IMAGES = (
     listed("alpine:3", "2024-01-01T00:00:00Z", "linux/arm64", labels={"stage": "base"}),
     listed("user/app:1.0", "2024-02-01T00:00:00.123456789Z", labels={"stage": "app", "team": "a"}),
     listed("registry.example:5000/team/app:1.1", "2024-03-01T00:00:00+02:00", labels={"stage": "app"}),
-    listed("old@sha256:" + "c" * 64, ""),
+    listed("localhost/unnamed@sha256:" + "c" * 64, ""),
 )
 NAMES = ["alpine", "alpine/arm64", "app:1.0", "app:1.1", "old"]
 

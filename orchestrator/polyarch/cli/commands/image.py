@@ -99,7 +99,7 @@ def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
         ("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE", "SHARED"),
         *(
             (
-                image.reference.familiar_name,
+                "<none>" if image.dangling else image.reference.familiar_name,
                 image.reference.tag or "<none>",
                 str(image.platform),
                 short_id(image.id),
