@@ -22,6 +22,7 @@ from support.committed_images import by_umoci, docker_archive, layout_of, single
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.overlay_mount import overlay
+from support.processes import await_true
 from support.stacks import FOREIGN, MACHINES
 from support.users import OrdinaryUser
 
@@ -242,6 +243,23 @@ def test_an_image_that_is_gone(here: Here, registry: DockerRegistry, owner: tupl
     assert "is no longer whole in the storage" in result.stderr
     assert f"hint: bring it back: polyarch pull {registry.ref('busybox')}@{record['manifest']}" in result.stderr
     assert "orphan" not in here("images").ok().stdout
+
+
+@as_root
+def test_one_that_is_killed_leaves_no_name(polyarch: Polyarch, tmp_path: Path) -> None:
+    polyarch("container", "create", "--name", "c", "scratch").ok()
+    (tmp_path / "noise").write_bytes(os.urandom(40 << 20))
+    polyarch("cp", tmp_path / "noise", "c:/").ok()
+    lock = next((polyarch.root / "containers").glob("*/lock"))
+    process = polyarch.start("commit", "c", "killed:1")
+    await_true(lambda: f":{lock.stat().st_ino} " in Path("/proc/locks").read_text(), "the container is read")
+    process.kill()
+    polyarch.finish(process)
+    assert polyarch("images", "-q").ok().stdout == ""
+    assert {path.name for path in lock.parent.iterdir() if path.is_file()} == {"container.json", "start.json", "lock"}
+    polyarch("commit", "c", "whole:1").ok()
+    polyarch("image", "prune").ok()
+    assert polyarch("verify", "whole:1").ok().code == 0
 
 
 WRONG = {

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from polyarch.container.lifecycle import remove_container, stop_container
 from polyarch.container.record import Record, new_id, now
 from polyarch.container.rights import Rights
 from polyarch.container.state import Container, Containers
-from polyarch.errors import UsageError
+from polyarch.errors import NotFoundError, UsageError
 
 RIGHTS = Rights("trusted", None)
 
@@ -105,3 +106,52 @@ def test_records_are_values() -> None:
     made = record()
     assert replace(made, status="running") != made
     assert os.path.basename(made.id) == made.id  # noqa: PTH119  # a name, and no path
+
+
+def test_one_that_waits_for_its_start_is_created_until_then(containers: Containers) -> None:
+    waiting = containers.create(record("waiting", rm=True), b"{}")
+    half_made = containers.create(record("half-made"))
+    for each in (waiting, half_made):
+        abandon(each)
+    containers.sweep()
+    found = {each.name: each.status for each in containers.records()}
+    assert found == {"waiting": "created", "half-made": "exited"}
+
+
+def test_one_that_waits_can_be_stopped_and_removed(containers: Containers) -> None:
+    waiting = containers.create(record("waiting"), b"{}")
+    waiting.close()
+    stop_container(containers, waiting.record, 0)
+    remove_container(containers, waiting.record, force=True)
+    assert containers.records() == []
+
+
+def test_who_holds_one_keeps_others_away(containers: Containers) -> None:
+    containers.create(record("web"), b"{}").close()
+    held = containers.hold(containers.find("web"))
+    assert containers.in_use(held.record)
+    assert containers.find("web").status == "created"
+    with pytest.raises(UsageError, match="runs, or is being used"):
+        containers.hold(held.record)
+    with pytest.raises(UsageError, match="runs"):
+        containers.remove(held.record)
+    with pytest.raises(UsageError, match="just being started"):
+        stop_container(containers, held.record, 0)
+    held.close()
+    assert not containers.in_use(held.record)
+    containers.remove(held.record)
+    with pytest.raises(NotFoundError, match="the container web is gone"):
+        containers.hold(held.record)
+
+
+def test_a_second_start_forgets_the_first_end(containers: Containers) -> None:
+    container = containers.create(record("again"), b"{}")
+    container.started(77)
+    container.ended(3)
+    container.starts_by("runc", detached=True)
+    container.started(78)
+    found = containers.find("again")
+    assert (found.status, found.pid, found.exit_code, found.finished) == ("running", 78, None, "")
+    assert (found.runtime, found.detached) == ("runc", True)
+    abandon(container)
+    assert (containers.find("again").status, containers.find("again").exit_code) == ("exited", 137)
