@@ -17,7 +17,7 @@ from polyarch.contract import Endpoint, Reference, Registry, RegistryPlugin, Reg
 from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import parse_reference
 from polyarch.settings import Settings
-from polyarch.testing.conformance import Content, RegistryConformance, Source
+from polyarch.testing.conformance import Content, PushConformance, RegistryConformance, Source, Target
 from support.docker_registry import DockerRegistry
 from support.layout_files import Layout
 
@@ -91,3 +91,14 @@ class TestDistribution(RegistryConformance):
     ) -> Source:
         names = {name: parse_reference(server.ref(f"library/sample:{name}")) for name in polyarch_content.names}
         return Source(PLUGINS["distribution"].factory(polyarch_registry_services), names)
+
+
+class TestDistributionTakes(PushConformance):
+    """The same, pushed to; Debian's registry keeps no lists of referrers, so they are kept for it."""
+
+    @pytest.fixture
+    def target(self, server: DockerRegistry, tmp_path: Path, polyarch_registry_services: RegistryServices) -> Target:
+        first, second = (
+            parse_reference(server.ref(f"pushed/{tmp_path.name.lower().strip('_')}/{name}:tag")) for name in ("a", "b")
+        )
+        return Target(PLUGINS["distribution"].factory(polyarch_registry_services), first, second)

@@ -34,6 +34,13 @@ registry offer what it can of them, and answer the references under which it doe
 
 `Source(…, exact=False)` is for one that makes its manifests itself (an engine that does not keep them).
 
+One that takes images, too; the tests write, into repositories that are new in each test::
+
+    class TestAtticTakes(PushConformance):
+        @pytest.fixture
+        def target(self, tmp_path, polyarch_registry_services):
+            return Target(Attic(polyarch_registry_services), Reference("", str(tmp_path), "tag", scheme="attic"))
+
 A tag convention::
 
     class TestPrefix(TagConventionConformance):
@@ -60,6 +67,7 @@ from polyarch.testing.conformance.content import (
 )
 from polyarch.testing.conformance.loader import LoaderConformance
 from polyarch.testing.conformance.loader_base import LoaderOpener
+from polyarch.testing.conformance.push import PushConformance, Target
 from polyarch.testing.conformance.registry import RegistryConformance
 from polyarch.testing.conformance.storage import StorageConformance
 from polyarch.testing.conformance.storage_base import Opener
@@ -77,8 +85,10 @@ __all__ = [
     "LoaderConformance",
     "LoaderOpener",
     "Opener",
+    "PushConformance",
     "RegistryConformance",
     "Source",
     "StorageConformance",
     "TagConventionConformance",
+    "Target",
 ]
