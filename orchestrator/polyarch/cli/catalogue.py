@@ -14,7 +14,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("resolve", "tell which variant would be taken, and why no other"),
             ("run", "start an image's program, emulated where needed"),
             ("build", "make an image from a Dockerfile, for several platforms"),
-            ("image", "images at hand: ls, inspect, history, unpack, tag, rm, prune"),
+            ("image", "images at hand: ls, inspect, history, files, diff, save, rm, …"),
             ("images", "the same as image ls"),
             ("verify", "read a stored image again and hold it against its promises"),
         ),

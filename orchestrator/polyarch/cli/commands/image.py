@@ -43,7 +43,7 @@ command = Group(
     "filters",
     metavar="KEY=VALUE",
     multiple=True,
-    help="dangling=true|false, reference=PATTERN, label=K[=V], before=REF, since=REF",
+    help="dangling, reference, label, before, since",
 )
 @platform_option("only these platforms", plural=True)
 @click.option(

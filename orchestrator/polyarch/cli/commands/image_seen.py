@@ -105,7 +105,7 @@ def _layer_json(layer: SeenLayer) -> dict[str, object]:
 @click.command(
     "history",
     cls=Command,
-    help="Show the steps that made an image, the last one first, those without a layer too. SIZE is that of the layer "
+    help="Show the steps that made an image, the last one first. SIZE is that of the layer "
     "as it travels. With -q it prints the digests of the layers.",
     examples=("polyarch image history alpine", "polyarch image history --no-trunc alpine"),
     exits=(0, 2, 3, 9),
