@@ -23,12 +23,18 @@ CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VALUE = re.compile(r"\b([0-9a-f]{12}|[0-9.]+[kM]?B)\b")
-IMAGE = re.compile(r"(?<![\w/.:-])(busybox|tagged|liar|arm64-only|team/[a-z]+)(?=[:\"\s])")
+IMAGE = re.compile(r"(?<![\w/.:-])(busybox|tagged|liar|arm64-only|team/[a-z]+)(?=[:\"\s]|$)")
+
+
+STORY = CHECKOUT / "docs" / "images.md"
+"""A page whose examples go on from each other."""
 
 
 def blocks(kind: str) -> list[pytest.param]:  # type: ignore[valid-type]
     found = []
     for page in PAGES:
+        if page == STORY:
+            continue
         for number, (language, text) in enumerate(BLOCK.findall(page.read_text()), 1):
             if language == kind:
                 found.append(pytest.param(text, id=f"{page.stem}-{number}"))
@@ -78,10 +84,22 @@ def fits(shown: str, printed: str) -> bool:
 
 @pytest.mark.parametrize("text", blocks("console"))
 def test_console(text: str, registry: DockerRegistry, environment: dict[str, str], tmp_path: Path) -> None:
+    follow(text, registry, environment, tmp_path)
+
+
+def test_the_story_of_images(registry: DockerRegistry, environment: dict[str, str], tmp_path: Path) -> None:
+    environment["REGISTRY"] = registry.address
+    texts = [text for language, text in BLOCK.findall(STORY.read_text()) if language == "console"]
+    assert len(texts) >= 8
+    follow("".join(texts), registry, environment, tmp_path)
+
+
+def follow(text: str, registry: DockerRegistry, environment: dict[str, str], folder: Path) -> None:
+    """Type what a console session shows, and hold what comes against what it shows."""
     for command, shown in steps(text):
         line = IMAGE.sub(lambda match: f"{registry.address}/{match[1]}", command)
         run = subprocess.run(
-            ["sh", "-c", line], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+            ["sh", "-c", line], env=environment, cwd=folder, capture_output=True, text=True, check=False
         )
         printed = (run.stdout + (run.stderr if run.returncode else "")).replace(f"{registry.address}/", "")
         assert ("error:" in shown) == (run.returncode != 0), f"{line}\n{printed}"
