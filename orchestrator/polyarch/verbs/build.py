@@ -92,20 +92,23 @@ class BuildVerbs:
         plans = [_Plan(request, platform, native) for platform in dict.fromkeys(asked)]
         text = read_dockerfile(plans[0].file)
         timestamp = _timestamp(self._settings.environ)
-        foreign = list[Platform]()
-        programs = ProgramsApart(lambda: self._emulators(foreign))
+        emulators: Emulators = {}
+        programs = ProgramsApart(lambda: emulators)
         with self._builder(request.builder, programs) as builder:
+            emulators |= self._emulators(asked)  # before anything is fetched
+            storage = self._parts.storage()
             brought: dict[tuple[str, str], Image] = {}
 
             def image(name: str, platform: str) -> Image:
                 if (name, platform) not in brought:
-                    brought[name, platform] = self._parts.image(name, platform)
+                    one = brought[name, platform] = self._parts.image(name, platform)
+                    for blob in one.manifest.blobs:  # it is counted on from now
+                        storage.has_blob(blob)
                 return brought[name, platform]
 
             for plan in plans:
                 plan.bases = bases_of(text, str(plan.file), plan.arguments, plan.platform, image)
-            foreign += [each for each in (*asked, *(one.platform for one in brought.values())) if each != native]
-            storage = self._parts.storage()
+            emulators |= self._emulators([one.platform for one in brought.values()])
             with (
                 temporary_folder((self._settings.root / "build" / "tmp").absolute()) as work,
                 OneTimeServer() as server,

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.composition import as_files
-from polyarch.contract import Build, Builder, Digest, Image, Platform, RunsEmulated
-from polyarch.contract.builders import nothing_runs
+from polyarch.contract import Build, Builder, Digest, Image, Platform
 from polyarch.errors import HostError, IntegrityError, NoVariantError, PolyarchError, UsageError
 from polyarch.events import BuildSaid, Event
 from polyarch.oci.descriptor import Descriptor
@@ -112,13 +111,6 @@ def fetched(build: Build, digest: Digest, kind: str = "manifests") -> bytes:
         return bytes(answer.read())
 
 
-def running(builder: Builder, run: RunsEmulated) -> Builder:
-    """The builder; one that starts programs is given what starts them."""
-    if isinstance(builder, Starting):
-        builder.run = run
-    return builder
-
-
 @dataclass
 class Builds:
     """`builds(builder, …)` builds in a session of its own; `text` is the Dockerfile."""
@@ -128,6 +120,7 @@ class Builds:
     source: str
     events: list[Event] = field(default_factory=list)
     text: str = "FROM busybox:1.36\nCOPY . /\n"
+    emulators: bool = True
     stand_in: Callable[[str], str] = lambda platform: platform
 
     def image(self, name: str, platform: str) -> Image:
@@ -139,13 +132,13 @@ class Builds:
     def __call__(self, builder: Builder, *platforms: str, **wishes: object) -> tuple[BuiltVariant, ...]:
         (self.folder / "Dockerfile").write_text(self.text)
         parts = BuildParts(
-            builders=lambda name, run: [("scripted", running(builder, run))],
+            builders=lambda name, run: [("scripted", builder)],
             image=self.image,
             storage=lambda: as_files(self.session.storage()),
             name=parse_reference,
             platform=self.session.platform,
             machine=lambda: self.session.machine,
-            sources=lambda: (),
+            sources=lambda: self.session.emulator_sources if self.emulators else (),
         )
         request = BuildRequest(self.folder, ["app:1", "app:latest"], platforms=platforms)
         verbs = BuildVerbs(self.session.settings, parts, self.events.append)
@@ -218,6 +211,13 @@ def test_what_comes_from_scratch_is_labelled_with_what_was_asked_for(asked: str,
     (built,) = builds(Scripted(from_base=False, platform=AMD64), asked)
     assert str(built.config.platform) == asked
     assert str(from_oci(json.loads(built.config.raw))) == asked
+
+
+def test_without_an_emulator_nothing_is_fetched(builds: Builds) -> None:
+    builds.emulators = False
+    with pytest.raises(HostError, match="no static QEMU for s390x here"):
+        builds(Scripted(), "linux/s390x")
+    assert list(builds.session.images()) == []
 
 
 def test_nothing_that_is_no_base_can_be_read(builds: Builds, tmp_path: Path) -> None:
@@ -314,30 +314,18 @@ def test_the_epoch_is_handed_on(builds: Builds) -> None:
     assert builder.seen[0].timestamp == 1_700_000_000
 
 
-@dataclass
-class Starting(Scripted):
-    """One that starts a program first, as builders do."""
-
-    run: RunsEmulated = nothing_runs
-
-    def build(self, build: Build) -> None:
-        if self.run(["true"], {"PATH": "/usr/bin:/bin"}, build.say) != 0:
-            raise UsageError("true failed")
-        super().build(build)
-
-
 def test_emulation_that_is_not_allowed(builds: Builds) -> None:
     builds.session.settings = replace(builds.session.settings, emulation="never")
     with pytest.raises(NoVariantError, match="steps for linux/s390x run here only by emulation"):
-        builds(Starting(), "linux/s390x")
-    builds(Starting(), str(builds.session.machine.platform))
+        builds(Scripted(), "linux/s390x")
+    builds(Scripted(), str(builds.session.machine.platform))
 
 
 def test_without_a_private_table_the_hosts_entries_serve(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "private_refusal", lambda: HostError("Linux 5.10 has no private binfmt_misc"))
     monkeypatch.setattr(build, "registered_emulator", lambda name: None)
     with pytest.raises(HostError, match=r"has no private binfmt_misc: steps for s390x cannot be run") as caught:
-        builds(Starting(), "linux/s390x")
+        builds(Scripted(), "linux/s390x")
     assert caught.value.hint == "as root: polyarch emulator install s390x"
     monkeypatch.setattr(build, "registered_emulator", lambda name: object())
-    builds(Starting(), "linux/s390x")
+    builds(Scripted(), "linux/s390x")
