@@ -243,13 +243,23 @@ def test_a_directory_that_is_there_stays_as_it_is(here: Path, root: Path) -> Non
     (here / "dir").chmod(0o700)
     copy(root, "./dir/.", "c:/other")
     assert stat.S_IMODE((root / "other").stat().st_mode) == 0o1777
+    for top in (root, here):
+        top.chmod(0o711)
+    copy(root, "./file", "c:/")
+    copy(root, "c:/file", ".")
+    assert [stat.S_IMODE(top.stat().st_mode) for top in (root, here)] == [0o711, 0o711]
 
 
-def test_a_place_that_cannot_be_written_to(here: Path, small_tmpfs: Callable[[int], Path]) -> None:
+def test_a_place_that_cannot_be_written_to(here: Path, root: Path, small_tmpfs: Callable[[int], Path]) -> None:
     """The cause is told, not that the other end of the pipe has gone."""
-    (here / "noise").write_bytes(os.urandom(1 << 20))
+    full = small_tmpfs(1 << 18)
+    for top in (here, root):
+        (top / "noise").write_bytes(os.urandom(1 << 20))
     with pytest.raises(PolyarchError, match="No space left on device"):
-        copy(small_tmpfs(1 << 18), "./noise", "c:/noise")
+        copy(full, "./noise", "c:/noise")
+    (full / "noise").unlink()
+    with pytest.raises(PolyarchError, match="No space left on device"):
+        copy(root, "c:/noise", f"{full}/noise")
 
 
 def test_what_cannot_be_read(here: Path, root: Path) -> None:
