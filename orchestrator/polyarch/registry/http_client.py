@@ -336,5 +336,6 @@ def _call_at(call: Call, path: str, status: int, *, elsewhere: bool) -> Call:
     }
     if status == 303 or (status in (301, 302) and call.method == "POST"):
         method = "HEAD" if call.method == "HEAD" else "GET"
+        headers = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
         return replace(call, method=method, path=path, headers=headers, content=None)
     return replace(call, path=path, headers=headers)

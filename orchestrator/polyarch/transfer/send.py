@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from polyarch.contract.registry import TakesImages
-from polyarch.events import BlobPushed, BlobStarted, Emit
+from polyarch.errors import IntegrityError
+from polyarch.events import BlobPushed, BlobRetried, BlobStarted, Emit
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
@@ -46,6 +47,11 @@ def is_foreign(blob: Descriptor) -> bool:
     return bool(blob.urls) or blob.media_type.startswith(_FOREIGN)
 
 
+def certain(blob: Descriptor) -> bool:
+    """For a source that has each blob once: False."""
+    return False
+
+
 def blobs_of(documents: Sequence[Document]) -> tuple[Descriptor, ...]:
     """The blobs that a registry needs for these documents, each once."""
     manifests = [document for document in documents if isinstance(document, Manifest)]
@@ -62,11 +68,13 @@ def send(
     max_connections: int,
     retries: int,
     emit: Emit,
+    doubt: Callable[[Descriptor], bool] = certain,
 ) -> tuple[Sent, ...]:
     """Bring the documents, and the blobs that they need, to a registry; one result a blob.
 
     The documents go in their order, when all blobs are there: what others name comes before them, what gives the name
-    last. `mounts` are the repositories of the same registry that may have a blob, the likeliest first. The first
+    last. `mounts` are the repositories of the same registry that may have a blob, the likeliest first. `doubt` is told
+    of a blob whose bytes were wrong, and says whether the source has it from elsewhere, too (`HasMirrors`). The first
     failure, and Ctrl-C, end it, and leave no name. Raises IntegrityError, NotFoundError, UnauthorizedError,
     UnreachableError, StorageError.
     """
@@ -81,8 +89,15 @@ def send(
                 return done(blob, "mounted", source=repository)
         emit(BlobStarted(blob.digest, blob.size, 0))
         outgoing = Outgoing(blob, source, retries=retries, emit=emit, cancelled=cancelled)
-        target.put_blob(reference, blob, outgoing.open_at)
-        return done(blob, "uploaded", outgoing.sent)
+        while True:
+            try:
+                target.put_blob(reference, blob, outgoing.open_at)
+            except IntegrityError as error:
+                if not doubt(blob):
+                    raise
+                emit(BlobRetried(blob.digest, 0, error.message))
+                continue
+            return done(blob, "uploaded", outgoing.sent)
 
     def done(blob: Descriptor, status: PushStatus, sent: int = 0, source: str = "") -> Sent:
         emit(BlobPushed(blob.digest, blob.size, status, source))

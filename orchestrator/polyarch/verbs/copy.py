@@ -9,9 +9,10 @@ from polyarch.errors import PolyarchError
 from polyarch.events import PushFinished, PushStarted, Warned
 from polyarch.oci.descriptor import Descriptor
 from polyarch.reference import Reference
+from polyarch.registry.several import HasMirrors
 from polyarch.resolution.documents import Documents
 from polyarch.transfer.outgoing import OpenBlob
-from polyarch.transfer.send import Push, send
+from polyarch.transfer.send import Push, certain, send
 from polyarch.verbs.moved import PushResult
 from polyarch.verbs.push import Sending, new_index_words
 from polyarch.verbs.trees import moved_manifests, read_ahead, referring, some_of, tree_of
@@ -57,6 +58,7 @@ def copy_image(
         max_connections=most,
         retries=sending.retries,
         emit=emit,
+        doubt=doubt_of(registry),
     )
     emit(PushFinished(str(name), root.digest, len(root.raw)))
     tell_if_moved(registry, source, read.digest, sending)
@@ -74,6 +76,11 @@ def copy_image(
 def blobs_at(registry: Registry, reference: Reference) -> OpenBlob:
     """Opens the blobs of a repository."""
     return lambda blob, offset: registry.open_blob(reference, blob, offset)
+
+
+def doubt_of(registry: Registry) -> Callable[[Descriptor], bool]:
+    """What is told of wrong bytes of a registry: its mirrors, where it has some."""
+    return registry.doubt if isinstance(registry, HasMirrors) else certain
 
 
 def mounts_from(source: Reference, name: Reference) -> Callable[[Descriptor], Sequence[str]]:

@@ -16,7 +16,7 @@ from polyarch.oci.written import write_index
 from polyarch.reference import Reference
 from polyarch.resolution.documents import Documents
 from polyarch.transfer.send import Push, Sent, send
-from polyarch.verbs.copy import blobs_at, mounts_from, tell_if_moved
+from polyarch.verbs.copy import blobs_at, doubt_of, mounts_from, tell_if_moved
 from polyarch.verbs.index_entries import Part, as_index, entries_of, matching, merged, read_part
 from polyarch.verbs.moved import IndexResult
 from polyarch.verbs.push import Sending
@@ -129,6 +129,7 @@ def _push(work: Joining, name: Reference, index: Index, parts: Sequence[Part]) -
                 max_connections=sending.max_connections,
                 retries=sending.retries,
                 emit=sending.emit,
+                doubt=doubt_of(part.registry),
             )
             blobs.update((each.descriptor.digest, each) for each in sent if each.descriptor.digest not in blobs)
         target.put(name, index)
