@@ -75,6 +75,13 @@ def engine(run: Callable[..., None]) -> object:
     return made(devices=lambda self, inventory, pattern: (), run=run)
 
 
+BUILDER: dict[str, object] = {
+    "missing": lambda self: "",
+    "build": lambda self, build: None,
+    "close": lambda self: None,
+}
+
+
 class Callable_:
     """Written in Python, but no function: nothing is known of it."""
 
@@ -98,6 +105,7 @@ FITTING: list[tuple[str, object]] = [
     ("fleet_engines", engine(run_with_a_default)),
     ("fleet_engines", engine(run_with_any)),
     ("fleet_engines", engine(run_by_place)),
+    ("builders", made(**BUILDER)),
     (SEARCH, made(search=lambda self, registry, term, limit: iter(()))),
 ]
 
@@ -135,6 +143,8 @@ UNFIT: list[tuple[str, object, str]] = [
     ),
     ("fleet_engines", engine(run_without_timeout), "run() of Made does not take timeout by name"),
     ("fleet_engines", engine(run_with_more), "run() of Made wants colour, which nobody gives"),
+    ("builders", made(**{**BUILDER, "close": None}), "Made has no close(), which Builder asks for"),
+    ("builders", made(**{**BUILDER, "build": lambda self: None}), "build() of Made takes 0 arguments and not 1"),
     (SEARCH, made(), "Made has no search(), which Search asks for"),
 ]
 
