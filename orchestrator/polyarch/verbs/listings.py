@@ -80,6 +80,8 @@ class Listings:
         return known
 
     def _remember(self, name: str, data: bytes) -> None:
+        if len(data) > MOST_BYTES:
+            return
         temporary = self._folder / f".{name}.{secrets.token_hex(6)}"
         try:
             make_directory(self._folder, 0o700)
