@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from polyarch.cli.output import human_size
+from polyarch.cli.output import human_size, short_id
+from polyarch.contract.storage import is_unnamed
 from polyarch.errors import printable
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ def _label(stack: Stack, platforms: bool) -> str:
     if not stack.images:
         count = "1 layer" if len(stack.layers) == 1 else f"{len(stack.layers)} layers"
         return _cut(printable(f"<{count}> {stack.made_by}".rstrip(), _LONGEST), _LONGEST_STEP)
-    names = dict.fromkeys(image.reference.familiar for image in stack.images)
+    names = dict.fromkeys(map(_name, stack.images))
     these = dict.fromkeys(str(image.platform) for image in stack.images)
     return printable(", ".join(names) + (f" ({', '.join(these)})" if platforms else ""), _LONGEST)
+
+
+def _name(image: Image) -> str:
+    return f"<none> {short_id(image.config.digest)}" if is_unnamed(image.reference) else image.reference.familiar
 
 
 def _cut(text: str, longest: int) -> str:

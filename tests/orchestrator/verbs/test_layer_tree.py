@@ -9,7 +9,7 @@ import pytest
 
 from polyarch.cli.layer_tree import tree_lines
 from polyarch.container.record import Record
-from polyarch.contract.storage import Image
+from polyarch.contract.storage import Image, unnamed
 from polyarch.oci.config import HistoryLine
 from polyarch.verbs.layer_tree import layer_tree
 from support.small_images import SmallStorage
@@ -84,6 +84,13 @@ def test_containers_of_images_that_are_gone(storage: SmallStorage) -> None:
         "scratch",
         "└── (read-write layer) c, created",
     ]
+
+
+def test_an_image_that_has_lost_its_name(storage: SmallStorage) -> None:
+    image = add(storage, "localhost/unnamed@sha256:" + "a" * 64, "alpine")
+    storage.listed = [replace(image, reference=unnamed(image.root.digest))]
+    [text] = drawn(storage)
+    assert text.split() == ["<none>", image.config.digest[7:19], "1B"]
 
 
 def test_names_are_cut_on_a_terminal(storage: SmallStorage) -> None:
