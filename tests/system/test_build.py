@@ -72,6 +72,13 @@ def user(request: pytest.FixtureRequest, soak: bool) -> OrdinaryUser | None:
     return user
 
 
+def temporary_of(user: OrdinaryUser | None) -> set[Path]:
+    """What the containers libraries make of their own accord, outside of any place that they are told."""
+    owner = user.uid if user else 0
+    names = (f"containers-user-{owner}", f"podman-run-{owner}", f"storage-run-{owner}", "buildah*")
+    return {path for folder in ("/tmp", "/var/tmp") for name in names for path in Path(folder).glob(name)}
+
+
 @pytest.fixture
 def place(user: OrdinaryUser | None, polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> Iterator[Place]:
     """Afterwards the machine is as before."""
@@ -79,8 +86,10 @@ def place(user: OrdinaryUser | None, polyarch: Polyarch, registry: DockerRegistr
     folder.mkdir()
     if user:
         os.chown(folder, user.uid, user.gid)
+    before = temporary_of(user)
     with unchanged_machine(folder):
         yield Place(polyarch, user, folder, registry.address)
+    assert temporary_of(user) == before
     if user:  # what buildah keeps belongs to subordinate IDs
         subprocess.run(["rm", "-rf", folder], check=os.geteuid() == 0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.contract import Build, BuildBase, HostError, Platform, StorageError, UsageError
-from polyarch_plugins.builders.buildah.files import policy_json, registries_conf
+from polyarch_plugins.builders.buildah.files import policy_json, registries_conf, signatures_yaml
 from polyarch_plugins.builders.buildah.words import build_words, failure, push_words, store_words, worth_saying
 
 DIGEST = "sha256:" + "1" * 64
@@ -67,6 +67,10 @@ def test_the_policy_refuses_all_other_images() -> None:
     assert document["default"] == [{"type": "reject"}]
     assert sorted(document["transports"]) == ["containers-storage", "docker"]
     assert list(document["transports"]["docker"]) == [DEBIAN.name]
+
+
+def test_signatures_are_looked_for_nowhere() -> None:
+    assert json.loads(signatures_yaml(Path("/a b"))) == {"default-docker": {"lookaside": "file:///a%20b"}}
 
 
 def test_the_store_is_below_the_state_and_nowhere_else() -> None:

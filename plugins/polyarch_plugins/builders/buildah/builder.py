@@ -37,6 +37,7 @@ _PASSED_ON = (
     "ftp_proxy",
     "all_proxy",
 )
+_REGISTRIES_D = "home/.config/containers/registries.d"
 _LAST_LINES = 20
 _MAX_DOCUMENT = 4 << 20
 _DIR_VERSION = "Directory Transport Version: 1.1\n"
@@ -101,14 +102,14 @@ class Buildah:
             if self._held is not None:
                 return
             make_directory(self._state, 0o700)
-            # The last one is looked at in place of /etc/containers/registries.d, which may name stores of signatures.
-            for name in ("run", "tmp", "home/.config/containers/registries.d"):
+            for name in ("run", "tmp", _REGISTRIES_D):
                 make_directory(self._state / name, 0o700)
             held = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if _alone(held):
                     self._write("containers.conf", files.CONTAINERS_CONF)
                     self._write("storage.conf", files.STORAGE_CONF)
+                    self._write(f"{_REGISTRIES_D}/default.yaml", files.signatures_yaml(self._state / "no-signatures"))
                     self._choose_driver()
                     if self._has_containers():  # of a build that was killed
                         self._tidy()
@@ -120,7 +121,7 @@ class Buildah:
             self._held = held
 
     def _write(self, name: str, text: str) -> None:
-        write_in_one_step(self._state / name, text.encode(), self._state / "tmp" / name, sync=False)
+        write_in_one_step(self._state / name, text.encode(), self._state / "tmp" / Path(name).name, sync=False)
 
     def _choose_driver(self) -> None:
         """overlay where the kernel mounts it over this folder, else vfs, which copies all files for each step."""
@@ -161,7 +162,6 @@ class Buildah:
             "CONTAINERS_REGISTRIES_CONF": str(work / "registries.conf"),
             # containers/storage, pkg/unshare: it is in the user namespace that it is to work in.
             "_CONTAINERS_USERNS_CONFIGURED": "done",
-            "_CONTAINERS_ROOTLESS_UID": str(os.geteuid()),
         }
 
     def _run(self, argv: list[str], work: Path, say: Callable[[str], None]) -> None:
