@@ -8,6 +8,9 @@ from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Manifest, parse_document
 
+SCRATCH = "scratch"
+"""The name of no image: an empty stack of layers. No registry has it."""
+
 
 def base_manifest(storage: ReadsBlobs, record: Record) -> Manifest:
     """The manifest of the image that a container was made from. Raises NotFoundError, IntegrityError."""

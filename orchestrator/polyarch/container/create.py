@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from polyarch.container.bare import check_bare
-from polyarch.container.base import base_manifest, read_blob
+from polyarch.container.base import SCRATCH, base_manifest, read_blob
 from polyarch.container.committed import scratch_config
 from polyarch.container.console import CONSOLE
 from polyarch.container.detach import STARTING
@@ -34,9 +34,6 @@ from polyarch.settings import Settings
 from polyarch.unpack.tree import remove_tree
 from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform, parse
-
-SCRATCH = "scratch"
-"""The name of no image: an empty stack of layers. No registry has it."""
 
 _NO_IMAGE = Reference(DEFAULT_REGISTRY, "library/scratch", "")
 

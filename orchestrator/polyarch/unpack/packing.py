@@ -31,16 +31,22 @@ class LayerPacker:
         self._out = out
         self._compressor = gzip_compressor()
         self._plain, self._packed = hashlib.sha256(), hashlib.sha256()
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._length = 0  # of all that waits
         self._size = 0
 
     def write(self, data: bytes) -> None:
         """The next bytes of the archive. Raises OSError (disk full)."""
-        self._waiting += data
-        while len(self._waiting) >= _CHUNK:
-            chunk = bytes(self._waiting[:_CHUNK])
-            del self._waiting[:_CHUNK]
-            self._pack(chunk)
+        self._waiting.append(data)
+        self._length += len(data)
+        if self._length < _CHUNK:
+            return
+        whole = b"".join(self._waiting)
+        end = len(whole) - len(whole) % _CHUNK
+        for start in range(0, end, _CHUNK):
+            self._pack(whole[start : start + _CHUNK])
+        self._waiting = [whole[end:]]
+        self._length = len(whole) - end
 
     def _pack(self, chunk: bytes) -> None:
         self._plain.update(chunk)
@@ -53,7 +59,7 @@ class LayerPacker:
 
     def finish(self) -> Packed:
         """The archive is whole."""
-        self._pack(bytes(self._waiting))
+        self._pack(b"".join(self._waiting))
         self._waiting.clear()
         self._put(self._compressor.flush())
         self._out.flush()

@@ -8,9 +8,10 @@ machine or this moment gets in, so that the same entries give the same bytes. Na
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from polyarch.unpack.attributes import attributes_of
@@ -99,9 +100,13 @@ def _block(
 
 
 def _extended(records: dict[str, bytes]) -> bytes:
-    data = b"".join(_record(key, value) for key, value in records.items())
-    block = _block(b"PaxHeader", b"x", (0o644, 0, 0, len(data), 0), b"", (0, 0))
-    return block + data + bytes(-len(data) % BLOCK)
+    data = b"".join([_record(key, value) for key, value in records.items()])
+    return b"%b%b%b" % (_extended_block(len(data)), data, bytes(-len(data) % BLOCK))
+
+
+@functools.lru_cache(maxsize=256)
+def _extended_block(size: int) -> bytes:
+    return _block(b"PaxHeader", b"x", (0o644, 0, 0, size, 0), b"", (0, 0))
 
 
 def _record(key: str, value: bytes) -> bytes:
@@ -139,13 +144,12 @@ class TarWriter:
             self._add_file(os.open(name, _READ, dir_fd=here.fd), path)
         elif kind is Kind.DIRECTORY:
             folder = here.open(name)
-            status = os.fstat(folder.fd)
-            self.add(replace(_entry(path + b"/", kind, status), xattrs=attributes_of(folder.fd)))
+            self.add(_entry(path + b"/", kind, os.fstat(folder.fd), xattrs=attributes_of(folder.fd)))
         elif kind is Kind.SYMLINK:
             self.add(_entry(path, kind, status, link=os.readlink(name, dir_fd=here.fd)))
         else:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind is not Kind.FIFO else (0, 0)
-            self.add(replace(_entry(path, kind, status), device=device))
+            self.add(_entry(path, kind, status, device=device))
 
     def _add_file(self, fd: int, path: bytes) -> None:
         try:
@@ -153,7 +157,7 @@ class TarWriter:
             if not stat.S_ISREG(status.st_mode):
                 raise FileNotFoundError(errno.ENOENT, "it was replaced while it was read", os.fsdecode(path))
             size = status.st_size
-            self.add(replace(_entry(path, Kind.FILE, status), size=size, xattrs=attributes_of(fd)))
+            self.add(_entry(path, Kind.FILE, status, size=size, xattrs=attributes_of(fd)))
             left = size
             while left:
                 data = os.read(fd, min(left, CHUNK)) or bytes(min(left, CHUNK))
@@ -169,15 +173,19 @@ class TarWriter:
         self._write(bytes(2 * BLOCK))
 
 
-def _entry(path: bytes, kind: Kind, status: os.stat_result, *, link: bytes = b"") -> Entry:
-    return Entry(
-        name=path,
-        parts=(),  # which only readers look at
-        kind=kind,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=0,
-        mtime=status.st_mtime_ns,
-        link=link,
-    )
+_NO_ATTRIBUTES: Mapping[str, bytes] = {}
+
+
+def _entry(
+    path: bytes,
+    kind: Kind,
+    status: os.stat_result,
+    *,
+    link: bytes = b"",
+    size: int = 0,
+    device: tuple[int, int] = (0, 0),
+    xattrs: Mapping[str, bytes] = _NO_ATTRIBUTES,
+) -> Entry:
+    mode = stat.S_IMODE(status.st_mode)
+    # () for the parts, which only readers look at
+    return Entry(path, (), kind, mode, status.st_uid, status.st_gid, size, status.st_mtime_ns, link, device, xattrs)

@@ -90,7 +90,8 @@ class ContainerVerbs:
         allow_mislabelled: bool = False,
     ) -> Record:
         """Make a container of an image, which is pulled as for `run`, or of none (`scratch`), without starting it."""
-        from polyarch.container.create import SCRATCH, create_container, scratch_image
+        from polyarch.container.base import SCRATCH
+        from polyarch.container.create import create_container, scratch_image
         from polyarch.container.later_start import LaterStart
         from polyarch.container.request import read_words
 
@@ -125,8 +126,8 @@ class ContainerVerbs:
 
     def commit(self, name: str, reference: str, request: CommitRequest) -> Committed:
         """Freeze what a container has written into an image of that name. Raises NotFoundError: its base is gone."""
+        from polyarch.container.base import SCRATCH
         from polyarch.container.commit import commit_container
-        from polyarch.container.create import SCRATCH
 
         record = self.find(name)
         new = self._parts.name(reference)
