@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 _LONGEST = 10_000
 
 
-def table_lines(found: ImageDifference) -> Iterator[str]:
-    """The layers, the settings and the files, those parts of which there is something to say."""
+def table_lines(found: ImageDifference, width: int | None = None) -> Iterator[str]:
+    """The layers, the settings and the files, those parts of which there is something to say. On a terminal of `width`
+    long settings are wrapped.
+    """
     for word, layers in (("shared", found.shared), ("only in A", found.removed), ("only in B", found.added)):
         if layers:
             yield f"Layers {word}: {len(layers)}, {human_size(sum(layer.size for layer in layers))}"
-    yield from columns([(each.kind, printable(each.name, _LONGEST), _values(each)) for each in found.settings])
+    yield from columns([(each.kind, printable(each.name, _LONGEST), _values(each)) for each in found.settings], width)
     for file in found.files:
         yield f"{file.kind}   {_sizes(file):<19}   {printable(_path(file.path), _LONGEST)}{_end(file)}"
 

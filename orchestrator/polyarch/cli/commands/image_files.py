@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from polyarch.cli.completers import stored_images
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Command, pass_invocation, platform_option
-from polyarch.cli.output import write
+from polyarch.cli.output import terminal_width, write
 from polyarch.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 _ONE_OF_SEVERAL = "which one, where several are at hand"
 
@@ -88,4 +84,4 @@ def diff(invocation: Invocation, one: str, other: str, platform: str | None) -> 
     elif invocation.quiet:
         _write_all(diff_lines.path_lines(found))
     else:
-        _write_all(diff_lines.table_lines(found))
+        _write_all(diff_lines.table_lines(found, terminal_width()))
