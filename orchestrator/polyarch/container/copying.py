@@ -75,7 +75,7 @@ class Copy:
                 goal = inside_goal(Root(root), self.destination)  # a CopyTree would make what is missing
                 tree = CopyTree(root)
                 kind: Source | None = "archive" if self.source.is_stream else self._kind
-                self._write(tree, goal, kind, source, owners=self.owners)
+                self._write(tree, goal, kind, source, owners=self.owners, devices=True)
 
             if self.source.is_stream:
                 inside(lambda root: receive(root, 0))
@@ -96,16 +96,21 @@ class Copy:
         goal = here_goal(self.destination)
         real = Path(os.path.realpath(self.destination.path))
         tree = CopyTree(real if goal.there == "directory" else real.parent)
-        self._write(tree, goal, self._kind, source, owners=self.archive and os.geteuid() == 0)
+        whole = self.archive and os.geteuid() == 0
+        self._write(tree, goal, self._kind, source, owners=whole, devices=whole)
 
-    def _write(self, tree: CopyTree, goal: Destination, kind: Source | None, source: int, *, owners: bool) -> None:
+    def _write(
+        self, tree: CopyTree, goal: Destination, kind: Source | None, source: int, *, owners: bool, devices: bool
+    ) -> None:
         with os.fdopen(os.dup(source), "rb") as stream:
-            writer = CopyWriter(tree, goal, kind, self._changed, owners=owners)
+            writer = CopyWriter(tree, goal, kind, self._changed, owners=owners, devices=devices)
             writer.write(LayerStream(stream, "the copy", limits=_ANY_SIZE))
             tree.finish()
 
     def _changed(self, entry: Entry) -> Entry:
-        """Without `archive` files inside are root's, and here no more comes along than permissions and times."""
+        """Without `archive` files inside are root's, and here no more comes along than permissions and times: nobody
+        gets rights by a program, or by a device, that somebody in the container has made.
+        """
         if self.archive:
             return entry
         xattrs = entry.xattrs if self.source.container is None else {}

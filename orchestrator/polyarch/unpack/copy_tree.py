@@ -77,7 +77,8 @@ class CopyTree(Tree):
 class CopyWriter(LayerWriter):
     """Writes an archive to `destination`. `changed` is asked for each entry as it is to be; `owners` as LayerWriter's.
 
-    `source` is None where the first entry tells: what it is called is then called as `destination` says.
+    `source` is None where the first entry tells: what it is called is then called as `destination` says. `devices`:
+    they are made, as far as this user may.
     """
 
     def __init__(
@@ -88,8 +89,10 @@ class CopyWriter(LayerWriter):
         changed: Callable[[Entry], Entry],
         *,
         owners: bool,
+        devices: bool,
     ) -> None:
         super().__init__(tree, owners)
+        self._devices = devices
         self._destination = destination
         self._source = source
         self._changed = changed
@@ -123,6 +126,10 @@ class CopyWriter(LayerWriter):
 
     def _finish_directory(self, directory: Directory, entry: Entry, new: bool) -> None:
         super()._finish_directory(directory, entry, new=True)  # one that was there keeps its own attributes
+
+    def _special(self, here: Directory, name: bytes, entry: Entry, reader: TarReader) -> None:
+        if self._devices or entry.kind is Kind.FIFO:
+            super()._special(here, name, entry, reader)
 
     def _begin(self, first: Entry) -> tuple[bytes, ...]:
         """The directory that the archive's names begin in, by its parts."""

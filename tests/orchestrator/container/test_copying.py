@@ -229,6 +229,18 @@ def test_owners_and_what_comes_along(here: Path, root: Path) -> None:
     assert facts(here / "archive") == (1000, 1001, "0o4755", ["user.note"], when)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_devices_come_out_only_with_all_that_there_is(here: Path, root: Path) -> None:
+    os.mknod(root / "other/disk", stat.S_IFBLK | 0o666, os.makedev(8, 0))
+    os.mkfifo(root / "other/fifo")
+    copy(root, "c:/other/.", "./plain")
+    copy(root, "c:/other/.", "./whole", archive=True)
+    assert listing(here / "plain") == {"fifo": "fifo"}
+    assert listing(here / "whole") == {"disk": "block 8:0", "fifo": "fifo"}
+    copy(root, "./whole/disk", "c:/disk")
+    assert listing(root)["disk"] == "block 8:0"
+
+
 def test_sockets_are_left_out(here: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root / "dir")
     with socket.socket(socket.AF_UNIX) as made_one:
