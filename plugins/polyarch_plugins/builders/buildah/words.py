@@ -17,6 +17,7 @@ _NOISE = re.compile(
 # Which platform it is for is polyarch's to prove; buildah 1.28 expects a wrong one after FROM --platform.
 _PLATFORM = re.compile(r"WARNING: image platform .* does not match the expected platform .*")
 _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?:(?:TARGET|BUILD)[A-Z]+ ?)*\]")
+_DUMP = re.compile(r" &imagebuilder\.Step\{.*")  # Go's own view of an instruction that it does not know
 _FULL = "no space left on device"
 _NO_IDS = "/etc/subuid"
 
@@ -55,7 +56,7 @@ def failure(lines: Iterable[str], code: int) -> PolyarchError:
     said = [line for line in lines if line.strip()]
     errors = [line.partition("rror: ")[2] for line in said if re.match(r"[Ee]rror: ", line)]
     last = errors[-1] if errors else said[-1] if said else f"it ended with {code}"
-    text = f"buildah: {printable(last, 1000)}"
+    text = f"buildah: {printable(_DUMP.sub('', last), 1000)}"
     if _NO_IDS in last:
         return HostError(text, "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER")
     return StorageError(text) if _FULL in last else UsageError(text)
