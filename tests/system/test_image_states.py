@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from polyarch import Session
 from polyarch.container.commit import CommitRequest
@@ -177,6 +177,16 @@ class Images(RuleBasedStateMachine):
         """One of them; "" where there is none."""
         return sorted(among)[pick % len(among)] if among else ""
 
+    @initialize(contents=st.tuples(*[st.integers(0, CONTENTS - 1)] * 2), pick=pick)
+    def begin(self, contents: tuple[int, ...], pick: int) -> None:
+        """Two images and perhaps a container, so that every rule has something to work on."""
+        with session_at(self.root) as session:
+            for name, content in zip(NAMES, contents, strict=False):
+                session.pull(f"oci:{sources() / str(content)}:{name}", all_platforms=True)
+            if pick % 3:
+                manifest = self.picked(pick, see(self.root).layout.images)
+                session.containers.create(manifest, RunRequest(name=CONTAINERS[0]), pull="never")
+
     @rule(
         name=st.sampled_from(NAMES),
         content=st.integers(0, CONTENTS - 1),
@@ -322,6 +332,7 @@ def test_no_sequence_loses_or_leaves_anything(count: Callable[[int, int], int]) 
                 max_examples=examples,
                 stateful_step_count=20,
                 deadline=None,
+                phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink a sequence takes an hour
                 suppress_health_check=list(HealthCheck),
             ),
         )

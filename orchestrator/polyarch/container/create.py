@@ -71,11 +71,12 @@ def create_container(later: LaterStart, image: Image, storage: HasBlobFiles, set
     record = new_record(request, image, argv, layers)
     if image.reference == _NO_IMAGE:
         record = replace(record, image=SCRATCH, manifest="")
-    container = Containers(settings.root / "containers", rights).create(record, later.encoded())
+    container = Containers(settings.root / "containers", rights).create(record, later.encoded(), whole=False)
     try:
         if record.manifest:
             unpack_layers(image, storage, rights, settings, emit)
         rights.call(lambda: prepare_top(container.directory, layers, rights))
+        container.made()
     except BaseException:
         container.remove(rights)
         raise

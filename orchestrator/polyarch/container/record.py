@@ -14,6 +14,9 @@ from polyarch.errors import StorageError
 from polyarch.files import read_bounded, write_in_one_step
 
 RECORD = "container.json"
+MAKING = "making.json"
+"""The record of a container that is being made: nobody sees it yet, but what it names is not taken away."""
+
 _MAX_RECORD = 1 << 20
 
 Status: TypeAlias = Literal["created", "running", "exited"]
@@ -62,16 +65,16 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def write_record(directory: Path, record: Record) -> None:
+def write_record(directory: Path, record: Record, name: str = RECORD) -> None:
     """Put the record into a container's directory, in one step. Raises OSError."""
     data = json.dumps(asdict(record), ensure_ascii=True, indent=1).encode()
-    write_in_one_step(directory / RECORD, data, directory / f".{RECORD}", sync=False)
+    write_in_one_step(directory / name, data, directory / f".{name}", sync=False)
 
 
-def read_record(directory: Path) -> Record | None:
+def read_record(directory: Path, name: str = RECORD) -> Record | None:
     """The record in a directory; None where there is none, or none that can be read."""
     try:
-        document = json.loads(read_bounded(directory / RECORD, _MAX_RECORD))
+        document = json.loads(read_bounded(directory / name, _MAX_RECORD))
         known = {key: value for key, value in document.items() if key in _KEYS}
         return Record(**{**known, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
     except (OSError, StorageError, ValueError, TypeError, KeyError, AttributeError):

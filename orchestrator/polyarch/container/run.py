@@ -75,9 +75,10 @@ def run_container(
         runtime=runtime.name if runtime else "none",
     )
     # The record comes first: from then on nobody takes image or layers away.
-    container = Containers(settings.root / "containers", rights).create(record)
+    container = Containers(settings.root / "containers", rights).create(record, whole=False)
     try:
         unpack_layers(image, storage, rights, settings, emit)
+        container.made()
         prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
         return started(prepared, runtime, arrangement)
     except BaseException:

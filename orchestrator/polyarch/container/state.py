@@ -4,7 +4,7 @@
 
     ROOT/containers/lock         held while names are given and what others left is removed
     ROOT/containers/ID/
-        container.json           the record
+        container.json           the record; making.json as long as it is not whole
         start.json               of one made by `container create`: what a start needs (later_start.py)
         lock                     held by the process that stays with it and by the runtime: where it is free, none runs
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.container.cgroups import remove_cgroup
-from polyarch.container.record import RECORD, Record, now, read_record, write_record
+from polyarch.container.record import MAKING, RECORD, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import NotFoundError, UsageError, printable
 from polyarch.files import disk_error, make_directory, write_in_one_step
@@ -43,6 +43,10 @@ class Container:
         self.directory = directory
         self.record = record
         self.lock = lock
+
+    def made(self) -> None:
+        """It is whole: from now on everybody sees it. Raises StorageError."""
+        _guarded(lambda: _rename(self.directory / MAKING, self.directory / RECORD), f"cannot write to {self.directory}")
 
     def started(self, pid: int) -> None:
         """Note that the runtime runs. Raises StorageError."""
@@ -76,10 +80,11 @@ class Containers:
         self._root = root
         self._rights = rights
 
-    def create(self, record: Record, start: bytes = b"") -> Container:
+    def create(self, record: Record, start: bytes = b"", *, whole: bool = True) -> Container:
         """A directory for a new container. What crashed processes left is removed on the way.
 
-        With `start`, what is needed for that, it is one that may wait for its start.
+        With `start`, what is needed for that, it is one that may wait for its start. Until `made` one that is not
+        `whole` is seen by nobody, but its name is taken, and its image and layers stay.
 
         Raises UsageError: the name is taken; StorageError.
         """
@@ -87,7 +92,7 @@ class Containers:
             make_directory(self._root, 0o700)
             with self._locked():
                 self._sweep()
-                taken = next((each for each in self._records() if each.name == record.name), None)
+                taken = next((each for each in (*self._records(), *self._making()) if each.name == record.name), None)
                 if taken is not None:
                     raise UsageError(
                         f"the container name {record.name!r} is in use by {taken.id[:12]}",
@@ -101,7 +106,7 @@ class Containers:
                     (directory / name).mkdir(0o700)
                 if start:
                     write_in_one_step(directory / START, start, directory / f".{START}", sync=False)
-                write_record(directory, record)
+                write_record(directory, record, RECORD if whole else MAKING)
         except OSError as error:
             raise disk_error(error, f"cannot make a container in {self._root}") from error
         return Container(directory, record, lock)
@@ -143,9 +148,16 @@ class Containers:
                 with _held(directory) as ours:
                     yield _seen(directory, record, held=not ours)
 
+    def _making(self) -> Iterator[Record]:
+        for directory in self._directories():
+            record = read_record(directory, MAKING)
+            if record is not None:
+                yield record
+
     @contextlib.contextmanager
     def still(self) -> Iterator[tuple[list[Record], list[Path]]]:
-        """Within, no container comes or goes: all of them, and the folders of those whose record cannot be read.
+        """Within, no container comes or goes: all of them, also those that are being made, and the folders of those
+        whose record cannot be read.
 
         Raises StorageError.
         """
@@ -155,7 +167,7 @@ class Containers:
             raise disk_error(error, f"cannot make {self._root}") from error
         with self._guarded_lock(fcntl.LOCK_SH):
             broken = [each for each in self._directories() if (each / RECORD).exists() and read_record(each) is None]
-            yield list(self._records()), broken
+            yield [*self._records(), *self._making()], broken
 
     def find(self, word: str) -> Record:
         """The container with that name, or the only one whose ID starts so.
@@ -285,7 +297,13 @@ def _taken(descriptor: int) -> bool:
 
 def _remove(directory: Path, rights: Rights) -> None:
     remove_cgroup(directory.name)
+    # The record first: one without it is removed by the next who looks, should this process be killed.
+    _guarded(lambda: (directory / RECORD).unlink(missing_ok=True), f"cannot remove {directory}")
     _guarded(lambda: rights.call(lambda: remove_tree(directory)), f"cannot remove {directory}")
+
+
+def _rename(old: Path, new: Path) -> None:
+    old.rename(new)
 
 
 def _guarded(act: Callable[[], None], what: str) -> None:
