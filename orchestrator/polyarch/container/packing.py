@@ -7,6 +7,7 @@ it is changed (overlayfs copies up the one name that was used), in the container
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from polyarch.container.changes import Kind, kinds, mount_targets
 from polyarch.container.rights import Rights
 from polyarch.files import disk_error
 from polyarch.unpack.attributes import attributes_of
-from polyarch.unpack.beneath import Directory, Root
+from polyarch.unpack.beneath import Directory, Root, components
 from polyarch.unpack.packing import LayerPacker, Packed
 from polyarch.unpack.stack import WHITEOUT
 from polyarch.unpack.tar import Entry
@@ -51,7 +52,9 @@ def pack_changes(
     def pack() -> PackedChanges:
         targets = mount_targets(directory / "config.json")
         upper = directory / "upper"
-        return _Pack(upper, layers, out, latest).run(kinds(upper, layers, rights.flavour, targets))
+        found = kinds(upper, layers, rights.flavour, targets)
+        with contextlib.closing(LayerPacker(out)) as packer:
+            return _Pack(upper, layers, packer, latest).run(found)
 
     try:
         return rights.ask(pack)
@@ -60,10 +63,11 @@ def pack_changes(
 
 
 class _Pack:
-    def __init__(self, upper: Path, lowers: Sequence[Path], out: BinaryIO, latest: int | None) -> None:
+    def __init__(self, upper: Path, lowers: Sequence[Path], packer: LayerPacker, latest: int | None) -> None:
         self._root = Root(upper)
+        self._here = self._root.top  # where the last entry was
         self._lowers = lowers
-        self._packer = LayerPacker(out)
+        self._packer = packer
         self._writer = TarWriter(self._packer.write, latest)
         self._names: dict[tuple[int, int], bytes] = {}  # of files with several: the first that was written
         self._sockets: list[str] = []
@@ -103,9 +107,11 @@ class _Pack:
 
     def _add(self, path: bytes, change: Kind) -> None:
         """The container may run meanwhile: what is gone when it is looked at is passed over."""
-        *parents, name = path.split(b"/")
+        above, _, name = path.rpartition(b"/")
         try:
-            here = self._root.directory(parents)
+            if above != self._here.path:
+                self._here = self._root.directory(components(above))
+            here = self._here
             status = os.stat(name, dir_fd=here.fd, follow_symlinks=False)
             kind = kind_of(status)
             if kind is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -10,6 +12,7 @@ from polyarch.oci.compression import gzip_compressor
 from polyarch.oci.digest import Digest
 
 _CHUNK = 1 << 18
+_AHEAD = 4  # chunks that wait for the compressor, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,11 @@ class Packed:
 
 
 class LayerPacker:
-    """Takes a layer's archive with `write`, and puts it into `out`, compressed by gzip.
+    """Takes a layer's archive with `write`, and puts it into `out`, compressed by gzip, in a thread: hashing and
+    compressing let others run meanwhile.
 
-    What is compressed at a time depends on the archive's bytes alone, so that one archive gives one digest.
+    What is compressed at a time depends on the archive's bytes alone, so that one archive gives one digest. `close`
+    ends the thread, whether the archive is whole or not.
     """
 
     def __init__(self, out: BinaryIO) -> None:
@@ -34,9 +39,11 @@ class LayerPacker:
         self._waiting: list[bytes] = []
         self._length = 0  # of all that waits
         self._size = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pack")
+        self._begun: deque[Future[None]] = deque()
 
     def write(self, data: bytes) -> None:
-        """The next bytes of the archive. Raises OSError (disk full)."""
+        """The next bytes of the archive. Raises OSError (disk full), perhaps of earlier ones."""
         self._waiting.append(data)
         self._length += len(data)
         if self._length < _CHUNK:
@@ -44,9 +51,14 @@ class LayerPacker:
         whole = b"".join(self._waiting)
         end = len(whole) - len(whole) % _CHUNK
         for start in range(0, end, _CHUNK):
-            self._pack(whole[start : start + _CHUNK])
+            self._send(whole[start : start + _CHUNK])
         self._waiting = [whole[end:]]
         self._length = len(whole) - end
+
+    def _send(self, chunk: bytes) -> None:
+        while len(self._begun) >= _AHEAD:
+            self._begun.popleft().result()
+        self._begun.append(self._pool.submit(self._pack, chunk))
 
     def _pack(self, chunk: bytes) -> None:
         self._plain.update(chunk)
@@ -58,9 +70,15 @@ class LayerPacker:
         self._out.write(data)
 
     def finish(self) -> Packed:
-        """The archive is whole."""
-        self._pack(b"".join(self._waiting))
+        """The archive is whole. Raises OSError."""
+        self._send(b"".join(self._waiting))
         self._waiting.clear()
+        while self._begun:
+            self._begun.popleft().result()
         self._put(self._compressor.flush())
         self._out.flush()
         return Packed(f"sha256:{self._plain.hexdigest()}", f"sha256:{self._packed.hexdigest()}", self._size)
+
+    def close(self) -> None:
+        """Begin nothing more, and wait for what is under way."""
+        self._pool.shutdown(cancel_futures=True)

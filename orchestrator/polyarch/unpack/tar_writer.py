@@ -55,23 +55,30 @@ def kind_of(status: os.stat_result) -> Kind | None:
 
 def header(entry: Entry) -> bytes:
     """What stands in front of an entry's content."""
-    records: dict[str, bytes] = {}
-    name, link = entry.name, entry.link
+    records: list[bytes] = []
+    name, link, uid, gid, size = entry.name, entry.link, entry.uid, entry.gid, entry.size
     if len(name) > _LONGEST:
-        records["path"], name = name, name[:_LONGEST]
+        records.append(_record(b"path", name))
+        name = name[:_LONGEST]
     if len(link) > _LONGEST:
-        records["linkpath"], link = link, link[:_LONGEST]
-    numbers = {"uid": entry.uid, "gid": entry.gid, "size": entry.size}
-    for key, limit in (("uid", _SEVEN_DIGITS), ("gid", _SEVEN_DIGITS), ("size", _ELEVEN_DIGITS)):
-        if numbers[key] > limit:
-            records[key], numbers[key] = b"%d" % numbers[key], 0
+        records.append(_record(b"linkpath", link))
+        link = link[:_LONGEST]
+    if uid > _SEVEN_DIGITS:
+        records.append(_record(b"uid", b"%d" % uid))
+        uid = 0
+    if gid > _SEVEN_DIGITS:
+        records.append(_record(b"gid", b"%d" % gid))
+        gid = 0
+    if size > _ELEVEN_DIGITS:
+        records.append(_record(b"size", b"%d" % size))
+        size = 0
     seconds, rest = divmod(entry.mtime, _SECOND)
     if rest or not 0 <= seconds <= _ELEVEN_DIGITS:
-        records["mtime"], seconds = _time(entry.mtime), min(max(seconds, 0), _ELEVEN_DIGITS)
-    for key in sorted(entry.xattrs):
-        records[f"SCHILY.xattr.{key}"] = entry.xattrs[key]
-    fields = (entry.mode, numbers["uid"], numbers["gid"], numbers["size"], seconds)
-    block = _block(name, _FLAGS[entry.kind], fields, link, entry.device)
+        records.append(_record(b"mtime", _time(entry.mtime)))
+        seconds = min(max(seconds, 0), _ELEVEN_DIGITS)
+    if entry.xattrs:
+        records += [_record(f"SCHILY.xattr.{key}".encode(), entry.xattrs[key]) for key in sorted(entry.xattrs)]
+    block = _block(name, _FLAGS[entry.kind], (entry.mode, uid, gid, size, seconds), link, entry.device)
     return _extended(records) + block if records else block
 
 
@@ -84,23 +91,13 @@ def _time(nanoseconds: int) -> bytes:
 def _block(
     name: bytes, flag: bytes, fields: tuple[int, int, int, int, int], link: bytes, device: tuple[int, int]
 ) -> bytes:
-    block = b"".join(
-        (
-            name.ljust(_LONGEST, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % fields,
-            _BLANK_SUM,
-            flag,
-            link.ljust(_LONGEST, b"\0"),
-            _MAGIC,
-            b"%07o\0%07o\0" % device,
-            _END,
-        )
-    )
-    return b"%b%06o\0 %b" % (block[:148], checksum(block), block[156:])
+    head = name.ljust(_LONGEST, b"\0") + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % fields
+    tail = flag + link.ljust(_LONGEST, b"\0") + _MAGIC + b"%07o\0%07o\0" % device + _END
+    return b"%b%06o\0 %b" % (head, checksum(head + _BLANK_SUM + tail), tail)
 
 
-def _extended(records: dict[str, bytes]) -> bytes:
-    data = b"".join([_record(key, value) for key, value in records.items()])
+def _extended(records: list[bytes]) -> bytes:
+    data = b"".join(records)
     return b"%b%b%b" % (_extended_block(len(data)), data, bytes(-len(data) % BLOCK))
 
 
@@ -109,9 +106,9 @@ def _extended_block(size: int) -> bytes:
     return _block(b"PaxHeader", b"x", (0o644, 0, 0, size, 0), b"", (0, 0))
 
 
-def _record(key: str, value: bytes) -> bytes:
+def _record(key: bytes, value: bytes) -> bytes:
     """`LENGTH KEY=VALUE\\n`, where LENGTH counts itself, too."""
-    body = b" %b=%b\n" % (key.encode(), value)
+    body = b" %b=%b\n" % (key, value)
     length = len(body) + len(str(len(body)))
     length = len(body) + len(str(length))
     return b"%d%b" % (length, body)
