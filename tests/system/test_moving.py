@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.errors import NotFoundError, UsageError
+from polyarch.errors import NotFoundError, UnreachableError, UsageError
 from polyarch.session import Session
 from polyarch.settings import Settings
 from polyarch.unpack.entrypoint import Mislabelled
@@ -40,10 +40,10 @@ def uploads(registry: DockerRegistry, before: int) -> list[str]:
 
 
 def test_copy_brings_everything_byte_for_byte_and_nothing_to_the_disk(
-    polyarch: Polyarch, registry: DockerRegistry, target: DockerRegistry, tmp_path: Path
+    polyarch: Polyarch, session: Session, registry: DockerRegistry, target: DockerRegistry, tmp_path: Path
 ) -> None:
     name = "moving/everything"
-    polyarch("copy", registry.ref("busybox:1.36"), registry.ref(f"{name}:1.0")).ok()
+    session.moving.copy(registry.ref("busybox:1.36"), registry.ref(f"{name}:1.0"))
     index = document(registry.address, name, "1.0")
     whole = raw(registry.address, name, "1.0")
     assert whole is not None
@@ -76,8 +76,8 @@ def test_copy_brings_everything_byte_for_byte_and_nothing_to_the_disk(
     skopeo("copy", "--all", "--src-tls-verify=false", f"docker://{target.ref(f'{name}:2.0')}", f"dir:{tmp_path}/d")
 
     before = len(target.access_log())
-    again = polyarch(*arguments).ok().json_lines[0]
-    assert {blob["status"] for blob in again["blobs"]} == {"exists"}
+    again = session.moving.copy(registry.ref(f"{name}:1.0"), target.ref(f"{name}:2.0"))
+    assert {blob.status for blob in again.blobs} == {"exists"}
     assert not uploads(target, before)
 
 
@@ -110,18 +110,17 @@ def test_copy_out_of_a_folder(
 
 
 def test_push_and_push_again(polyarch: Polyarch, registry: DockerRegistry, target: DockerRegistry) -> None:
-    source, name = registry.ref("zstd:1.0"), target.ref("moving/pushed:1.0")
+    source, name = registry.ref("v7-v5:1.0"), target.ref("moving/pushed:1.0")
     polyarch("pull", "--all-platforms", source).ok()
     first = polyarch("push", source, name).ok()
     assert first.stdout.splitlines()[0] == f"The push refers to repository [{target.address}/moving/pushed]"
     assert ": Pushed" in first.stdout
-    assert raw(target.address, "moving/pushed", "1.0") == raw(registry.address, "zstd", "1.0")
+    assert raw(target.address, "moving/pushed", "1.0") == raw(registry.address, "v7-v5", "1.0")
     before = len(target.access_log())
     (said,) = polyarch("push", "--format", "json", source, name).ok().json_lines
     assert {blob["status"] for blob in said["blobs"]} == {"exists"}
     assert said["uploaded_bytes"] == 0
     assert not uploads(target, before)
-    assert polyarch("push", "-q", source, name).ok().stdout.strip() == said["digest"]
 
 
 def test_push_mounts_what_another_repository_there_has(session: Session, registry: DockerRegistry) -> None:
@@ -157,14 +156,12 @@ def test_an_index_goes_whole_where_the_rest_is_there_already(
     assert raw(target.address, "moving/rest", "1") == raw(registry.address, "busybox", "1.36")
 
 
-def test_push_to_a_registry_that_is_read_only(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+def test_push_to_a_registry_that_is_read_only(session: Session, registry: DockerRegistry, tmp_path: Path) -> None:
     server = DockerRegistry(tmp_path / "read-only", {"storage": _read_only(tmp_path)})
     try:
-        polyarch("pull", "--platform", "linux/arm64", registry.ref("busybox:1.36")).ok()
-        result = polyarch("push", registry.ref("busybox:1.36"), server.ref("moving/x:1"))
-        assert result.code == 6
-        assert "answered 405 for the upload of blob" in result.stderr
-        assert "Method not allowed" in result.stderr
+        session.pull(registry.ref("arm64-only:1.0"), platform="linux/arm64")
+        with pytest.raises(UnreachableError, match=r"answered 405 for the upload of blob .*: Method not allowed"):
+            session.moving.push(registry.ref("arm64-only:1.0"), server.ref("moving/x:1"))
     finally:
         server.stop()
 

@@ -78,6 +78,7 @@ INSTEAD = {
     "info": "doctor, device",
     "inspect": "image inspect, ps --format json",
     "kill": "stop -t 0",
+    "manifest": "index create, index inspect",
     "rmi": "image rm",
     "start": "container start, run -d",
     "version": "--version",
