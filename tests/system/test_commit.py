@@ -107,11 +107,13 @@ def by_others(
 
 @as_root
 @pytest.mark.parametrize("tool", ["umoci", "docker"])
-@pytest.mark.parametrize("case", CASES)
 def test_other_tools_find_what_the_container_had(
-    case: str, tool: str, everything: Everything, by_others: Callable[[str], Listings]
+    tool: str, everything: Everything, by_others: Callable[[str], Listings]
 ) -> None:
-    assert (by_others(tool)[case] == everything.container[case]) is not (tool == "docker" and case == NOT_BY_DOCKER)
+    found = by_others(tool)
+    assert len(found) == len(CASES)
+    differing = {case for case in CASES if found[case] != everything.container[case]}
+    assert differing == ({NOT_BY_DOCKER} if tool == "docker" else set())
 
 
 EXCHANGED = """
@@ -120,9 +122,20 @@ mknod /srv/p p; rm -r /var/cache; mkdir /var/cache; ln -s / /srv/link
 """
 
 
-@pytest.fixture(scope="module", params=["root", "ordinary user"])
-def owner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[OrdinaryUser | None, Path]:
-    if request.param == "root":
+def owners(now: str, *, soak: str = "") -> pytest.MarkDecorator:
+    """Whose containers: in `make test`, and in `make soak` alone."""
+    later = [pytest.param(f"{soak}, soak", marks=pytest.mark.soak)] if soak else []
+    return pytest.mark.parametrize("owner", [now, *later], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def owner(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, soak: bool
+) -> tuple[OrdinaryUser | None, Path]:
+    who, _, later = request.param.partition(", ")
+    if later and not soak:
+        pytest.skip(f"as {who} only in make soak")
+    if who == "root":
         if os.geteuid() != 0:
             pytest.skip("these tests do not run as root")
         return None, tmp_path_factory.mktemp("commits") / "root"
@@ -146,6 +159,7 @@ def here(owner: tuple[OrdinaryUser | None, Path], polyarch: Polyarch) -> Iterato
         run("rm", "-f", *names).ok()
 
 
+@owners("ordinary user", soak="root")
 def test_an_image_that_runs(here: Here, registry: DockerRegistry) -> None:
     here("run", "--name", "c", registry.ref("busybox:1.36"), "sh", "-ec", EXCHANGED).ok()
     result = here("commit", "-m", "by hand", "-a", "me", "-c", "ENV A=b", "-c", "CMD cat /etc/mine", "c", "mine:1").ok()
@@ -163,7 +177,7 @@ def test_an_image_that_runs(here: Here, registry: DockerRegistry) -> None:
     )
 
 
-@pytest.mark.parametrize("owner", ["ordinary user"], indirect=True)
+@owners("ordinary user")
 def test_what_the_documents_say(here: Here, registry: DockerRegistry, owner: tuple[OrdinaryUser | None, Path]) -> None:
     reference = registry.ref("busybox:1.36")
     here("run", "--name", "c", reference, "sh", "-c", "echo x > /x").ok()
@@ -190,7 +204,7 @@ def _documents(root: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any]]
     return manifest, json.loads((blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_bytes())
 
 
-@pytest.mark.parametrize("owner", ["ordinary user"], indirect=True)
+@owners("ordinary user")
 def test_nothing_changed_makes_no_layer(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
     here("container", "create", "--name", "c", registry.ref("busybox:1.36")).ok()
     document = here("--format", "json", "commit", "-c", "USER 1", "c", "same:1").ok().json_lines[0]
@@ -200,7 +214,7 @@ def test_nothing_changed_makes_no_layer(here: Here, registry: DockerRegistry, ow
     assert config["config"]["User"] == "1"
 
 
-@pytest.mark.parametrize("owner", ["root"], indirect=True)
+@owners("root")
 def test_the_same_content_gives_the_same_digest(here: Here, registry: DockerRegistry) -> None:
     digests = set()
     for name in ("one", "two"):
@@ -217,6 +231,7 @@ def test_the_same_content_gives_the_same_digest(here: Here, registry: DockerRegi
     assert "SOURCE_DATE_EPOCH='yesterday' is no number of seconds" in wrong.stderr
 
 
+@owners("root", soak="ordinary user")
 def test_a_container_that_runs(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
     script = "echo ready > /ready; while :; do date +%N > /tick; done"
     here("run", "-d", "--name", "c", registry.ref("busybox:1.36"), "sh", "-c", script).ok()
@@ -229,7 +244,7 @@ def test_a_container_that_runs(here: Here, registry: DockerRegistry, owner: tupl
     here("exec", "c", "sh", "-c", f"until test $(cat /tick) != {before.strip() or 0}; do :; done").ok()  # it goes on
 
 
-@pytest.mark.parametrize("owner", ["root"], indirect=True)
+@owners("root")
 def test_an_image_that_is_gone(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
     here("run", "--name", "c", registry.ref("busybox:1.36"), "true").ok()
     record = json.loads(here("ps", "-a", "--format", "json").ok().stdout.splitlines()[0])

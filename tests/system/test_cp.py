@@ -26,9 +26,20 @@ pytestmark = [
 Here = Callable[..., Result]
 
 
-@pytest.fixture(scope="module", params=["root", "ordinary user"])
-def owner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[OrdinaryUser | None, Path]:
-    if request.param == "root":
+def owners(now: str, *, soak: str = "") -> pytest.MarkDecorator:
+    """Whose containers: in `make test`, and in `make soak` alone."""
+    later = [pytest.param(f"{soak}, soak", marks=pytest.mark.soak)] if soak else []
+    return pytest.mark.parametrize("owner", [now, *later], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def owner(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, soak: bool
+) -> tuple[OrdinaryUser | None, Path]:
+    who, _, later = request.param.partition(", ")
+    if later and not soak:
+        pytest.skip(f"as {who} only in make soak")
+    if who == "root":
         if os.geteuid() != 0:
             pytest.skip("these tests do not run as root")
         return None, tmp_path_factory.mktemp("cp")
@@ -51,6 +62,7 @@ def here(owner: tuple[OrdinaryUser | None, Path], polyarch: Polyarch) -> Iterato
     run("rm", "-f", "c")
 
 
+@owners("ordinary user", soak="root")
 def test_into_and_out_of_a_container_through_its_life(
     here: Here, registry: DockerRegistry, owner: tuple[OrdinaryUser | None, Path]
 ) -> None:
@@ -95,6 +107,7 @@ def test_into_and_out_of_a_container_through_its_life(
     here("rm", "-f", "c").ok()
 
 
+@owners("root", soak="ordinary user")
 def test_a_stream(here: Here, owner: tuple[OrdinaryUser | None, Path]) -> None:
     here("container", "create", "--name", "c", "scratch").ok()
     (owner[1] / "tree").mkdir(exist_ok=True)
@@ -124,9 +137,8 @@ def test_what_is_in_use(polyarch: Polyarch) -> None:
     polyarch("rm", "c").ok()
 
 
+@owners("ordinary user")
 def test_what_this_user_may_not_read(here: Here, owner: tuple[OrdinaryUser | None, Path]) -> None:
-    if owner[0] is None:
-        pytest.skip("root may read everything")
     here("container", "create", "--name", "c", "scratch").ok()
     (owner[1] / "sealed").write_text("of root")
     (owner[1] / "sealed").chmod(0o600)
