@@ -6,12 +6,13 @@ A kill is SIGKILL at the n-th change of a file or directory, so that hypothesis 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from polyarch import Session
 from polyarch.container.commit import CommitRequest
 from polyarch.container.record import read_record
 from polyarch.container.request import RunRequest
-from polyarch.errors import PolyarchError, UsageError
+from polyarch.errors import NotFoundError, PolyarchError, UsageError
 from polyarch.settings import load_settings
 from polyarch.testing.layout_writer import LayoutWriter, regular
 from polyarch.verbs.prune_choice import PruneRules
@@ -65,6 +66,13 @@ def sources() -> Path:
             writer.name(name, writer.index(entries) if content else entries[0])
         writer.finish()
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sources_go() -> Iterator[None]:
+    yield
+    shutil.rmtree(sources())
+    sources.cache_clear()
 
 
 @cache
@@ -120,7 +128,8 @@ def _work_and_die(work: Callable[[], object], change: int) -> NoReturn:
         sys.addaudithook(count)
         work()
         code = 0
-    except PolyarchError:
+    except PolyarchError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
         code = 2
     except BaseException:
         traceback.print_exc()
@@ -308,6 +317,13 @@ class Images(RuleBasedStateMachine):
         assert not [*private.glob("partial/*"), *private.glob("leases/*")]
 
     def teardown(self) -> None:
+        try:
+            self.end()
+        finally:
+            shutil.rmtree(self.root)
+
+    def end(self) -> None:
+        """Containers can still be committed; when they are gone, everything goes."""
         with session_at(self.root) as session:
             session.kept.prune()
             self.nothing_unneeded(see(self.root))
@@ -319,25 +335,61 @@ class Images(RuleBasedStateMachine):
         assert (seen.containers, seen.layout.blobs, seen.layout.images) == ({}, frozenset(), frozenset())
         snapshots = self.root / "snapshots"
         assert not [path for flavour in ("trusted", "user", "fuse") for path in (snapshots / flavour).glob("*")]
-        shutil.rmtree(self.root)
 
 
 def test_no_sequence_loses_or_leaves_anything(count: Callable[[int, int], int]) -> None:
     Images.kills = 0
     examples = count(12, 1000)
-    try:
-        run_state_machine_as_test(
-            Images,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=20,
-                deadline=None,
-                phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink a sequence takes an hour
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        with suppress(FileNotFoundError):
-            shutil.rmtree(sources())
-        sources.cache_clear()
+    run_state_machine_as_test(
+        Images,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=20,
+            deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink a sequence takes an hour
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
     assert Images.kills > examples, "too few works were met by a kill to say anything"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_containers_are_made_while_others_prune(seed: int, tmp_path: Path, count: Callable[[int, int], int]) -> None:
+    """A container that was made has its layers and can be committed; one that was too late says that the image went."""
+    root, rounds = tmp_path / "root", count(5, 200)
+    chance = random.Random(seed)
+
+    def make(number: int) -> None:
+        name = NAMES[number]
+        for turn in range(rounds):
+            with session_at(root) as session:
+                session.pull(f"oci:{sources() / str(chance.randrange(1, CONTENTS))}:{name}", platform=PLATFORMS[0])
+                try:
+                    record = session.containers.create(name, RunRequest(name=f"c{number}"), pull="never")
+                except NotFoundError:
+                    continue  # pruned since it was pulled
+                assert all(list((root / "snapshots").glob(f"*/{layer}/etc")) for layer in record.layers)
+                request = CommitRequest(changes=(f"LABEL turn={turn}",), epoch="0")
+                session.containers.commit(record.id, f"made:{number}", request)
+                session.containers.remove(record.id)
+
+    def give_up(number: int) -> None:
+        for _ in range(rounds):
+            with session_at(root) as session:
+                session.kept.prune(PruneRules(everything=True))
+                with suppress(NotFoundError, UsageError):
+                    session.kept.remove(NAMES[number], force=bool(chance.randrange(2)))
+
+    children = []
+    for work in (make, make, give_up):
+        number = len(children) % 2
+        if not (child := os.fork()):
+            _work_and_die(lambda work=work, number=number: work(number), 1 << 40)  # type: ignore[misc]
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0, 0, 0]
+    seen = see(root)
+    assert seen.containers == {}
+    with session_at(root) as session:
+        session.kept.prune(PruneRules(everything=True))
+    assert see(root).layout.blobs == frozenset()

@@ -142,13 +142,13 @@ class LayoutImages:
             images = self._whole(entry)
             lost = [image for image in images if image.manifest.digest not in covered]
             covered.update(image.manifest.digest for image in lost)
-            if has_no_name(entry) and len(lost) == len(images) and entry in unnamed:
+            if entry in unnamed and len(lost) == len(images):
                 staying.append(entry)  # also what is no image, which is not ours to judge
                 continue
             gone.append(entry)
-            if lost:
-                root = Root(lost[0].root.digest, lost[0].root.media_type)
-                made = new_entry(None, root, [_described(image) for image in lost])
+            for image in lost:  # each by itself: one of them may be needed when the others are not
+                root = Root(image.root.digest, image.root.media_type)
+                made = new_entry(None, root, [_described(image)])
                 staying.append(made.entry)
                 documents += [made.index] if made.index is not None else []
         return NewEntries(tuple(staying), tuple(documents), tuple(gone))
