@@ -27,13 +27,17 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{1,64}|[0-9a-f]{7,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What the verbs of an index work with: `registry` is where a reference is read, `target` where one is pushed."""
+    """What the verbs of an index work with: `registry` is where a reference is read, `target` where one is pushed.
+
+    `tag_defaulted`: the name that is pushed was written without a tag.
+    """
 
     registry: Callable[[Reference], Registry]
     target: Callable[[Reference], TakesImages]
     sending: Sending
     dry_run: bool = False
     allow_mislabelled: bool = False
+    tag_defaulted: bool = False
 
 
 def create_index(work: Joining, name: Reference, references: Sequence[Reference]) -> IndexResult:
@@ -116,7 +120,7 @@ def _push(work: Joining, name: Reference, index: Index, parts: Sequence[Part]) -
     blobs: dict[str, Sent] = {}
     if not work.dry_run:
         target, sending = work.target(name), work.sending
-        sending.emit(PushStarted(str(name)))
+        sending.emit(PushStarted(str(name), work.tag_defaulted))
         for part in parts:
             source = part.reference
             if source.name == name.name:

@@ -111,7 +111,7 @@ class MovingVerbs:
         from polyarch.verbs.index import create_index
 
         with platforms_errors():
-            joining = self._joining(allow_mislabelled, dry_run)
+            joining = self._joining(name, dry_run, allow_mislabelled)
             return create_index(joining, self._target_name(name), [self._parts.taken(each) for each in references])
 
     def append_to_index(
@@ -121,7 +121,7 @@ class MovingVerbs:
         from polyarch.verbs.index import append_to_index
 
         with platforms_errors():
-            joining = self._joining(allow_mislabelled, dry_run)
+            joining = self._joining(name, dry_run, allow_mislabelled)
             return append_to_index(joining, self._target_name(name), [self._parts.taken(each) for each in references])
 
     def remove_from_index(self, name: str, words: Sequence[str], *, dry_run: bool = False) -> IndexResult:
@@ -132,7 +132,7 @@ class MovingVerbs:
             return platform_or_reference(text, self._parts.platform, self._parts.taken)
 
         with platforms_errors():
-            return remove_from_index(self._joining(False, dry_run), self._target_name(name), words, read)
+            return remove_from_index(self._joining(name, dry_run), self._target_name(name), words, read)
 
     def inspect_index(self, name: str) -> IndexResult:
         """The entries of an index at a registry. Raises UsageError for a name that is one manifest."""
@@ -158,10 +158,17 @@ class MovingVerbs:
     def _sending(self, max_connections: int | None) -> Sending:
         return Sending(max_connections or self._settings.max_connections, self._settings.retries, self._emit)
 
-    def _joining(self, allow_mislabelled: bool, dry_run: bool) -> Joining:
+    def _joining(self, name: str, dry_run: bool, allow_mislabelled: bool = False) -> Joining:
         from polyarch.verbs.index import Joining
 
-        return Joining(self._parts.registry, self._target, self._sending(None), dry_run, allow_mislabelled)
+        return Joining(
+            self._parts.registry,
+            self._target,
+            self._sending(None),
+            dry_run,
+            allow_mislabelled,
+            tag_defaulted=not names_tag(name),
+        )
 
     def _platforms(self, text: str | None) -> list[Platform]:
         return list(dict.fromkeys(self._parts.platform(each) for each in text.split(","))) if text else []

@@ -10,6 +10,7 @@ import pytest
 
 from polyarch.errors import IntegrityError, PolyarchError, UnauthorizedError, UnreachableError, UsageError
 from polyarch.events import BlobPushed, Event, PushFinished, PushStarted, Warned
+from polyarch.oci.descriptor import Descriptor
 from polyarch.registry import retry
 from polyarch.session import Session
 from polyarch.settings import Settings
@@ -228,6 +229,36 @@ def test_push_of_what_is_not_at_hand(session: Session) -> None:
         session.moving.push("nothing:1.0", "127.0.0.1:1/x:1")
 
 
+def test_attestations_at_hand_go_along(
+    session: Session, taking: TakingRegistry, layout: str, sample_layout: Path
+) -> None:
+    """An index of which all is at hand goes byte for byte; of attestations only those that are."""
+    written = Layout(sample_layout)
+    session.pull(f"{layout}:busybox:1.36", all_platforms=True)
+    kept = str(session.images()[0].reference)
+    attestations = [entry for entry in written.entries("busybox:1.36") if "annotations" in entry]
+
+    def bring(entries: list[dict[str, object]]) -> None:
+        for entry in entries:
+            manifest = written.json(str(entry["digest"]))
+            for each in (entry, manifest["config"], *manifest["layers"]):
+                blob = Descriptor(each["mediaType"], each["digest"], each["size"])
+                with session.storage().write_blob(blob) as writer:
+                    if writer is not None:
+                        writer.write(written.path(blob.digest).read_bytes())
+                        writer.finish()
+
+    bring(attestations[:1])
+    assert session.moving.push(kept, name(taking, "app:some")).made
+    entries = document(taking.address, "app", "some")["manifests"]
+    assert entries == written.entries("busybox:1.36")[: len(entries)]
+    assert entries[-1] == attestations[0]
+    bring(attestations[1:])
+    done = session.moving.push(kept, name(taking, "app:all"))
+    assert not done.made
+    assert done.root.digest == written.names["busybox:1.36"]["digest"]
+
+
 def test_an_id_does_not_say_where_to_push(session: Session, layout: str) -> None:
     session.pull(f"{layout}:arm64-only:1.0", platform="linux/arm64")
     session.kept.tag(str(session.images()[0].reference), "other:1.0")
@@ -236,10 +267,13 @@ def test_an_id_does_not_say_where_to_push(session: Session, layout: str) -> None
         session.moving.push(identifier)
 
 
-def test_entries_without_platforms_get_their_programs(session: Session, taking: TakingRegistry, layout: str) -> None:
-    made = session.moving.create_index(name(taking, "app:1.0"), [f"{layout}:no-platform:1.0"])
+def test_entries_without_platforms_get_their_programs(
+    session: Session, taking: TakingRegistry, layout: str, events: list[Event]
+) -> None:
+    made = session.moving.create_index(name(taking, "app"), [f"{layout}:no-platform:1.0"])
+    assert any(event.tag_defaulted for event in events if isinstance(event, PushStarted))
     assert [entry.platform for entry in made.entries] == ["linux/amd64", "linux/arm64", "linux/arm/v7"]
-    body = json.loads(taking.manifests["app", "1.0"][1])
+    body = json.loads(taking.manifests["app", "latest"][1])
     assert body["manifests"][2]["platform"] == {"architecture": "arm", "os": "linux", "variant": "v7"}
 
 
