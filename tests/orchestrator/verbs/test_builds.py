@@ -22,7 +22,7 @@ from polyarch.events import BuildSaid, Event
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Index
 from polyarch.oci.layout import Layout
-from polyarch.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
+from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
 from polyarch.oci.written import encode, write_manifest
 from polyarch.reference import parse_reference
 from polyarch.session import Session
@@ -54,6 +54,7 @@ class Scripted:
     from_base: bool = True
     platform: Platform | None = None
     wrong: bytes = b""
+    annotations: dict[str, str] = field(default_factory=dict)
     lack: str = ""
     fault: PolyarchError | None = None
     seen: list[Build] = field(default_factory=list)
@@ -99,7 +100,7 @@ class Scripted:
             "diff_ids": [*known, *(f"sha256:{hashlib.sha256(layer + self.wrong).hexdigest()}" for layer in plain)],
         }
         layers += [blob(layer, OCI_LAYER_GZIP if layer[:2] == b"\x1f\x8b" else OCI_LAYER) for layer in self.layers]
-        manifest = write_manifest(blob(encode(config), OCI_CONFIG), layers)
+        manifest = write_manifest(blob(encode(config), OCI_CONFIG), layers, self.annotations)
         entry = blob(manifest.raw, OCI_MANIFEST)
         layout.write_index([entry])
 
@@ -182,6 +183,24 @@ def test_layers_of_the_base_are_kept_and_new_ones_compressed(builds: Builds) -> 
     assert new.media_type == OCI_LAYER_GZIP
     with as_files(builds.session.storage()).open_blob(new.digest) as stream:
         assert gzip.decompress(stream.read()) == Scripted().layers[0]
+
+
+def test_layers_of_docker_are_called_as_oci_calls_them(builds: Builds) -> None:
+    builds.source = builds.source.replace("busybox:1.36", "docker-list:1.0")
+    (built,) = builds(Scripted(), "linux/amd64")
+    base = builds.image("busybox:1.36", "linux/amd64")
+    assert {layer.media_type for layer in base.manifest.layers} == {DOCKER_LAYER_GZIP}
+    assert {layer.media_type for layer in built.manifest.layers} == {OCI_LAYER_GZIP}
+    assert [layer.digest for layer in built.manifest.layers[:-1]] == [layer.digest for layer in base.manifest.layers]
+
+
+def test_the_base_is_annotated_as_people_know_it(builds: Builds) -> None:
+    base = builds.image("busybox:1.36", "linux/amd64")
+    name, digest = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
+    in_the_store = {name: f"docker.io/library/busybox@{base.manifest.digest}", digest: "sha256:" + "0" * 64, "a": "b"}
+    (built,) = builds(Scripted(annotations=in_the_store), "linux/amd64")
+    outside = {name: "docker.io/library/busybox:1.36", digest: base.manifest.digest, "a": "b"}
+    assert built.manifest.annotations == outside
 
 
 def test_a_compressed_layer_stays_as_it_is(builds: Builds) -> None:
