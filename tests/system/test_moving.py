@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from support.docker_registry import DockerRegistry, skopeo
 from support.dockerd import Dockerd
 from support.podman_engine import PodmanEngine
 from support.pushing import OCI_INDEX, artifact, document, put_document, raw
+from support.taking_registry import TakingRegistry
 
 pytestmark = pytest.mark.system
 
@@ -121,6 +124,31 @@ def test_push_and_push_again(polyarch: Polyarch, registry: DockerRegistry, targe
     assert {blob["status"] for blob in said["blobs"]} == {"exists"}
     assert said["uploaded_bytes"] == 0
     assert not uploads(target, before)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_an_interrupted_copy_ends_at_once_and_leaves_no_name(
+    polyarch: Polyarch, sample_layout: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    taking, begun, end = TakingRegistry(), threading.Event(), threading.Event()
+
+    def silent(method: str, path: str) -> None:
+        if method == "PUT":
+            begun.set()
+            end.wait(60)
+
+    monkeypatch.setattr(taking, "refusal", silent)
+    try:
+        process = polyarch.start("copy", f"oci:{sample_layout}:v7-v5:1.0", f"{taking.address}/app:1.0")
+        assert begun.wait(60)
+        process.send_signal(how)
+        result = polyarch.finish(process)
+        assert result.code == 130
+        assert result.stderr == "error: interrupted\n"
+        assert not taking.manifests
+    finally:
+        end.set()
+        taking.stop()
 
 
 def test_push_mounts_what_another_repository_there_has(session: Session, registry: DockerRegistry) -> None:
