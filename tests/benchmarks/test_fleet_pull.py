@@ -82,7 +82,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.system
-def test_two_devices_race(small: None) -> None:
+@pytest.mark.soak
+def test_two_devices_race(small: None, soak: bool) -> None:
+    if not soak:
+        pytest.skip("costly: make soak runs it")
     case = fleet_race.race(2, 1)
     assert [len(runs) for runs in case.contenders.values()] == [1, 1, 1]
     _, of_loop, asked = values(case)

@@ -127,7 +127,13 @@ class Controller:
 
 def controller_of(site: FleetSite, polyarch: Polyarch, folder: Path, name: str, *devices: str, size: int) -> Controller:
     """One that is to bring a new image `fleet/NAME:1` with three layers of `size` bytes to these devices, or to all."""
-    image = site.push(f"fleet/{name}:1", f"brought: {name}", parts=[f"{name} {part}" for part in "abc"], size=size)
     found = [site.lab.device(device) for device in devices] if devices else site.lab.devices
+    image = site.push(
+        f"fleet/{name}:1",
+        f"brought: {name}",
+        parts=[f"{name} {part}" for part in "abc"],
+        size=size,
+        architectures={device.kind.architecture for device in found},
+    )
     listened = {device.name: listening(device) for device in found}
     return Controller(site, polyarch, folder / name, image, found, site.witness(), listened)

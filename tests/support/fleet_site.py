@@ -95,13 +95,16 @@ class FleetSite:
         *,
         size: int = 20_000,
         parts: Sequence[str] = (),
-        architectures: Iterable[str] = tuple(_VARIANTS),
+        architectures: Iterable[str] = (),
     ) -> FleetImage:
         """Puts an image into the registry under `name` (`fleet/pull:1`), and tells of it.
 
         Its layers: the programs, another one for each repository; one for each of `parts`, of `size` bytes that do not
-        become smaller, and the same wherever the part is called so; the words.
+        become smaller, and the same wherever the part is called so; the words. Without `architectures` it is for those
+        of the lab.
         """
+        wanted = {*architectures} or {device.kind.architecture for device in self.lab.devices}
+        architectures = [one for one in _VARIANTS if one in wanted]
         directory = self.folder / f"layout-{hashlib.sha256(f'{name} {words}'.encode()).hexdigest()[:16]}"
         layout = LayoutWriter(directory)
         entries: list[Json] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from support.docker_registry import DockerRegistry, skopeo_copy
 from support.fleet_images import controller
 
 pytestmark = pytest.mark.system
+SOAK = os.environ.get("POLYARCH_SOAK") == "1"
 
 # One that is asked for, and not there, is not waited for.
 NO_CONTAINERD = {"CONTAINERD_ADDRESS": "/nowhere"}
@@ -66,7 +68,14 @@ def test_what_a_plan_has_nothing_for_gets_nothing(polyarch: Polyarch, tmp_path: 
     assert line["error"] == "the plan has nothing for it: nothing answers there"
 
 
-@pytest.mark.parametrize("locked", [False, True], ids=["tag", "lock"])
+@pytest.mark.parametrize(
+    "locked",
+    [
+        False,
+        pytest.param(True, marks=[pytest.mark.soak, pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")]),
+    ],
+    ids=["tag", "lock"],
+)
 def test_a_rollout_goes_on_with_the_images_that_it_began_with(
     locked: bool, polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path
 ) -> None:

@@ -44,9 +44,9 @@ def test_killed_at_any_moment(
 ) -> None:
     """One that is killed again and again; in `make soak` also twenty that are killed once, at moments of any kind."""
     chance = random.Random(SEED)
-    moments = [after(chance.uniform(0, 2)), asking, serving(chance.uniform(0, 1.5))]
+    moments = [asking, serving(chance.uniform(0, 1.5))]
     if SOAK:
-        moments.append(serving(chance.uniform(0, 1.5)))
+        moments = [after(chance.uniform(0, 2)), *moments, serving(chance.uniform(0, 1.5))]
     one = controller_of(fleet_site, polyarch, tmp_path, "killed", *(() if SOAK else SAMPLE), size=SIZE)
     figures = killed_and_gone_on_with(one, moments)
     assert figures["serving"]
