@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from polyarch.container.request import RunRequest
+from polyarch.errors import PolyarchError, UsageError
+from polyarch.session import Session
+from polyarch.settings import Settings
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
 from support.processes import await_true
@@ -155,18 +159,21 @@ ENDS = {
 }
 
 
-def test_words_that_are_wrong(polyarch: Polyarch) -> None:
-    polyarch("container", "create", "--name", "c", "scratch").ok()
-    for words, code, said in ENDS.values():
-        result = polyarch("cp", *words)
-        assert (result.code, said in result.stderr) == (code, True), words
+def test_words_that_are_wrong(tmp_path: Path) -> None:
+    with Session(Settings(root=tmp_path / "root")) as session:
+        session.containers.create("scratch", RunRequest(name="c"))
+        for words, code, said in ENDS.values():
+            with pytest.raises(PolyarchError, match=said) as caught:
+                session.containers.copy(*words)
+            assert caught.value.exit_code == code
 
 
-def test_a_container_made_by_hand_is_not_started_without_a_program(polyarch: Polyarch) -> None:
-    polyarch("container", "create", "--name", "c", "--rm", "scratch").ok()
-    result = polyarch("container", "start", "c")
-    assert result.code == 125
-    assert "has no program to start" in result.stderr
-    assert "Created" in polyarch("container", "ls", "-a").ok().stdout  # --rm is for the end
-    assert polyarch("stop", "c").ok().stdout == "c\n"
-    polyarch("container", "rm", "-f", "c").ok()
+def test_a_container_made_by_hand_is_not_started_without_a_program(tmp_path: Path) -> None:
+    with Session(Settings(root=tmp_path / "root")) as session:
+        session.containers.create("scratch", RunRequest(name="c", rm=True))
+        with pytest.raises(UsageError, match="has no program to start"):
+            session.containers.start("c")
+        assert [each.status for each in session.containers.all()] == ["created"]  # --rm is for the end
+        session.containers.stop("c")
+        session.containers.remove("c", force=True)
+        assert session.containers.all() == ()
