@@ -77,9 +77,7 @@ def tag(invocation: Invocation, reference: str, new: str) -> None:
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
 @platform_option("only this one")
-@click.option(
-    "-f", "--force", is_flag=True, help="all names of an image; the name of one that only stopped containers use"
-)
+@click.option("-f", "--force", is_flag=True, help="all names, though stopped containers use it")
 @pass_invocation
 def rm(invocation: Invocation, references: Sequence[str], platform: str | None, force: bool) -> int:
     """Remove every reference, going on after failures."""
@@ -110,8 +108,8 @@ def rm(invocation: Invocation, references: Sequence[str], platform: str | None, 
     exits=(0, 2, 9, 130),
 )
 @click.option("-a", "--all", "everything", is_flag=True, help="every image that no container uses")
-@click.option("--older-than", metavar="TIME", type=Duration(), help="only images that came here so long ago: 24h, 30d")
-@click.option("--keep", metavar="N", type=Count(), help="--all, but the N tags of each repository that came last stay")
+@click.option("--older-than", metavar="TIME", type=Duration(), help="only what came here so long ago: 24h, 30d")
+@click.option("--keep", metavar="N", type=Count(), help="--all, but the last N tags of a repository stay")
 @click.option("-n", "--dry-run", is_flag=True, help="only tell what would go")
 @click.option("-f", "--force", is_flag=True, help="do not ask before --all and --keep")
 @pass_invocation
@@ -155,8 +153,8 @@ def _pruned_json(pruned: Pruned) -> dict[str, object]:
 @click.command(
     "save",
     cls=Command,
-    help="Write images at hand into an archive that docker, podman, skopeo and containerd read; to standard output"
-    " without -o. Of each the variant for this machine, unless platforms are named.",
+    help="Write images at hand into an archive. docker, podman, skopeo and containerd read it. Without -o it goes to"
+    " standard output. Of each the variant for this machine, unless platforms are named.",
     examples=(
         "polyarch image save -o alpine.tar alpine",
         "polyarch image save --all-platforms app:1 | ssh pi docker load",
@@ -171,7 +169,7 @@ def _pruned_json(pruned: Pruned) -> dict[str, object]:
     metavar="oci-archive|docker-archive",
     type=click.Choice(["oci-archive", "docker-archive"]),
     default="oci-archive",
-    help="docker-archive: for what reads no other, one platform of a name; layers are uncompressed",
+    help="docker-archive: for older tools",
 )
 @platform_option("only these platforms", plural=True)
 @click.option("--all-platforms", is_flag=True, help="all that are at hand")
@@ -212,9 +210,9 @@ def save(
 @click.command(
     "load",
     cls=Command,
-    help="Bring in the images of an archive, OCI's or docker's, compressed or not, under their names there; from"
-    " standard input without -i. With -q it prints the names.",
-    examples=("polyarch image load -i alpine.tar", "docker save app:1 | polyarch image load"),
+    help="Bring in the images of an archive. It may be OCI's or docker's, compressed or not; they keep their names."
+    " Without -i it is read from standard input. With -q it prints the names.",
+    examples=("polyarch image load -i alpine.tar", "polyarch image load < app.tar.gz"),
     exits=(0, 2, 3, 7, 9, 130),
 )
 @click.option("-i", "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="a file; - is stdin")
