@@ -135,7 +135,7 @@ def test_what_is_in_use(polyarch: Polyarch) -> None:
         await_true(lambda: f":{lock.stat().st_ino} " in Path("/proc/locks").read_text(), "the container is held")
         result = polyarch("rm", "c")
         assert result.code == 2
-        assert "error: the container c runs" in result.stderr
+        assert "error: the container c is being used" in result.stderr
         copying.communicate(bytes(1024))
     assert copying.returncode == 0
     polyarch("rm", "c").ok()

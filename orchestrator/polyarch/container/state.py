@@ -191,6 +191,8 @@ class Containers:
         """Take a container away that does not run. Raises UsageError if it does, StorageError."""
         directory = self.directory(record)
         with self._guarded_lock(), _held(directory) as ours:
+            if not ours and record.status != "running":
+                raise UsageError(f"the container {record.name} is being used", "try again when that is done")
             if not ours:
                 raise UsageError(
                     f"the container {record.name} runs",

@@ -133,7 +133,7 @@ def test_who_holds_one_keeps_others_away(containers: Containers) -> None:
     assert containers.find("web").status == "created"
     with pytest.raises(UsageError, match="runs, or is being used"):
         containers.hold(held.record)
-    with pytest.raises(UsageError, match="runs"):
+    with pytest.raises(UsageError, match="is being used"):
         containers.remove(held.record)
     with pytest.raises(UsageError, match="just being started"):
         stop_container(containers, held.record, 0)
