@@ -60,15 +60,15 @@ def commit(bench: Bench) -> Case:
     numbers = itertools.count()
     root = bench.work / "commit"
     measured(bench.polyarch(root, "pull", "-q", f"oci:{layout}:{_NAME}"), bench.environment)
-    measured(bench.polyarch(root, "run", "--name", "c", f"oci:{layout}:{_NAME}", *_CHANGE), bench.environment)
-    own = bench.polyarch(root, "commit", "c")
+    measured(bench.polyarch(root, "run", "--name", "changed", f"oci:{layout}:{_NAME}", *_CHANGE), bench.environment)
+    own = bench.polyarch(root, "commit", "changed")
     with _docker(bench, layout) as docker:
         podman = _podman(bench, layout)
         contenders = alternating(
             bench,
             {
-                "docker commit": lambda folder: [*docker, "commit", "c", f"new:{next(numbers)}"],
-                "podman commit": lambda folder: [*podman, "commit", "-q", "c", f"new:{next(numbers)}"],
+                "docker commit": lambda folder: [*docker, "commit", "changed", f"new:{next(numbers)}"],
+                "podman commit": lambda folder: [*podman, "commit", "-q", "changed", f"new:{next(numbers)}"],
                 "polyarch commit": lambda folder: [*own, f"new:{next(numbers)}"],
             },
             bench.runs,
@@ -107,7 +107,7 @@ def _podman(bench: Bench, layout: Path) -> list[str]:
     identifier = subprocess.run(
         [*words, "images", "-q"], env=dict(bench.environment), stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()[0]
-    measured([*words, "run", "--name", "c", "--network", "none", identifier, *_CHANGE], bench.environment)
+    measured([*words, "run", "--name", "changed", "--network", "none", identifier, *_CHANGE], bench.environment)
     return words
 
 
@@ -121,5 +121,5 @@ def _docker(bench: Bench, layout: Path) -> Iterator[list[str]]:
     with dockerd(folder, bench.environment, alone=True) as socket:
         words = [program("docker"), "--host", f"unix://{socket}"]
         measured([*words, "load", "--quiet", "--input", str(archive)], bench.environment)
-        measured([*words, "run", "--name", "c", "--network", "none", "commit:1", *_CHANGE], bench.environment)
+        measured([*words, "run", "--name", "changed", "--network", "none", "commit:1", *_CHANGE], bench.environment)
         yield words
