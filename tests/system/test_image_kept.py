@@ -12,6 +12,7 @@ import pytest
 
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry, skopeo, skopeo_copy
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.system
 
@@ -142,6 +143,16 @@ def test_prune_by_age_and_number(polyarch: Polyarch, busybox: str) -> None:
         os.utime(path, (time.time() - 3600, time.time() - 3600))
     polyarch("image", "prune", "--all", "--older-than", "30m").ok()
     assert (names(polyarch), blobs(polyarch)) == (set(), set())
+
+
+def test_a_terminal_is_asked_before_all_goes(polyarch: Polyarch, busybox: str) -> None:
+    code, written = on_a_terminal(polyarch, "image", "prune", "--all", typed={"[y/N]": "n\n"})
+    assert (code, busybox in written) == (0, True)
+    assert names(polyarch) == {busybox}
+    code, written = on_a_terminal(polyarch, "image", "prune", "--all", typed={"[y/N]": "y\n"})
+    assert (code, "Total reclaimed space" in written) == (0, True)
+    assert names(polyarch) == set()
+    assert "[y/N]" not in on_a_terminal(polyarch, "image", "prune", "--all")[1], "nothing is asked where nothing goes"
 
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
