@@ -13,6 +13,7 @@ import pytest
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry, skopeo, skopeo_copy
 from support.terminal import on_a_terminal
+from support.users import OrdinaryUser
 
 pytestmark = pytest.mark.system
 
@@ -107,6 +108,25 @@ def test_the_image_of_a_running_container_keeps_its_name(polyarch: Polyarch, bus
     polyarch("rm", "-f", "web").ok()
     polyarch("image", "rm", busybox).ok()
     assert (blobs(polyarch), snapshots(polyarch)) == (set(), set()), "unpacked layers go with their image"
+
+
+@needs_runtime
+def test_an_ordinary_user_prunes_what_others_ids_own(
+    polyarch: Polyarch, registry: DockerRegistry, unprivileged_user: OrdinaryUser
+) -> None:
+    name, root = registry.ref("busybox:1.36"), unprivileged_user.home / "pruned"
+
+    def run(*words: str) -> Result:
+        return polyarch(*words, root=root, user=unprivileged_user).ok()
+
+    run("run", "--name", "web", "--platform", "linux/amd64", name, "true")
+    layers = [path for path in (root / "snapshots").glob("*/*") if path.parent.name != "locks"]
+    assert layers
+    run("rm", "web")
+    told = run("image", "prune", "--all", "--format", "json").json_lines
+    assert {line["digest"][7:] for line in told if line["kind"] == "unpacked"} == {path.name for path in layers}
+    assert sum(line["size"] for line in told if line["kind"] == "unpacked") > 500_000
+    assert not [path for path in (root / "snapshots").glob("*/*") if path.name != "prune"]
 
 
 def test_an_image_whose_name_moved_is_there_until_it_is_pruned(polyarch: Polyarch, registry: DockerRegistry) -> None:
