@@ -8,9 +8,10 @@ it is changed (overlayfs copies up the one name that was used), in the container
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -52,14 +53,25 @@ def pack_changes(
     def pack() -> PackedChanges:
         targets = mount_targets(directory / "config.json")
         upper = directory / "upper"
-        found = kinds(upper, layers, rights.flavour, targets)
-        with contextlib.closing(LayerPacker(out)) as packer:
-            return _Pack(upper, layers, packer, latest).run(found)
+        with _no_search_for_cycles(), contextlib.closing(LayerPacker(out)) as packer:
+            return _Pack(upper, layers, packer, latest).run(kinds(upper, layers, rights.flavour, targets))
 
     try:
         return rights.ask(pack)
     except OSError as error:
         raise disk_error(error, f"cannot pack what the container {directory.name[:12]} has written") from error
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Many small objects are made, and none is part of a cycle: looking for these takes a sixth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Pack:
