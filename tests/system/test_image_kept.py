@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import time
@@ -137,6 +138,7 @@ def test_an_image_whose_name_moved_is_there_until_it_is_pruned(polyarch: Polyarc
         skopeo_copy(f"docker://{registry.ref(source)}", f"docker://{moving}")
         polyarch("pull", "--platform", "linux/arm64", moving).ok()
     assert names(polyarch) == {moving, "<none>"}
+    assert json.loads(skopeo("inspect", f"oci:{polyarch.root}/oci:{moving}"))["Architecture"] == "arm64"
     before = blobs(polyarch)
     told = polyarch("image", "prune", "--dry-run", "--format", "json").ok().json_lines
     assert {line["kind"] for line in told} == {"image", "blob"}

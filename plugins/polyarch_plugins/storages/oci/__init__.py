@@ -15,4 +15,8 @@ a lease is locked once, by its owner, and only tried by others. Nothing waits fo
 A blob is counted on from the moment in which `has_blob` or `write_blob` told of it, to the commit of an image that
 needs it, or until the storage is closed. `remove` and `prune` read all leases under `lock`, and leave alone what a
 living one lists; so they never wait for a pull, and no pull loses a blob to them.
+
+An image whose name moves to another one stays as an entry of index.json without a name, called
+`localhost/unnamed@DIGEST`, until `discard` or `remove`; one that gets a name again has that alone. So only in the
+storage below ROOT: in a layout elsewhere nobody would see or prune it.
 """
