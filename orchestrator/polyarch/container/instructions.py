@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from polyarch.errors import UsageError, printable
+from polyarch.errors import IntegrityError, UsageError, printable
 from polyarch.lock.interpolation import Unreadable, expand
+from polyarch.oci.json import strings
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII | re.IGNORECASE)
 _SIGNAL = re.compile(r"(SIG)?[A-Z]{2,6}\d?([+-]\d{1,2})?|\d{1,2}", re.ASCII | re.IGNORECASE)
@@ -51,9 +52,17 @@ class _Wrong(Exception):
 def _command(key: str) -> Callable[[_Config, str], None]:
     def act(config: _Config, rest: str) -> None:
         words = _exec_form(rest)
-        config[key] = [*(config.get("Shell") or _SHELL), rest] if words is None else words
+        config[key] = [*_shell(config), rest] if words is None else words
 
     return act
+
+
+def _shell(config: _Config) -> tuple[str, ...]:
+    """What a command that is no list is for: SHELL of the base's Dockerfile, which is Docker's field, not OCI's."""
+    try:
+        return strings(config.get("Shell"), "the base image's Shell") or _SHELL
+    except IntegrityError as error:
+        raise _Wrong(error.message) from None
 
 
 def _exec_form(text: str) -> list[str] | None:
@@ -62,7 +71,7 @@ def _exec_form(text: str) -> list[str] | None:
         return None
     try:
         words = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 

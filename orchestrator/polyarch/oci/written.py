@@ -14,8 +14,15 @@ _NONE: Mapping[str, str] = {}
 
 
 def encode(document: Mapping[str, object]) -> bytes:
-    """JSON without blanks, the keys in their order."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON without blanks, the keys in their order.
+
+    Half of a surrogate pair, which JSON from outside can have, and which is how Python has bytes that are no UTF-8
+    (`os.fsdecode`), stays what it is, escaped.
+    """
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def write_manifest(

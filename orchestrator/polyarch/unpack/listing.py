@@ -28,13 +28,14 @@ _LETTERS = {
 }
 _NAME = "layer"
 _COLUMNS = 9
+_LAST_TIME = (1 << 63) - 1
 
 
 class Listed(NamedTuple):
     """An entry. `path` is without a slash in front, without `.` and empty parts; b"" is the root.
 
     `kind` is `f` file, `h` hard link, `l` symlink, `d` directory, `c` and `b` devices, `p` FIFO. `mode` has the twelve
-    permission bits, `mtime` is in nanoseconds, `size` in bytes. `link` is the target of a symlink as it is written, the
+    permission bits, `mtime` is in nanoseconds (as far as 64 bits go: to the year 2262), `size` in bytes. `link` is the target of a symlink as it is written, the
     path that a hard link names, or a device's `MAJOR:MINOR`. Two files of one `fingerprint` have the same content and
     the same extended attributes; of other entries it tells the attributes alone.
     """
@@ -135,7 +136,7 @@ def list_layer(open_layer: Callable[[], BinaryIO], digest: Digest, where: str) -
                 uids.append(entry.uid)
                 gids.append(entry.gid)
                 sizes.append(entry.size)
-                mtimes.append(entry.mtime)
+                mtimes.append(min(max(entry.mtime, -_LAST_TIME), _LAST_TIME))
                 fingerprints += _fingerprint(entry, reader)
                 links += _link(entry, reader) + b"\0"
             stream.finish()

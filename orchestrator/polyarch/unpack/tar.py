@@ -9,6 +9,7 @@ says that layers should have none.
 from __future__ import annotations
 
 import enum
+import os
 import re
 import struct
 import zlib
@@ -199,7 +200,7 @@ class TarReader:
             equals = data.find(b"=", space, end)
             if not space < equals < end <= len(data) or data[end - 1 : end] != b"\n":
                 raise self._fault("a broken pax header")
-            key = data[space + 1 : equals].decode("utf-8", "replace")
+            key = os.fsdecode(data[space + 1 : equals])  # xattrs are called so in Python
             records[key] = data[equals + 1 : end - 1]
             at = end
         return records

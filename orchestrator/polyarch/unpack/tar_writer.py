@@ -77,7 +77,7 @@ def header(entry: Entry) -> bytes:
         records.append(_record(b"mtime", _time(entry.mtime)))
         seconds = min(max(seconds, 0), _ELEVEN_DIGITS)
     if entry.xattrs:
-        records += [_record(f"SCHILY.xattr.{key}".encode(), entry.xattrs[key]) for key in sorted(entry.xattrs)]
+        records += [_record(b"SCHILY.xattr." + os.fsencode(key), entry.xattrs[key]) for key in sorted(entry.xattrs)]
     block = _block(name, _FLAGS[entry.kind], (entry.mode, uid, gid, size, seconds), link, entry.device)
     return _extended(records) + block if records else block
 

@@ -80,6 +80,18 @@ def test_the_shell_of_the_image() -> None:
     assert config["Cmd"] == ["/bin/ash", "-ec", "x"]
 
 
+@pytest.mark.parametrize("shell", [3, "sh", {"a": "b"}, [1]])
+def test_a_shell_that_is_none(shell: object) -> None:
+    with pytest.raises(UsageError, match="Shell"):
+        apply_instructions({"Shell": shell}, ["CMD x"])
+
+
+def test_lists_in_each_other_without_end_are_for_the_shell() -> None:
+    config: dict[str, Any] = {}
+    apply_instructions(config, [f"CMD {'[' * 100_000}"])
+    assert config["Cmd"][:2] == ["/bin/sh", "-c"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

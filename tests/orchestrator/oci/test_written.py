@@ -8,7 +8,8 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of
 from polyarch.oci.document import parse_document
 from polyarch.oci.media_types import DOCKER_MANIFEST_LIST, OCI_CONFIG, OCI_LAYER_GZIP
-from polyarch.oci.written import write_index, write_manifest
+from polyarch.oci.json import parse_json
+from polyarch.oci.written import encode, write_index, write_manifest
 from polyarch_platforms.platform import parse
 
 CONFIG = Descriptor(OCI_CONFIG, digest_of(b"config"), 6)
@@ -34,3 +35,9 @@ def test_annotations_in_another_order_give_the_same_digest() -> None:
         write_manifest(CONFIG, [], {"a": "1", "b": "2"}).digest
         == write_manifest(CONFIG, [], {"b": "2", "a": "1"}).digest
     )
+
+
+def test_what_is_no_text_comes_back_as_it_was() -> None:
+    document = {"created_by": "echo \udcff", "ü": "\ud800"}
+    assert parse_json(encode(document), "document") == document
+    assert encode({"ü": "ü"}) == '{"ü":"ü"}'.encode()

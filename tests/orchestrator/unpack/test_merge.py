@@ -161,6 +161,12 @@ def test_damaged_files_are_refused(read: object) -> None:
                 read(damaged)
 
 
+@pytest.mark.parametrize("seconds", [1 << 39, -(1 << 39)])
+def test_a_time_beyond_64_bits_of_nanoseconds(seconds: int) -> None:
+    result = merged([file("far", pax={"mtime": b"%d" % seconds})])
+    assert abs(read_merged(result.packed()).mtimes[0]) == (1 << 63) - 1
+
+
 def test_rows_stand_as_a_tree_is_walked() -> None:
     assert told(merged([file("a-b"), file("a/x"), folder("a"), file("b")])) == ["1 A a", "1 A a/x", "1 A a-b", "1 A b"]
 

@@ -22,7 +22,9 @@ NAME = st.lists(PART.filter(lambda part: part not in (b".", b"..")), min_size=1,
 ID = st.integers(0, (1 << 32) - 2)
 TIME = st.integers(-(10**18), 10**19)
 XATTRS = st.dictionaries(
-    st.text(st.characters(codec="utf-8", exclude_characters="=\0\n"), min_size=1, max_size=20).map("user.{}".format),
+    st.binary(min_size=1, max_size=20)
+    .filter(lambda name: not {*b"=\0\n"} & {*name})
+    .map(lambda name: "user." + os.fsdecode(name)),
     st.binary(max_size=60),
     max_size=3,
 )
