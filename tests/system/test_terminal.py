@@ -45,6 +45,14 @@ def test_no_bars_where_none_are_wanted(polyarch: Polyarch, faulty_registry: Faul
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_leads_to_nowhere(polyarch: Polyarch, closed: str) -> None:
+    prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    result = polyarch.finish(polyarch.start("image", "ls", prefix=prefix), "", 60).ok()
+    assert result.stderr == ""
+    assert result.stdout.startswith("REPOSITORY") == (">&-" not in closed.replace("2>&-", ""))
+
+
 def test_without_anything_to_fetch_there_are_no_bars(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:
     polyarch("pull", faulty_registry.ref("busybox:1.36")).ok()
     code, text = on_a_terminal(polyarch, "pull", faulty_registry.ref("busybox:1.36"))
