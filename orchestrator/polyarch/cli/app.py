@@ -14,7 +14,7 @@ import click
 from click.exceptions import Exit
 
 from polyarch import __version__
-from polyarch.cli.catalogue import INSTEAD, PLACES, VERSION_OPTION, commands
+from polyarch.cli.catalogue import PLACES, VERSION_OPTION, commands
 from polyarch.cli.failures import failure_of
 from polyarch.cli.help_page import help_page
 from polyarch.cli.invocation import POLYARCH_FAILED, Invocation
@@ -37,10 +37,6 @@ class Polyarch(Group):
         module, name = PLACES.get(cmd_name, (cmd_name, "command"))
         command: click.Command = getattr(import_module(f"polyarch.cli.commands.{module}"), name)
         return command
-
-    def instead_of(self, ctx: click.Context, word: str) -> str:
-        """The way that polyarch has for a command of docker's, else what is near."""
-        return f" (instead: {INSTEAD[word]})" if word in INSTEAD else super().instead_of(ctx, word)
 
     def get_help(self, ctx: click.Context) -> str:
         """The same text as without click."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from polyarch.cli.catalogue import EXIT_CODES, HELP_OPTION, SHARED_OPTIONS
+from polyarch.cli.catalogue import EXIT_CODES, HELP_OPTION, INSTEAD, SHARED_OPTIONS
 from polyarch.cli.completers import devices, platforms
 from polyarch.cli.help_page import examples, exit_codes, section
 from polyarch.cli.invocation import Invocation
@@ -154,7 +154,11 @@ class Group(Command, click.Group):
         return super().resolve_command(ctx, args)
 
     def instead_of(self, ctx: click.Context, word: str) -> str:
-        """What may have been meant by `word`, in parentheses; "" if nothing is near."""
+        """The way that polyarch has for a command of docker's, else what is near, in parentheses; "" if nothing is."""
+        whole = f"{ctx.command_path} {word}".removeprefix("polyarch ")
+        if whole in INSTEAD:
+            shown = INSTEAD[whole] if ctx.parent is None else f"polyarch {INSTEAD[whole]}".replace(", ", ", polyarch ")
+            return f" (instead: {shown})"
         from difflib import get_close_matches
 
         near = get_close_matches(word, self.list_commands(ctx), n=3, cutoff=0.6)

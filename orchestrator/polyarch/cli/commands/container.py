@@ -11,7 +11,7 @@ from polyarch.cli.container_options import ContainerWords, container_options
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Group, pass_invocation
 
-_ALSO = ("ps", "exec", "cp", "logs", "diff", "commit", "stop", "rm")
+_ALSO = ("run", "ps", "exec", "cp", "logs", "diff", "commit", "stop", "rm")
 
 command = Group(
     "container",
