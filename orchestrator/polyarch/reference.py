@@ -114,10 +114,20 @@ def parse_reference(text: str, schemes: Collection[str] = ()) -> Reference:
     if re.fullmatch(r"[0-9a-f]{64}", name):
         raise _fault(text, "64 hex digits are an image ID, not a name", f"for a digest write NAME@sha256:{name[:12]}…")
     if not _REPOSITORY.fullmatch(repository):
-        raise _fault(text, *_repository_fault(repository))
+        written = repository if name.endswith(repository) else repository.removeprefix(f"{DEFAULT_NAMESPACE}/")
+        lower = name.removesuffix(written) + written.lower() + text[len(name) :]
+        raise _fault(text, *_repository_fault(written, lower))
     if len(registry) + 1 + len(repository) > MAX_NAME_LENGTH:
         raise _fault(text, f"the name is longer than {MAX_NAME_LENGTH} characters")
     return Reference(registry, repository, tag if tag is not None else "" if digest else DEFAULT_TAG, digest)
+
+
+def check_new_name(name: Reference, text: str) -> None:
+    """Raises UsageError if no image can be called so; `text` is what was written."""
+    if name.digest:
+        raise UsageError(f"{text} names a digest, which cannot be given to an image", "name a tag")
+    if name.familiar_name == "scratch":
+        raise UsageError("no image can be called scratch: that is the name of none", "choose another name")
 
 
 def parse_registry(text: str) -> str:
@@ -182,10 +192,10 @@ def _checked_tag(tag: str, text: str) -> str:
     raise _fault(text, f"'{printable(tag, 80)}' is not a tag", "a tag has up to 128 letters, digits, '_', '.' or '-'")
 
 
-def _repository_fault(repository: str) -> tuple[str, str | None]:
-    """What is wrong with a repository, and what to write instead."""
+def _repository_fault(repository: str, lower: str) -> tuple[str, str | None]:
+    """What is wrong with a repository, and what to write instead; `lower` is the reference with it in lower case."""
     if repository != repository.lower():
-        return "a repository is written in lower case", f"try {printable(repository.lower(), 100)}"
+        return "a repository is written in lower case", f"try {printable(lower, 200)}"
     for i, character in enumerate(repository):
         if not re.fullmatch(r"[a-z0-9._/-]", character, re.ASCII):
             return f"'{printable(character)}' at character {i + 1} of the repository is not allowed", None

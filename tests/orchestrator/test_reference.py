@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyarch.errors import UsageError
-from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
+from polyarch.reference import Reference, check_new_name, names_tag, parse_reference, parse_registry
 
 D = "sha256:" + "0123456789abcdef" * 4
 D512 = "sha512:" + "0123456789abcdef" * 8
@@ -83,8 +83,8 @@ def test_a_text_names_an_image(text: str, registry: str, repository: str, tag: s
     ("text", "said"),
     [
         ("", "empty"),
-        (" ", "' ' at character 9"),
-        ("a b", "' ' at character 10"),
+        (" ", "' ' at character 1"),
+        ("a b", "' ' at character 2"),
         ("busybox:", "'' is not a tag"),
         (":1", "no repository"),
         ("busybox:.x", "is not a tag"),
@@ -92,9 +92,11 @@ def test_a_text_names_an_image(text: str, registry: str, repository: str, tag: s
         ("busybox:a+b", "is not a tag"),
         (f"busybox:{LONG}a", "is not a tag"),
         ("busybox:a:b", "':' at character"),
-        ("Busybox", "lower case"),
-        ("a/Busybox", "lower case"),
-        ("ghcr.io/Owner/app", "lower case"),
+        ("Busybox", "try busybox"),
+        ("Busybox:1.36-A", "try busybox:1.36-A"),
+        ("a/Busybox", "try a/busybox"),
+        ("ghcr.io/Owner/app", "try ghcr.io/owner/app"),
+        ("docker.io/Busybox", "try docker.io/busybox"),
         ("ghcr.io/", "no repository"),
         ("/a", "each part"),
         ("a/", "each part"),
@@ -134,6 +136,17 @@ def test_a_bad_text_is_a_usage_error_that_points_at_the_fault(text: str, said: s
     assert said in f"{caught.value.message} {caught.value.hint}"
     assert "\n" not in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("text", ["scratch", "scratch:1", "docker.io/library/scratch", f"a@{D}", f"a:1@{D}"])
+def test_no_image_can_be_called_so(text: str) -> None:
+    with pytest.raises(UsageError, match=r"scratch: that is the name of none|names a digest"):
+        check_new_name(parse_reference(text), text)
+
+
+@pytest.mark.parametrize("text", ["scratch/app", "ghcr.io/library/scratch", "a:scratch"])
+def test_other_names_can_be_given(text: str) -> None:
+    check_new_name(parse_reference(text), text)
 
 
 @pytest.mark.parametrize(

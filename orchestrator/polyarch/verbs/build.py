@@ -19,7 +19,7 @@ from polyarch.contract.storage import Image
 from polyarch.errors import HostError, NoVariantError, UsageError
 from polyarch.events import BuildSaid, Emit
 from polyarch.files import temporary_folder
-from polyarch.reference import Reference
+from polyarch.reference import Reference, check_new_name
 from polyarch.serve.address import LOOPBACK, format_address
 from polyarch.serve.one_time import OneTimeServer
 from polyarch.settings import Settings
@@ -87,6 +87,8 @@ class BuildVerbs:
         names = [self._parts.name(text) for text in request.names]
         if not names:
             raise UsageError("the image needs a name", "give it one: --tag NAME")
+        for name, given in zip(names, request.names, strict=True):
+            check_new_name(name, given)
         native = self._parts.machine().platform
         asked = [self._parts.platform(text) for text in request.platforms] or [native]
         plans = [_Plan(request, platform, native) for platform in dict.fromkeys(asked)]

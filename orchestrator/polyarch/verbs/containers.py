@@ -13,9 +13,9 @@ from polyarch.container.rights import Rights, rights_at
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.errors import UsageError, platforms_errors
+from polyarch.errors import platforms_errors
 from polyarch.events import Emit, Warned
-from polyarch.reference import Reference
+from polyarch.reference import Reference, check_new_name
 from polyarch.selection.types import EmulationPolicy
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
@@ -126,15 +126,11 @@ class ContainerVerbs:
 
     def commit(self, name: str, reference: str, request: CommitRequest) -> Committed:
         """Freeze what a container has written into an image of that name. Raises NotFoundError: its base is gone."""
-        from polyarch.container.base import SCRATCH
         from polyarch.container.commit import commit_container
 
         record = self.find(name)
         new = self._parts.name(reference)
-        if new.digest:
-            raise UsageError(f"{reference} names a digest, which cannot be given to an image", "name a tag")
-        if new.familiar_name == SCRATCH:
-            raise UsageError(f"no image can be called {SCRATCH}: that is the name of none", "choose another name")
+        check_new_name(new, reference)
         return commit_container(
             self._containers,
             record,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
-from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
+from polyarch.errors import NotFoundError, StorageError, platforms_errors
 from polyarch.events import Emit
-from polyarch.reference import Reference, parse_reference
+from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
 from polyarch.verbs.results import PullResult, VerifiedImage
@@ -64,8 +64,7 @@ class KeptVerbs:
     def tag(self, reference: str, new: str) -> Reference:
         """Let a further name point at an image at hand, with all its platforms; that name, whole, by docker's rule."""
         name = parse_reference(new, self._parts.schemes())
-        if name.digest:
-            raise UsageError(f"{new} names a digest, which cannot be given to an image", "name a tag")
+        check_new_name(name, new)
         for image in self._at_hand(reference):
             self._parts.storage().commit(replace(image, reference=name))
         return name
