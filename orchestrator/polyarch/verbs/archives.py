@@ -79,37 +79,38 @@ def load(parts: ArchiveParts, source: Path | BinaryIO) -> Iterator[PullResult]:
 
     Raises NotFoundError, IntegrityError (no such archive, or a broken one), StorageError.
     """
-    file = source if isinstance(source, Path) else _spooled(source, parts.temporary() / "image.tar")
-    for text in _references(file, parts.temporary):
+    file, shown = (source, str(source)) if isinstance(source, Path) else (parts.temporary() / "image.tar", "stdin")
+    if not isinstance(source, Path):
+        _spool(source, file)
+    for text in _references(file, shown, parts.temporary):
         yield from parts.pull(text)
 
 
-def _spooled(stream: BinaryIO, file: Path) -> Path:
+def _spool(stream: BinaryIO, file: Path) -> None:
     try:
         with file.open("wb") as target:
             for chunk in decompressed(stream, "the archive"):
                 target.write(chunk)
     except OSError as error:
         raise disk_error(error, f"cannot write {file}") from error
-    return file
 
 
-def _references(file: Path, temporary: Callable[[], Path]) -> list[str]:
-    """What each image of an archive is called for a pull."""
+def _references(file: Path, shown: str, temporary: Callable[[], Path]) -> list[str]:
+    """What each image of an archive is called for a pull; `shown` is what a person calls the file."""
     path = file.absolute()
     found = []
-    kind, place = _opened(path, temporary)
+    kind, place = _opened(path, shown, temporary)
     with contextlib.closing(place):
         for image in place.images:
             # In a layout a whole name and a tag beside it mean one name; docker's archives list all names of an image.
             names = image.names if kind == "docker-archive" else image.names[:1]
             found += [f"{kind}:{path}:{name}" for name in names] or [f"{kind}:{path}@{image.root.digest}"]
     if not found:
-        raise NotFoundError(f"{file} holds no image")
+        raise NotFoundError(f"{shown} holds no image")
     return found
 
 
-def _opened(path: Path, temporary: Callable[[], Path]) -> tuple[ArchiveKind, OciArchive | DockerArchive]:
+def _opened(path: Path, shown: str, temporary: Callable[[], Path]) -> tuple[ArchiveKind, OciArchive | DockerArchive]:
     """An OCI archive, also one that docker could read; else one of docker's."""
     try:
         return "oci-archive", OciArchive(path, temporary)
@@ -117,9 +118,11 @@ def _opened(path: Path, temporary: Callable[[], Path]) -> tuple[ArchiveKind, Oci
         try:
             return "docker-archive", DockerArchive(path, temporary)
         except IntegrityError as error:
-            raise IntegrityError(
-                f"{path} is no image archive, neither OCI's ({no_layout.message}) nor docker's ({error.message})"
-            ) from error
+            layout, docker = (
+                each.message.replace(f"{path}: ", "").removeprefix(f"{path} is ") for each in (no_layout, error)
+            )
+            why = f": {layout}" if layout == docker else f", neither OCI's ({layout}) nor docker's ({docker})"
+            raise IntegrityError(f"{shown} is no image archive{why}") from error
 
 
 def _with_files(storage: Storage) -> HasBlobFiles:
@@ -148,13 +151,14 @@ def _new_file(file: Path) -> Iterator[Path]:
 
     What a killed one left beside `file` is removed. Raises StorageError.
     """
-    if file.is_dir():
-        raise StorageError(f"{file} is a folder")
-    if file.exists() and not file.is_file():
-        raise StorageError(f"{file} is no plain file", "leave out -o, and lead the output there")
     folder = file.absolute().parent
     new = folder / f".{file.name}.{os.getpid()}.saving"
     try:
+        folder.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
+        if file.is_dir():
+            raise StorageError(f"{file} is a folder")
+        if file.exists() and not file.is_file():
+            raise StorageError(f"{file} is no plain file", "leave out -o, and lead the output there")
         for left in folder.glob(f".{_escaped(file.name)}.*.saving"):
             if not _lives(left.name.split(".")[-2]):
                 left.unlink(missing_ok=True)
