@@ -160,7 +160,10 @@ def test_a_pull_takes_the_locked_manifests_alone(
     assert polyarch("pull", "--locked", file, "--platform", "linux/arm64", app).code == 7
     digest = sample.manifest("busybox:1.36", "arm64")
     file.write_text(text.replace(digest, sample.manifest("busybox:1.36", "arm", "v7")))
-    assert polyarch("pull", "--locked", file, "--platform", "linux/arm64", app).code == 4
+    edited = polyarch("pull", "--locked", file, "--platform", "linux/arm64", app)
+    assert edited.code == 7
+    assert "for linux/arm64, the registry" in edited.stderr
+    assert "the lock was changed by hand" in edited.stderr
 
     # The platform is gone, and still it is the move that is told.
     file.write_text(text)

@@ -19,7 +19,8 @@ from polyarch.selection.types import Candidate
 def held_to(locked: LockedImage, resolution: Resolution) -> Resolution:
     """The resolution with the locked variants alone as choices.
 
-    Raises IntegrityError: the name, or the variant, is another one than was locked; NoVariantError: the variant that
+    Raises IntegrityError: the name, or the variant, is another one than was locked, or the lock was changed by hand;
+    NoVariantError: the variant that
     would be taken is not locked, though others are.
     """
     selection = resolution.selection
@@ -29,8 +30,15 @@ def held_to(locked: LockedImage, resolution: Resolution) -> Resolution:
     ranked = tuple(each for each in selection.ranked if _locked(locked, each.candidate))
     if not ranked or ranked[0] != resolution.chosen:
         chosen = resolution.chosen.candidate
-        if chosen.source == "tag" and any(each.platform == str(chosen.platform) for each in locked.variants):
+        listed = next((each for each in locked.variants if each.platform == str(chosen.platform)), None)
+        if listed is not None and chosen.source == "tag":
             raise _moved(locked, chosen.reference.familiar, chosen.manifest.digest)
+        if listed is not None:  # what the name points at is as it was locked, so nothing moved
+            raise IntegrityError(
+                f"{locked.reference.familiar}: the lock says manifest {listed.manifest} for {listed.platform}, the"
+                f" registry {chosen.manifest.digest}: the lock was changed by hand",
+                _anew(locked),
+            )
         have = ", ".join(locked.manifests)
         wanted = ",".join([*(locked.platforms or locked.manifests), str(chosen.platform)])
         raise NoVariantError(
@@ -68,8 +76,8 @@ def _locked(locked: LockedImage, candidate: Candidate) -> bool:
     if variant is not None and variant.size != candidate.manifest.size:
         raise IntegrityError(
             f"{locked.reference.familiar}: the lock says {variant.size} bytes of manifest {variant.manifest}, the"
-            f" registry {candidate.manifest.size}",
-            _hint(locked),
+            f" registry {candidate.manifest.size}: the lock was changed by hand",
+            _anew(locked),
         )
     return variant is not None
 
@@ -84,6 +92,12 @@ def _moved(locked: LockedImage, name: str, now: str) -> IntegrityError:
         locked=locked.digest,
         now=now,
     )
+
+
+def _anew(locked: LockedImage) -> str:
+    """`--update` would take what points at the same index as unchanged."""
+    platforms = f" --platform {','.join(locked.platforms)}" if locked.platforms else ""
+    return f"lock it anew: polyarch lock {locked.reference.familiar}{platforms}"
 
 
 def _hint(locked: LockedImage) -> str:
