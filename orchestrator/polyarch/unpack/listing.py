@@ -35,9 +35,10 @@ class Listed(NamedTuple):
     """An entry. `path` is without a slash in front, without `.` and empty parts; b"" is the root.
 
     `kind` is `f` file, `h` hard link, `l` symlink, `d` directory, `c` and `b` devices, `p` FIFO. `mode` has the twelve
-    permission bits, `mtime` is in nanoseconds (as far as 64 bits go: to the year 2262), `size` in bytes. `link` is the target of a symlink as it is written, the
-    path that a hard link names, or a device's `MAJOR:MINOR`. Two files of one `fingerprint` have the same content and
-    the same extended attributes; of other entries it tells the attributes alone.
+    permission bits, `mtime` is in nanoseconds, as far as 64 bits go (to the year 2262), `size` in bytes. `link` is the
+    target of a symlink as it is written, the path that a hard link names, or a device's `MAJOR:MINOR`. Two files of one
+    `fingerprint` have the same content and the same extended attributes; of other entries it tells the attributes
+    alone.
     """
 
     path: bytes

@@ -7,8 +7,8 @@ from dataclasses import replace
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of
 from polyarch.oci.document import parse_document
-from polyarch.oci.media_types import DOCKER_MANIFEST_LIST, OCI_CONFIG, OCI_LAYER_GZIP
 from polyarch.oci.json import parse_json
+from polyarch.oci.media_types import DOCKER_MANIFEST_LIST, OCI_CONFIG, OCI_LAYER_GZIP
 from polyarch.oci.written import encode, write_index, write_manifest
 from polyarch_platforms.platform import parse
 
