@@ -179,8 +179,9 @@ def _piped(send: Callable[[int], None], receive: Callable[[int], None], *, first
     with os.fdopen(failed, "rb") as answer:
         theirs = _read(answer)
     os.waitpid(child, 0)
-    # Whoever writes to a pipe that nobody reads any more, or reads from one that ended early, is not the cause.
-    causes = [error for error in (mine, theirs) if error is not None and not isinstance(error, BrokenPipeError)]
+    # Whoever reads from a pipe that ended early, or writes to one that nobody reads any more, is not the cause.
+    outcomes = (theirs, mine) if first_is_here else (mine, theirs)
+    causes = [error for error in outcomes if error is not None and not isinstance(error, BrokenPipeError)]
     if causes:
         raise causes[0]
     if mine or theirs:

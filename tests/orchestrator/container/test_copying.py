@@ -12,7 +12,7 @@ import pytest
 
 from polyarch.container.copy_ends import Words, read_words
 from polyarch.container.copying import Copy
-from polyarch.errors import NotFoundError, PolyarchError, UsageError
+from polyarch.errors import NotFoundError, PolyarchError, StorageError, UsageError
 from polyarch.unpack.copy_tree import Source, There, goes_inside
 from support.layers import listing
 from support.tar_files import Link, entries_of, tar_of
@@ -279,3 +279,9 @@ def test_what_cannot_be_read(here: Path, root: Path) -> None:
         copy(root, "c:/none", ".")
     with pytest.raises(NotFoundError, match="there is no directory"):
         copy(root, "c:/file", "./none/here")
+
+
+def test_what_cannot_be_read_to_its_end_is_told_as_that(here: Path, root: Path) -> None:
+    endless = Path("/sys/class/net/lo/speed")  # has a size, and no content to be read: EINVAL
+    with pytest.raises(StorageError, match="speed cannot be copied: Invalid argument"):
+        copy(root, str(endless), "c:/x")
