@@ -101,6 +101,47 @@ def test_what_a_container_uses_stays(polyarch: Polyarch, busybox: str) -> None:
     assert files_below(polyarch.root / "snapshots" / "locks") == {"prune"}
 
 
+def test_a_damaged_image_lets_nothing_else_go(polyarch: Polyarch, busybox: str, registry: DockerRegistry) -> None:
+    other = registry.ref("zstd:1.0")
+    polyarch("pull", "--platform", "linux/amd64,linux/arm64", other).ok()
+    damaged = _damage(polyarch, busybox)
+    polyarch("container", "create", "--name", "user", other).ok()
+    before = _named(polyarch)
+    refused = polyarch("image", "rm", other)
+    assert (refused.code, _named(polyarch)) == (2, before), refused.stderr
+    assert "the container user stands on it" in refused.stderr
+    assert polyarch("image", "rm", "none").code == 3
+    assert polyarch("image", "rm", damaged.name[:12]).code == 9  # whose ID that is nobody can tell
+    polyarch("image", "rm", "--platform", "linux/arm64", other).ok()
+    assert _named(polyarch) == before
+    assert polyarch("image", "rm", "--platform", "linux/amd64", busybox).code == 9
+    polyarch("image", "rm", busybox).ok()
+    assert _named(polyarch) == [other]
+    polyarch("image", "ls").ok()
+
+
+def test_a_damaged_image_that_a_container_uses_goes_by_force(polyarch: Polyarch, busybox: str) -> None:
+    polyarch("container", "create", "--name", "user", busybox).ok()
+    _damage(polyarch, busybox)
+    assert "the container user stands on it" in polyarch("image", "rm", busybox).stderr
+    polyarch("image", "rm", "-f", busybox).ok()
+    assert polyarch("image", "ls", "-q").ok().stdout == ""
+
+
+def _named(polyarch: Polyarch) -> list[str]:
+    """What index.json names, be it damaged."""
+    entries = json.loads((polyarch.root / "oci" / "index.json").read_bytes())["manifests"]
+    return sorted(entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries)
+
+
+def _damage(polyarch: Polyarch, name: str) -> Path:
+    """Spoil the manifest of an image; its file."""
+    digest = json.loads(polyarch("image", "inspect", "--format", "json", name).ok().stdout)["manifest"]
+    file = polyarch.root / "oci" / "blobs" / "sha256" / digest.partition(":")[2]
+    file.write_bytes(b"x" * file.stat().st_size)
+    return file
+
+
 @needs_runtime
 def test_the_image_of_a_running_container_keeps_its_name(polyarch: Polyarch, busybox: str) -> None:
     polyarch("run", "-d", "--name", "web", busybox, "sleep", "60").ok()

@@ -94,16 +94,19 @@ class KeptVerbs:
             with garbage.still() as records:
                 try:
                     found = self._parts.found(reference)
-                    at_hand = removal.all_of(storage)
-                except StorageError:  # what is damaged goes by its name
+                except StorageError:  # what is damaged goes by its name, and whole
                     names = self._there(reference)
-                    return removal.Removed(tuple(names), tuple(each for name in names for each in storage.remove(name)))
+                    if wanted is not None or not names:
+                        raise
+                    return removal.remove_damaged(storage, reference, names, records, force=force)
                 if not found:
                     raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
-                chosen = removal.removal(reference, found, at_hand, wanted, force=force)
+                at_hand = removal.all_of(storage)
+                chosen = removal.removal(reference, found, at_hand or (), wanted, force=force)
                 removed = removal.remove(storage, chosen, records, force=force)
-                layers = removal.layers_of(chosen.images)
-                garbage.choose(removal.layers_of(removal.all_of(storage)), only=layers)
+                left = removal.all_of(storage)
+                if left is not None:
+                    garbage.choose(removal.layers_of(left), only=removal.layers_of(chosen.images))
             garbage.delete()
         return removed
 

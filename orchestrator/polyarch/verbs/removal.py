@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from polyarch.container.record import Record
 from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
-from polyarch.errors import NotFoundError, UsageError
+from polyarch.errors import NotFoundError, StorageError, UsageError
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of
 from polyarch.reference import Reference
@@ -77,7 +77,7 @@ def remove(storage: RemovesImages, removal: Removal, records: Iterable[Record], 
     users = [record for record in records if record.manifest in removal.last]
     if users:
         if not force or not isinstance(storage, KeepsUnnamed) or _stays(removal, users):
-            raise _in_use(removal, users)
+            raise _in_use(removal.text, removal.names, users)
         for name, platform in removal.steps:
             storage.untag(name, platform)
         return Removed(removal.names)
@@ -85,22 +85,35 @@ def remove(storage: RemovesImages, removal: Removal, records: Iterable[Record], 
     return Removed(removal.names, tuple(blobs))
 
 
+def remove_damaged(
+    storage: RemovesImages, text: str, names: Sequence[Reference], records: Iterable[Record], *, force: bool
+) -> Removed:
+    """Take names away of which nobody can tell any more what they lead to.
+
+    Raises UsageError where a container was made from one of them; with `force` only where that runs.
+    """
+    users = [record for record in records if record.image in map(str, names)]
+    if users and (not force or any(record.status == "running" for record in users)):
+        raise _in_use(text, names, users)
+    return Removed(tuple(names), tuple(blob for name in names for blob in storage.remove(name)))
+
+
 def _stays(removal: Removal, users: Iterable[Record]) -> bool:
     """Whether not even the name can go: it is none, or a container runs."""
     return any(map(is_unnamed, removal.names)) or any(record.status == "running" for record in users)
 
 
-def _in_use(removal: Removal, users: Sequence[Record]) -> UsageError:
+def _in_use(text: str, going: Iterable[Reference], users: Sequence[Record]) -> UsageError:
     names = " ".join(record.name for record in users)
     running = [record.name for record in users if record.status == "running"]
     used = f"the container{'s' if len(users) > 1 else ''} {', '.join(record.name for record in users)}"
     if running:
         hint = f"end and remove it first: polyarch rm -f {names}"
-    elif any(map(is_unnamed, removal.names)):
+    elif any(map(is_unnamed, going)):
         hint = f"remove it first: polyarch rm {names}"
     else:
-        hint = f"remove it first: polyarch rm {names}; or take only the name away: polyarch image rm -f {removal.text}"
-    return UsageError(f"{removal.text} cannot go: {used} stand{'s' if len(users) == 1 else ''} on it", hint)
+        hint = f"remove it first: polyarch rm {names}; or take only the name away: polyarch image rm -f {text}"
+    return UsageError(f"{text} cannot go: {used} stand{'s' if len(users) == 1 else ''} on it", hint)
 
 
 def layers_of(images: Iterable[Image]) -> set[str]:
@@ -108,6 +121,9 @@ def layers_of(images: Iterable[Image]) -> set[str]:
     return {hex_of(chain) for image in images for chain in chain_ids(tuple(image.config.diff_ids))}
 
 
-def all_of(storage: object) -> tuple[Image, ...]:
-    """All images of a storage; () of one that cannot tell."""
-    return tuple(storage.images()) if isinstance(storage, ListsImages) else ()
+def all_of(storage: object) -> tuple[Image, ...] | None:
+    """All images of a storage; () of one that cannot tell, None where one of them is damaged."""
+    try:
+        return tuple(storage.images()) if isinstance(storage, ListsImages) else ()
+    except StorageError:
+        return None
