@@ -157,6 +157,11 @@ def test_an_image_by_id_and_by_platform(polyarch: Polyarch, stored: str) -> None
             [inspected] = polyarch("image", "inspect", "--format", "json", *words).ok().json_lines
             assert inspected["platform"] == document["platform"]
             assert inspected["id"] == document["id"]
+    index = document["digest"]
+    assert index != document["manifest"]
+    for name in (index, index[7:19]):  # as `pull`, `push` and `lock` print it
+        words = ["image", "inspect", "--format", "json", "--platform", document["platform"], name]
+        assert polyarch(*words).ok().json_lines == [inspected]
     shown = json.loads(polyarch("image", "inspect", "--platform", "linux/arm64", stored).ok().stdout)
     assert shown["cmd"] == ["sh"]
     assert [layer["digest"] for layer in shown["layers"]]
@@ -332,7 +337,7 @@ def test_completion_scripts(polyarch: Polyarch, shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("polyarch pu", ["pull"]),
+        ("polyarch pu", ["pull", "push"]),
         ("polyarch image in", ["inspect"]),
         ("polyarch pull --dry", ["--dry-run"]),
         ("polyarch resolve --device pi-zero-2-32", ["pi-zero-2-32bit", "pi-zero-2-32bit-userland"]),

@@ -348,3 +348,8 @@ def test_a_program_s_own_code(polyarch: Polyarch, registry: DockerRegistry) -> N
             result = polyarch("--format", "json", *words, "sh", "-c", f"echo said; exit {code}")
             assert (result.code, result.stdout) == (code, "said\n")
             assert "error:" not in result.stderr
+
+
+def test_start_keeps_to_polyarchs_codes_unless_it_waits(polyarch: Polyarch) -> None:
+    fails(polyarch, ["container", "start", "none"], 3, "not-found")
+    fails(polyarch, ["container", "start", "-a", "none"], 125, "not-found")

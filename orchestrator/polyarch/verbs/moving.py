@@ -10,7 +10,7 @@ from polyarch.contract.registry import Registry, TakesImages
 from polyarch.contract.storage import Image, Storage
 from polyarch.errors import NotFoundError, UsageError, platforms_errors
 from polyarch.events import Emit
-from polyarch.reference import Reference, names_tag
+from polyarch.reference import DEFAULT_TAG, Reference, names_tag
 from polyarch.settings import Settings
 from polyarch.verbs.moved import IndexResult, PushResult
 from polyarch.verbs.push import Sending
@@ -76,7 +76,7 @@ class MovingVerbs:
                 self._sending(max_connections),
                 source=reference,
                 platforms=self._platforms(platform),
-                tag_defaulted=not names_tag(reference if to is None else to),
+                tag_defaulted=name.tag == DEFAULT_TAG and not names_tag(reference if to is None else to),
             )
 
     def copy(

@@ -17,13 +17,15 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})", re.ASCII)
 
 
 def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
-    """The images whose ID (config digest) or manifest digest starts with `text`; () if it is no ID or none fits.
+    """The images whose ID (config digest) or manifest digest starts with `text`, else those whose index's digest does:
+    the platforms of it that are at hand. () if it is no ID or none fits.
 
-    Raises UsageError if several different images fit.
+    Raises UsageError if several different images fit, or several indexes.
     """
     match = _ID.fullmatch(text)
     if not match:
         return ()
+    images = list(images)
     found = [
         image
         for image in images
@@ -31,6 +33,10 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     ]
     if len({image.manifest.digest for image in found}) > 1:
         raise UsageError(f"{text} is the start of several image IDs", "write more of it; see: polyarch image ls")
+    if not found:
+        found = [image for image in images if hex_of(image.root.digest).startswith(match[1])]
+        if len({image.root.digest for image in found}) > 1:
+            raise UsageError(f"{text} is the start of several digests", "write more of it")
     return tuple(found)
 
 

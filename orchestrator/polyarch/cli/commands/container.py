@@ -52,14 +52,15 @@ def create(invocation: Invocation, words: ContainerWords) -> None:
     help="Start a container that `container create` made.\n"
     "It may be started again when it has ended; what `run` made is started once.",
     examples=("polyarch container start web", "polyarch container start -a job"),
-    exits=(0, 2, 3, 125, 126, 127, 130),
+    exits=(0, 2, 3, 8, 9, 125, 126, 127, 130),
     passes_code_on=True,
 )
 @click.argument("name", metavar="CONTAINER", shell_complete=containers)
 @click.option("-a", "--attach", is_flag=True, help="wait for its end, on this terminal; the exit code is its own")
 @pass_invocation
 def start(invocation: Invocation, name: str, attach: bool) -> int:
-    """Start it."""
+    """Start it. Nothing of the program's own comes through without `attach`: the codes are polyarch's then."""
+    invocation.passes_code_on = attach
     with invocation.session(lines_to_stderr=True) as session:
         ran = session.containers.start(name, attach=attach)
     if ran.exit_code is None:
