@@ -255,7 +255,7 @@ class Images(RuleBasedStateMachine):
         if not (container := self.picked(pick, see(self.root).containers)):
             return
         self.commits += 1
-        request = CommitRequest(changes=(f"LABEL number={self.commits}",), epoch="0")
+        request = CommitRequest(changes=(f"LABEL number={self.commits}",), epoch=0)
         before, after, ended, answer = self.do(
             kill, lambda session: session.containers.commit(container, name, request)
         )

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -19,7 +18,7 @@ from polyarch.container.record import Record
 from polyarch.container.rights import Rights
 from polyarch.container.state import Containers
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
-from polyarch.errors import NotFoundError, UsageError, platforms_errors, printable
+from polyarch.errors import NotFoundError, platforms_errors
 from polyarch.events import Emit, Warned
 from polyarch.files import disk_error
 from polyarch.oci.config import MAX_CONFIG_SIZE, check_layer_count, parse_config
@@ -28,10 +27,9 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.media_types import OCI_CONFIG, OCI_LAYER_GZIP
 from polyarch.oci.written import write_manifest
 from polyarch.reference import Reference
+from polyarch.transfer.made import chunks_of, store_made
 from polyarch_platforms.platform import parse
 
-_CHUNK = 1 << 20
-_LAST_SECOND = 253402300799  # the end of the year 9999, which RFC 3339 can write
 _SHOWN = 3
 
 
@@ -41,25 +39,15 @@ class KeepsImages(Storage, ReadsBlobs, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest:
-    """The words of `commit`. `changes` are instructions of a Dockerfile, `epoch` is SOURCE_DATE_EPOCH ("" for none)."""
+    """The words of `commit`. `changes` are instructions of a Dockerfile; `epoch` is the time that the image is of, in
+    seconds since 1970, None for now: see `oci.source_date`.
+    """
 
     changes: tuple[str, ...] = ()
     author: str = ""
     message: str = ""
     pause: bool = True
-    epoch: str = ""
-
-    @property
-    def seconds(self) -> int | None:
-        """SOURCE_DATE_EPOCH as a number. Raises UsageError."""
-        if not self.epoch:
-            return None
-        if not (self.epoch.isascii() and self.epoch.isdigit() and int(self.epoch[:20]) <= _LAST_SECOND):
-            raise UsageError(
-                f"SOURCE_DATE_EPOCH={printable(self.epoch, 40)!r} is no number of seconds since 1970",
-                "see https://reproducible-builds.org/specs/source-date-epoch/",
-            )
-        return int(self.epoch)
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +86,21 @@ def commit_container(
     One that runs is frozen meanwhile where it has a control group to freeze, and `request.pause` says so.
     Raises UsageError, StorageError; NotFoundError: the image that it was made from is no longer whole in the storage.
     """
-    seconds = request.seconds
     with platforms_errors():
         platform = parse(record.platform)
     base = _base(storage, record)
     committed_config(base.raw_config, platform, Step("", "", changes=request.changes))  # wrong words are told first
     directory = containers.directory(record)
     with _temporary(directory) as out:
+        latest = None if request.epoch is None else request.epoch * 1_000_000_000
         with _still(containers, record, request, emit):
-            packed = pack_changes(directory, layers, rights, out, None if seconds is None else seconds * 1_000_000_000)
+            packed = pack_changes(directory, layers, rights, out, latest)
         if not directory.is_dir():
             raise NotFoundError(f"the container {record.name} was taken away while it was read")
         _tell(packed, emit)
         layer = packed.packed
         step = Step(
-            created=_time(seconds),
+            created=_time(request.epoch),
             created_by=" ".join(record.command),
             author=request.author,
             comment=request.message,
@@ -122,9 +110,9 @@ def commit_container(
         config = committed_config(base.raw_config, platform, step)
         top = Descriptor(OCI_LAYER_GZIP, layer.digest, layer.size) if layer else None
         if top:
-            _store(storage, top, out)
+            store_made(storage, top, chunks_of(out))
     described = Descriptor(OCI_CONFIG, config.digest, len(config.raw))
-    _store(storage, described, BytesIO(config.raw))
+    store_made(storage, described, [config.raw])
     manifest = write_manifest(described, (*base.layers, *([top] if top else [])))
     image = Image(name, manifest, manifest, config, platform)
     storage.commit(image)
@@ -186,16 +174,3 @@ def _time(seconds: int | None) -> str:
     """RFC 3339, as image configs have it."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _store(storage: Storage, blob: Descriptor, source: BinaryIO) -> None:
-    """Put a blob into the storage, unless it is there. Raises OSError, StorageError."""
-    source.seek(0)
-    with storage.write_blob(blob) as writer:
-        if writer is None:
-            return
-        if writer.offset:
-            writer.restart()
-        while data := source.read(_CHUNK):
-            writer.write(data)
-        writer.finish()

@@ -19,6 +19,7 @@ from polyarch.contract.storage import Image
 from polyarch.errors import HostError, NoVariantError, UsageError
 from polyarch.events import BuildSaid, Emit
 from polyarch.files import temporary_folder
+from polyarch.oci.source_date import source_date
 from polyarch.reference import Reference, check_new_name
 from polyarch.serve.address import LOOPBACK, format_address
 from polyarch.serve.one_time import OneTimeServer
@@ -30,7 +31,6 @@ from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform
 
 _FILES = ("Containerfile", "Dockerfile")
-_EPOCH = "SOURCE_DATE_EPOCH"
 _NO_BASES = Bases((), "")
 
 
@@ -93,7 +93,7 @@ class BuildVerbs:
         asked = [self._parts.platform(text) for text in request.platforms] or [native]
         plans = [_Plan(request, platform, native) for platform in dict.fromkeys(asked)]
         text = read_dockerfile(plans[0].file)
-        timestamp = _timestamp(self._settings.environ)
+        timestamp = source_date(self._settings.environ)
         emulators: Emulators = {}
         programs = ProgramsApart(lambda: emulators)
         with self._builder(request.builder, programs) as builder:
@@ -236,13 +236,3 @@ class _Plan:
             cache=request.cache,
             timestamp=timestamp,
         )
-
-
-def _timestamp(environ: Mapping[str, str]) -> int | None:
-    """`SOURCE_DATE_EPOCH` (reproducible-builds.org, specs). Raises UsageError for what is no number."""
-    text = environ.get(_EPOCH, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise UsageError(f"{_EPOCH} is {text!r}, and has to be seconds since 1970")
-    return int(text)

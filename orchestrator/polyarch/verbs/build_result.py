@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +24,13 @@ from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER_GZ
 from polyarch.oci.written import encode, write_index, write_manifest
 from polyarch.reference import Reference
 from polyarch.selection.types import Candidate, Verdict
+from polyarch.transfer.made import chunks_of, store_made
 from polyarch.transfer.staged import KeepsBlobs
 from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.unpack.packing import LayerPacker
 from polyarch.verbs.proof import entrypoint_of, prove
 from polyarch_platforms.platform import Platform, to_oci
 
-_CHUNK = 1 << 20
 # OCI image-spec, annotations.md
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE_DIGEST = "org.opencontainers.image.base.digest"
@@ -90,9 +91,9 @@ def take(output: Path, platform: Platform, name: str, storage: KeepsBlobs, bases
         if not storage.has_blob(layer):
             raise StorageError(f"a layer that {name} is built upon was removed meanwhile", "build it again")
     stated = Descriptor(OCI_CONFIG, config.digest, len(config.raw))
-    _write(storage, stated, [config.raw])
+    store_made(storage, stated, [config.raw])
     made = write_manifest(stated, layers, _annotations(manifest.annotations, bases))
-    _write(storage, Descriptor(made.media_type, made.digest, len(made.raw)), [made.raw])
+    store_made(storage, Descriptor(made.media_type, made.digest, len(made.raw)), [made.raw])
     described = Descriptor(made.media_type, made.digest, len(made.raw))
     verdict = Verdict(Candidate(platform, described, Reference("localhost", "build"), "manifest"), "exact")
     try:
@@ -173,22 +174,20 @@ class _Layer:
         for data in decompressed(stream, self.name):
             plain.update(data)
         self._check(plain.hexdigest())
-        stream.seek(0)
         blob = Descriptor(self.blob.media_type, self.blob.digest, self.blob.size)
-        _write(storage, blob, iter(lambda: stream.read(_CHUNK), b""))
+        store_made(storage, blob, chunks_of(stream))
         return blob
 
     def _compressed(self, stream: BinaryIO, storage: KeepsBlobs, work: Path) -> Descriptor:
         try:
             with tempfile.TemporaryFile(dir=work) as file:
-                packer = LayerPacker(file)
-                while data := stream.read(_CHUNK):
-                    packer.write(data)
-                packed = packer.finish()
+                with contextlib.closing(LayerPacker(file)) as packer:
+                    for data in chunks_of(stream):
+                        packer.write(data)
+                    packed = packer.finish()
                 self._check(packed.diff_id.partition(":")[2])
                 blob = Descriptor(OCI_LAYER_GZIP, packed.digest, packed.size)
-                file.seek(0)
-                _write(storage, blob, iter(lambda: file.read(_CHUNK), b""))
+                store_made(storage, blob, chunks_of(file))
                 return blob
         except OSError as error:
             raise disk_error(error, f"cannot pack a layer in {work}") from error
@@ -196,20 +195,3 @@ class _Layer:
     def _check(self, digits: str) -> None:
         if self.diff_id != f"sha256:{digits}":
             raise IntegrityError(f"a layer of what was built of {self.name} is sha256:{digits}, not {self.diff_id}")
-
-
-def _write(storage: KeepsBlobs, blob: Descriptor, chunks: Iterable[bytes]) -> None:
-    """A blob of the storage. Raises IntegrityError where the chunks are another."""
-    with storage.write_blob(blob) as writer:
-        if writer is None:
-            return
-        if writer.offset:
-            writer.restart()
-        whole, size = hashlib.sha256(), 0
-        for data in chunks:
-            whole.update(data)
-            size += len(data)
-            writer.write(data)
-        if (f"sha256:{whole.hexdigest()}", size) != (blob.digest, blob.size):
-            raise IntegrityError(f"a blob that was built is not {blob.digest}")
-        writer.finish()

@@ -319,9 +319,8 @@ def test_wrong_words(wishes: dict[str, object], words: str, builds: Builds) -> N
     assert builder.seen == []
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "1e9"])
-def test_an_epoch_that_is_no_number(text: str, builds: Builds) -> None:
-    builds.session.settings = replace(builds.session.settings, environ={"SOURCE_DATE_EPOCH": text})
+def test_an_epoch_that_is_no_number(builds: Builds) -> None:
+    builds.session.settings = replace(builds.session.settings, environ={"SOURCE_DATE_EPOCH": "soon"})
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
         builds(Scripted())
 

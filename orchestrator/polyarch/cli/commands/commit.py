@@ -52,10 +52,10 @@ def command(
 ) -> None:
     """Print the image's ID."""
     from polyarch.container.commit import CommitRequest
+    from polyarch.oci.source_date import source_date
 
     with invocation.session(lines_to_stderr=True) as session:
-        epoch = session.settings.environ.get("SOURCE_DATE_EPOCH", "")
-        request = CommitRequest(changes, author, message, pause, epoch)
+        request = CommitRequest(changes, author, message, pause, source_date(session.settings.environ))
         committed = session.containers.commit(name, reference, request)
     identifier = committed.image.config.digest
     invocation.show(json=[_json(committed)], quiet=[identifier], lines=[identifier])
