@@ -15,7 +15,7 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.blob import bring_blob
-from polyarch.transfer.threads import in_threads
+from polyarch.transfer.threads import at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ def fetch(
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
         return done(blob, "resumed" if fetched < blob.size else "downloaded", fetched)
 
-    for result in in_threads(bring, missing, max_connections, cancelled):
+    for result in at_once(bring, missing, max_connections, cancelled):
         results[result.descriptor.digest] = result
     return tuple(results[blob.digest] for blob in manifest.blobs)

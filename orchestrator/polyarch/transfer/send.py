@@ -14,7 +14,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.outgoing import OpenBlob, Outgoing
-from polyarch.transfer.threads import in_threads
+from polyarch.transfer.threads import at_once
 
 PushStatus = Literal["uploaded", "exists", "mounted"]
 
@@ -107,7 +107,7 @@ def send(
     largest_first = sorted(blobs, key=lambda blob: -blob.size)
     # One goes alone: so it is told once, and before much has been sent, that nobody is there or may come in.
     results = [bring(largest_first.pop())] if largest_first else []
-    results += in_threads(bring, largest_first, max_connections, cancelled)
+    results += at_once(bring, largest_first, max_connections, cancelled)
     sent = {each.descriptor.digest: each for each in results}
     for push in pushes:
         target.put(push.reference, push.document)

@@ -27,7 +27,7 @@ from polyarch.reference import Reference, parse_reference
 from polyarch.resolution.resolve import gather_for
 from polyarch.selection.types import Candidate, EmulationPolicy, Target
 from polyarch.transfer.staged import KeepsBlobs
-from polyarch.verbs.at_once import at_once
+from polyarch.transfer.threads import at_once
 from polyarch.verbs.fleet_documents import FleetDocuments
 from polyarch.verbs.locked_pull import check_root, locked_candidates
 from polyarch_platforms.platform import Platform

@@ -48,9 +48,9 @@ class Listings:
         return self._remembered(name, read_merged) or self._made(name, layers, storage)
 
     def _made(self, name: str, layers: Sequence[Descriptor], storage: ReadsBlobs) -> Merged:
+        from polyarch.transfer.threads import at_once
         from polyarch.unpack.listing import Listing, list_layer, read_listing
         from polyarch.unpack.merge import merge
-        from polyarch.verbs.at_once import at_once
 
         def listed(numbered: tuple[int, Descriptor]) -> Listing:
             number, layer = numbered

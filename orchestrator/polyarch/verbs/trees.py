@@ -16,7 +16,7 @@ from polyarch.reference import Reference
 from polyarch.registry.referrers import referrers_tag
 from polyarch.resolution.candidates import MAX_NESTING
 from polyarch.resolution.documents import Documents
-from polyarch.verbs.at_once import at_once
+from polyarch.transfer.threads import at_once
 from polyarch.verbs.moved import MovedManifest
 from polyarch_platforms.platform import Platform
 

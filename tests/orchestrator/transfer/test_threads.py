@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
-from polyarch.verbs.at_once import at_once
+from polyarch.transfer import threads
+from polyarch.transfer.blob import Cancelled
+from polyarch.transfer.threads import at_once
 
 
 def test_results_are_in_the_order_of_things() -> None:
@@ -40,3 +42,19 @@ def test_the_first_failure_ends_it() -> None:
         at_once(work, range(100), 2)
     hanging.set()
     assert set(begun) <= {0, 1, 2}
+
+
+def test_what_can_be_told_to_stop_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_GRACE", 30)
+    cancelled, stopped = threading.Event(), threading.Event()
+
+    def work(number: int) -> None:
+        if number == 0:
+            assert cancelled.wait(30)
+            stopped.set()
+            raise Cancelled
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="1"):
+        at_once(work, range(2), 2, cancelled)
+    assert stopped.is_set()
