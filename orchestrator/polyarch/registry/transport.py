@@ -1,4 +1,4 @@
-"""HTTP over httpx: one request, one answer. The only importer of httpx and of httpcore, which carries it.
+"""HTTP over httpx: one request, one answer. The only importer of httpx; with `sockets`, of httpcore, which carries it.
 
 httpx is given a transport of its own, for three reasons that were measured or met:
 
@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import socket
-import ssl
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -28,14 +25,12 @@ import httpx
 
 from polyarch.errors import UsageError
 from polyarch.registry.certificates import Certificates, TlsContexts
-from polyarch.registry.faults import ConnectionFault, forbidden, os_fault, timeout_fault
-from polyarch.registry.origin import Origin, is_private_to_machine
+from polyarch.registry.faults import ConnectionFault, os_fault, timeout_fault
+from polyarch.registry.origin import Origin
 from polyarch.registry.proxies import proxies_of_environment, proxy_for
 from polyarch.registry.reply import Reply
+from polyarch.registry.sockets import Backend, Sockets, Stream
 from polyarch.version import __version__
-
-READ_SIZE = 256 << 10
-"""Bytes asked of a socket at once: 1 MiB is no faster, and costs 20 MB more memory with four connections."""
 
 DIRECT_SIZE = 8 << 20
 """Bytes of a body from which on it is read past h11, which copies each byte four times: a quarter of the processor time
@@ -121,7 +116,7 @@ class _Lines(httpx.BaseTransport):
         self._idle: dict[Line, list[httpcore.ConnectionPool]] = {}
         self._contexts = TlsContexts()
         self._proxies = proxies_of_environment()
-        self._sockets = _Sockets()
+        self._sockets = Sockets()
         self._closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -194,7 +189,7 @@ class _Lines(httpx.BaseTransport):
             "keepalive_expiry": 30.0,
             "http2": http2,
             # Behind a proxy it is the proxy that looks names up, and the proxy's own address may be any.
-            "network_backend": _Backend(line.guarded and proxy is None, self._sockets),
+            "network_backend": Backend(line.guarded and proxy is None, self._sockets),
         }
         if line.origin.scheme == "https":
             options["ssl_context"] = self._contexts.get(line.certificates, verify=line.verify, http2=http2)
@@ -248,7 +243,7 @@ class _Body(httpx.SyncByteStream):
                 first = next(stream, b"")
                 yield first
                 network: httpcore.NetworkStream = self._answer.extensions["network_stream"]
-                if isinstance(network, _Stream) and network.gave_last(len(first)):
+                if isinstance(network, Stream) and network.gave_last(len(first)):
                     self._reusable = False
                     yield from network.rest(self._direct - len(first), self._longest)
                     return
@@ -260,131 +255,6 @@ class _Body(httpx.SyncByteStream):
             self._open = False
             self._answer.close()
             self._give_back(self._reusable)
-
-
-class _Sockets:
-    """The sockets in use, so that those who wait on them can be woken."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._shut = False
-
-    def add(self, opened: socket.socket) -> None:
-        with self._lock:
-            self._open.add(opened)
-            late = self._shut
-        if late:
-            _shut(opened)
-
-    def shut(self) -> None:
-        with self._lock:
-            self._shut = True
-            waiting = list(self._open)
-        for opened in waiting:
-            _shut(opened)
-
-
-def _shut(opened: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        opened.shutdown(socket.SHUT_RDWR)
-
-
-class _Backend(httpcore.NetworkBackend):
-    """Connects as httpcore does, looks at where it arrived, and reads more at once."""
-
-    def __init__(self, guarded: bool, sockets: _Sockets) -> None:
-        self._guarded = guarded
-        self._sockets = sockets
-        self._inner = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-        peer = stream.get_extra_info("server_addr")
-        if self._guarded and is_private_to_machine(str(peer[0])):
-            stream.close()
-            raise forbidden(host)
-        return _Stream(stream, self._sockets)
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.connect_unix_socket(path, timeout, socket_options), self._sockets)
-
-
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, sockets: _Sockets, *, tls: bool = False) -> None:
-        self._inner = inner
-        self._sockets = sockets
-        self._tls = tls
-        self._last = b""
-        sockets.add(inner.get_extra_info("socket"))
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._last = self._inner.read(max(max_bytes, READ_SIZE), timeout)
-        return self._last
-
-    def gave_last(self, size: int) -> bool:
-        """True if the first `size` bytes of a body are all that was read of it: h11 has none left.
-
-        They are the whole of what was read last, or what stands in it behind the end of the answer's head.
-        """
-        head = self._last.find(b"\r\n\r\n")
-        return size == len(self._last) or (head >= 0 and size == len(self._last) - head - 4)
-
-    def rest(self, size: int, timeout: float | None) -> Iterator[bytes]:
-        """The next `size` bytes, as they come."""
-        while size:
-            chunk = self._inner.read(min(READ_SIZE, size), timeout)
-            if not chunk:
-                raise httpcore.RemoteProtocolError("the connection was closed before all had come")
-            size -= len(chunk)
-            yield chunk
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            if self._tls:
-                self._inner.write(buffer, timeout)
-            else:
-                self._send(buffer, timeout)
-        except httpcore.WriteError:
-            # A server that wants a client certificate says so (TLS 1.3) after it has closed: that is the better reason.
-            # Without TLS there may be an answer, which httpcore will read: it is left whole.
-            if self._tls:
-                with contextlib.suppress(httpcore.ReadTimeout):
-                    self._inner.read(1, 0.1)
-            raise
-
-    def _send(self, buffer: bytes, timeout: float | None) -> None:
-        """As httpcore writes, which copies what is left after each part that went."""
-        opened: socket.socket = self._inner.get_extra_info("socket")
-        left = memoryview(buffer)
-        try:
-            opened.settimeout(timeout)
-            while left:
-                left = left[opened.send(left) :]
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(error) from error
-        except OSError as error:
-            raise httpcore.WriteError(error) from error
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, tls=True)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
 
 
 @contextlib.contextmanager

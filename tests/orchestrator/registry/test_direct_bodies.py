@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyarch.registry import transport
+from polyarch.registry import sockets, transport
 from polyarch.registry.faults import ConnectionFault
 from polyarch.registry.origin import Origin
 from polyarch.registry.transport import Line, Transport
@@ -31,15 +31,15 @@ def received(parts: list[bytes], line: Line = LINE, method: str = "GET", direct:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(transport, "DIRECT_SIZE", direct)
         patched.setattr(httpcore, "SyncBackend", lambda: httpcore.MockBackend(list(parts)))
-        patched.setattr(transport._Sockets, "add", lambda self, opened: None)
-        patched.setattr(transport._Stream, "_send", lambda self, buffer, timeout: None)
-        honest = transport._Stream.rest
+        patched.setattr(sockets.Sockets, "add", lambda self, opened: None)
+        patched.setattr(sockets.Stream, "_send", lambda self, buffer, timeout: None)
+        honest = sockets.Stream.rest
 
         def rest(self, size, timeout=None):  # type: ignore[no-untyped-def]
             past.append(size)
             return honest(self, size, timeout)
 
-        patched.setattr(transport._Stream, "rest", rest)
+        patched.setattr(sockets.Stream, "rest", rest)
         client = Transport(connect_timeout=1, read_timeout=1)
         reply = client.send(method, line, "/", {})
         try:

@@ -202,7 +202,7 @@ def test_a_registry_that_is_none(connect: Connect) -> None:
 def test_the_socket_is_read_in_large_pieces() -> None:
     import httpcore
 
-    from polyarch.registry import transport
+    from polyarch.registry import sockets
 
     asked: list[int] = []
 
@@ -214,7 +214,7 @@ def test_the_socket_is_read_in_large_pieces() -> None:
         def get_extra_info(self, info: str) -> object:
             return None
 
-    transport._Stream(Watched(), set()).read(64 << 10)  # type: ignore[arg-type]
+    sockets.Stream(Watched(), set()).read(64 << 10)  # type: ignore[arg-type]
     assert asked[0] >= 256 << 10  # httpx alone asks for 64 KiB
 
 
