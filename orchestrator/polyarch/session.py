@@ -19,14 +19,14 @@ from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.others import ReadsTags, TagConvention, Verifier
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
-from polyarch.errors import NoVariantError, UsageError, platforms_errors
+from polyarch.errors import UsageError, platforms_errors
 from polyarch.events import PullStarted
 from polyarch.reference import Reference, names_tag, parse_reference, parse_registry
 from polyarch.resolution.documents import Documents
 from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
-from polyarch.selection.types import EmulationPolicy, Target, target_of
-from polyarch.verbs.stored import best_of, by_id, one_of, still_best
+from polyarch.selection.types import EmulationPolicy, Target
+from polyarch.verbs.stored import by_id, one_of
 
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.results import PullResult
     from polyarch.verbs.seen import SeenVerbs
     from polyarch.verbs.tags import VersionTags
+    from polyarch.verbs.to_start import ImagesToStart
 
 
 class Session(Composition):
@@ -140,31 +141,26 @@ class Session(Composition):
         known = locked is not None or bool(storage.find(parsed))
         if locked:
             check_root(locked, documents.root(parsed, known=known))  # before anybody asks what there is of it now
-        verifiers = self._verifiers()
-
-        def context(target: Target | None, page_size: int | None) -> PullContext:
-            return PullContext(
-                documents=documents,
-                storage=storage,
-                storage_name=into,
-                verifiers=verifiers,
-                max_connections=max_connections or self.settings.max_connections,
-                retries=self.settings.retries,
-                emit=self._emit,
-                target=target,
-                page_size=page_size,
-                dry_run=dry_run,
-                allow_mislabelled=allow_mislabelled,
-            )
-
+        context = partial(
+            PullContext,
+            documents=documents,
+            storage=storage,
+            storage_name=into,
+            verifiers=self._verifiers(),
+            max_connections=max_connections or self.settings.max_connections,
+            retries=self.settings.retries,
+            emit=self._emit,
+            dry_run=dry_run,
+            allow_mislabelled=allow_mislabelled,
+        )
         with platforms_errors():
             if all_platforms:
-                return pull_all(context(None, None), parsed, known=known, locked=locked)
+                return pull_all(context(), parsed, known=known, locked=locked)
             resolutions = [self._resolve(parsed, target, emulation, documents, known=known) for target, _ in targets]
             if locked:
                 resolutions = [held_to(locked, each) for each in resolutions]
             return tuple(
-                pull_best(context(target, page_size), resolution)
+                pull_best(context(target=target, page_size=page_size), resolution)
                 for (target, page_size), resolution in zip(targets, resolutions, strict=True)
             )
 
@@ -223,7 +219,7 @@ class Session(Composition):
         from polyarch.container.run import run_container
 
         words = read_words(request)
-        image, storage = self._to_start(reference, platform, emulation, pull, allow_mislabelled)
+        image, storage = self._to_start.with_files(reference, platform, emulation, pull, allow_mislabelled)
         with platforms_errors():
             return run_container(
                 request,
@@ -237,34 +233,21 @@ class Session(Composition):
                 as_labelled=not allow_mislabelled,
             )
 
-    def _to_start(
-        self,
-        reference: str,
-        platform: str | None,
-        emulation: EmulationPolicy | None,
-        pull: str,
-        allow_mislabelled: bool,
-    ) -> tuple[Image, HasBlobFiles]:
-        """An image for a container of this machine, pulled if need be, and where its blobs are."""
-        image = self._image_to_run(reference, platform, emulation, pull, allow_mislabelled)
-        self._check_emulation(image, emulation)
-        storage = self._ability(DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files, so nothing runs from it")
-        with platforms_errors():
-            if allow_mislabelled and isinstance(storage, ReadsBlobs):
-                from polyarch.verbs.proof import as_it_is
+    @cached_property
+    def _to_start(self) -> ImagesToStart:
+        from polyarch.verbs.to_start import ImagesToStart, StartParts
 
-                image = as_it_is(storage, image)
-            self._observers.settle()
-        return image, storage
-
-    def _check_emulation(self, image: Image, emulation: EmulationPolicy | None) -> None:
-        """A platform asked for by name is taken for any machine; whether this one may emulate it is asked here."""
-        native = {platform.architecture for platform in self.machine.native}
-        if self._policy(emulation) == "never" and image.platform.architecture not in native:
-            raise NoVariantError(
-                f"{image.reference.familiar} ({image.platform}) runs here only by emulation, which is not allowed",
-                "allow emulation with --emulation auto",
-            )
+        parts = StartParts(
+            found=self._found,
+            machine=lambda: self.machine,
+            target=lambda platform: self._target(platform, None)[0],
+            policy=self._policy,
+            pull=self.pull,
+            storage=self.storage,
+            files=partial(self._ability, DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files: nothing starts"),
+            settle=self._observers.settle,
+        )
+        return ImagesToStart(parts)
 
     @cached_property
     def containers(self) -> ContainerVerbs:
@@ -273,7 +256,7 @@ class Session(Composition):
         from polyarch.verbs.containers import ContainerParts, ContainerVerbs
 
         parts = ContainerParts(
-            image=self._to_start,
+            image=self._to_start.with_files,
             storage=lambda: as_files(self.storage()),
             name=lambda text: parse_reference(text, self.plugins.schemes()),
             platform=self.platform,
@@ -290,7 +273,7 @@ class Session(Composition):
 
         parts = BuildParts(
             builders=self._builders,
-            image=lambda name, platform: self._image_to_run(name, platform, "never", "missing", False),
+            image=lambda name, platform: self._to_start.image(name, platform, "never", "missing"),
             storage=lambda: as_files(self.storage()),
             name=lambda text: parse_reference(text, self.plugins.schemes()),
             platform=self.platform,
@@ -328,43 +311,13 @@ class Session(Composition):
 
         return PluginVerbs(self.settings, lambda: self.plugins, lambda: self._registry_services)
 
-    def _image_to_run(
-        self,
-        reference: str,
-        platform: str | None,
-        emulation: EmulationPolicy | None,
-        pull: str,
-        allow_mislabelled: bool,
-    ) -> Image:
-        policy = self._policy(emulation)
-        at_hand = () if pull == "always" else self._found(reference)
-
-        def fitting(target: Target, policy: EmulationPolicy) -> Image | None:
-            image = best_of(at_hand, target, policy)
-            return image if image is not None and (pull == "never" or still_best(image, target, policy)) else None
-
-        if at_hand and platform is None:
-            # What is native comes before all that is emulated: then no emulator is looked for, and none tried.
-            image = fitting(target_of(self.machine, here=True), "never")
-            if image is not None:
-                return image
-        target, _ = self._target(platform, None)
-        image = fitting(target, policy)
-        if image is not None:
-            return image
-        if pull == "never":
-            return one_of(at_hand, reference, target, asked=platform is not None)
-        results = self.pull(reference, platform=platform, emulation=emulation, allow_mislabelled=allow_mislabelled)
-        digest = results[0].candidate.manifest.digest
-        return next(image for image in self.storage().find(results[0].name) if image.manifest.digest == digest)
-
     def _image_files(self, reference: str, *, fetch: bool) -> Path | None:
         from polyarch.verbs.image_files import at_hand, unpacked
 
         directory = self.settings.root / "files"
         if not fetch:
             return at_hand(self._found(reference), directory)
-        image = self._image_to_run(reference, None, "never", "missing", allow_mislabelled=False)
+        image = self._to_start.image(reference, None, "never", "missing")
         storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
         return unpacked(image, storage, directory)
 

@@ -1,4 +1,4 @@
-"""Images at hand: finding one by what a person writes, and unpacking it."""
+"""Images at hand: finding one by what a person writes, and choosing the one that a target would take."""
 
 from __future__ import annotations
 
