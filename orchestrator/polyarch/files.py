@@ -84,6 +84,18 @@ def make_directory(path: Path, mode: int) -> None:
             raise
 
 
+def place_for(path: Path) -> Path:
+    """Where a new file is to be put that shall be found at `path`: where that is a link, what it leads to is meant.
+
+    Raises StorageError where something is there that a file must not take the place of, such as /dev/null; OSError.
+    """
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder")
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path} is no plain file", "leave the option out, and lead the output there")
+    return Path(os.path.realpath(path))
+
+
 def write_in_one_step(path: Path, data: bytes, temporary: Path, *, sync: bool) -> None:
     """Let `path` hold `data`: written to `temporary`, which is on the same file system, and renamed.
 

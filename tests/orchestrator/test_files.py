@@ -18,6 +18,7 @@ from polyarch.files import (
     disk_error,
     make_directory,
     open_regular,
+    place_for,
     read_bounded,
     temporary_folder,
     write_in_one_step,
@@ -29,6 +30,20 @@ def _hard_umask() -> Iterator[None]:
     before = os.umask(0o277)
     yield
     os.umask(before)
+
+
+def test_where_a_new_file_is_put(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link-to-pipe").symlink_to("pipe")
+    assert place_for(tmp_path / "link") == place_for(tmp_path / "file") == tmp_path / "file"
+    assert place_for(tmp_path / "new") == tmp_path / "new"
+    assert place_for(tmp_path / "loop") == tmp_path / "loop"
+    for name in ("pipe", "link-to-pipe", "."):
+        with pytest.raises(StorageError, match=r"no plain file|is a folder"):
+            place_for(tmp_path / name)
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:

@@ -168,6 +168,17 @@ def test_words_that_are_wrong(tmp_path: Path) -> None:
             assert caught.value.exit_code == code
 
 
+def test_nothing_takes_the_place_of_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # in a device's place, such as /dev/null
+    (tmp_path / "file").touch()
+    with Session(Settings(root=tmp_path / "root")) as session:
+        session.containers.create("scratch", RunRequest(name="c"))
+        session.containers.copy(str(tmp_path / "file"), "c:/file")
+        with pytest.raises(UsageError, match="neither a file nor a directory"):
+            session.containers.copy("c:/file", str(tmp_path / "pipe"))
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_container_made_by_hand_is_not_started_without_a_program(tmp_path: Path) -> None:
     with Session(Settings(root=tmp_path / "root")) as session:
         session.containers.create("scratch", RunRequest(name="c", rm=True))

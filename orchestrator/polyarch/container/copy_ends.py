@@ -139,6 +139,11 @@ def here_goal(words: Words) -> Destination:
     path = Path(words.path)
     if path.is_dir():
         return Destination((), b"", "directory", words.says_directory)
+    if path.exists() and not path.is_file():  # which a copy would take the place of: /dev/null, as root
+        raise UsageError(
+            f"{printable(words.path)} is neither a file nor a directory",
+            "write - for standard output (a tar archive)",
+        )
     real = Path(os.path.realpath(path))
     if not real.parent.is_dir():
         raise NotFoundError(f"there is no directory {printable(str(real.parent))}")

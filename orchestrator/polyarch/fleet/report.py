@@ -71,6 +71,8 @@ def check_report_path(path: Path) -> None:
     """Raises UsageError where no report could be written to `path`: to be asked before a long rollout, not after."""
     if path.is_dir():
         raise UsageError(f"the report {path} is a folder", "name a file in it: report.html")
+    if path.exists() and not path.is_file():  # a device, which the report would take the place of
+        raise UsageError(f"the report {path} is no plain file", "name a file: report.html")
     if not os.access(path.resolve().parent, os.W_OK | os.X_OK):
         raise UsageError(
             f"the report {path} cannot be written", "choose a folder that is there and that this user may write to"

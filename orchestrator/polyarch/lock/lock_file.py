@@ -61,7 +61,7 @@ def change_lock(path: Path, change: Callable[[Lock], Lock]) -> None:
     In one step, and one after the other where several do it. What stays the same is not written. Raises UsageError,
     StorageError.
     """
-    path = path.resolve()  # where it is a link, what it leads to is meant
+    path = Path(os.path.realpath(path))  # where it is a link, what it leads to is meant
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
 from polyarch.contract.storage import HasBlobFiles, Image, ImageLoader, Storage, is_unnamed
-from polyarch.errors import IntegrityError, NotFoundError, StorageError, UsageError
+from polyarch.errors import IntegrityError, NotFoundError, UsageError
 from polyarch.events import Emit, ImageLoading
-from polyarch.files import disk_error
+from polyarch.files import disk_error, place_for
 from polyarch.oci.compression import decompressed
 from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.oci_archive import OciArchive
@@ -151,19 +151,18 @@ def _new_file(file: Path) -> Iterator[Path]:
 
     What a killed one left beside `file` is removed. Raises StorageError.
     """
-    folder = file.absolute().parent
-    new = folder / f".{file.name}.{os.getpid()}.saving"
     try:
-        folder.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
-        if file.is_dir():
-            raise StorageError(f"{file} is a folder")
-        if file.exists() and not file.is_file():
-            raise StorageError(f"{file} is no plain file", "leave out -o, and lead the output there")
-        for left in folder.glob(f".{_escaped(file.name)}.*.saving"):
+        place = place_for(file)
+        place.parent.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
+    except OSError as error:
+        raise disk_error(error, f"cannot write {file}") from error
+    new = place.with_name(f".{place.name}.{os.getpid()}.saving")
+    try:
+        for left in place.parent.glob(f".{_escaped(place.name)}.*.saving"):
             if not _lives(left.name.split(".")[-2]):
                 left.unlink(missing_ok=True)
         yield new
-        new.replace(file)
+        new.replace(place)
     except OSError as error:
         raise disk_error(error, f"cannot write {file}") from error
     finally:

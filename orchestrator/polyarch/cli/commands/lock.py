@@ -179,7 +179,7 @@ def _checked(check: LockCheck) -> Iterator[str]:
 
 def _apply(invocation: Invocation, session: Session, file: Path, path: Path, output: Path | None) -> int:
     """The copy goes to stdout, or else what was written into it."""
-    from polyarch.files import disk_error, write_in_one_step
+    from polyarch.files import disk_error, place_for, write_in_one_step
 
     if output is None and not invocation.plain:
         raise UsageError("--apply prints the copy, and nothing beside it", "write it into a file with -o FILE")
@@ -188,7 +188,8 @@ def _apply(invocation: Invocation, session: Session, file: Path, path: Path, out
         write_bytes(text.encode(), sys.stdout)
         return 0
     try:
-        write_in_one_step(output, text.encode(), output.with_name(f".{output.name}.new"), sync=False)
+        place = place_for(output)
+        write_in_one_step(place, text.encode(), place.with_name(f".{place.name}.new"), sync=False)
     except OSError as error:
         raise disk_error(error, f"cannot write {output}") from error
     invocation.show(
