@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from polyarch.container.record import Record
@@ -74,16 +72,10 @@ class SnapshotGarbage:
     def chosen(self) -> list[tuple[Digest | None, int]]:
         """What was given up: chain ID (None for what a killed process left), and the bytes that it takes."""
         paths = [path for _, path in self._found]
-        with tempfile.TemporaryFile() as answer:  # it may be a process of its own that has the rights
-
-            def measure() -> None:
-                answer.write(json.dumps([disk_usage(path) for path in paths]).encode())
-                answer.flush()
-
-            if paths:
-                self._call(measure)
-            answer.seek(0)
-            sizes = json.loads(answer.read() or b"[]")
+        try:
+            sizes = self._rights.ask(lambda: [disk_usage(path) for path in paths]) if paths else []
+        except OSError as error:
+            raise disk_error(error, f"cannot read {self._snapshots}") from error
         return [(digest, size) for (digest, _), size in zip(self._found, sizes, strict=True)]
 
     def delete(self) -> None:
@@ -94,18 +86,15 @@ class SnapshotGarbage:
                 remove_tree(path)
 
         if self._found:
-            self._call(remove)
-            self._remove_locks()
+            try:
+                self._rights.call(remove)
+                self._remove_locks()
+            except OSError as error:
+                raise disk_error(error, f"cannot remove from {self._snapshots}") from error
 
     @property
     def _rights(self) -> Rights:
         return rights_at(self._root)
-
-    def _call(self, act: Callable[[], None]) -> None:
-        try:
-            self._rights.call(act)
-        except OSError as error:
-            raise disk_error(error, f"cannot remove from {self._snapshots}") from error
 
     def _folders(self) -> list[Path]:
         there = self._snapshots.iterdir() if self._snapshots.is_dir() else ()
