@@ -155,6 +155,7 @@ ENDS = {
     "two paths here": (("a", "b"), 2, "a copy goes into a container or out of one"),
     "two containers": (("c:/a", "c:/b"), 2, "a copy goes into a container or out of one"),
     "an unknown container": (("x:/a", "."), 3, "there is no container 'x'"),
+    "no directory there": ((__file__, "c:/a/b/c"), 3, "there is no directory /a/b in the container c"),
     "nothing there": (("c:/a", "."), 3, "there is no /a in the container c"),
 }
 

@@ -128,6 +128,12 @@ def _missing(root: Root, path: bytes, words: Words) -> tuple[Directory, bytes, b
     *parents, name = components(path)
     try:
         here = root.directory(parents)
+    except FileNotFoundError as error:
+        folder = printable("/" + os.fsdecode(b"/".join(parents)))
+        raise NotFoundError(f"there is no directory {folder} in the container {words.container}") from error
+    except OSError as error:
+        raise _not_found(words, error) from error
+    try:
         status = here.status(name)
     except OSError as error:
         raise _not_found(words, error) from error

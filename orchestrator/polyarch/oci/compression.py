@@ -41,7 +41,7 @@ def decompressed(source: BinaryIO, where: str = "layer") -> Generator[bytes, Non
         return _zstd(source, head, where)
     for magic, name in _REFUSED.items():
         if head.startswith(magic):
-            raise IntegrityError(f"{where}: compressed by {name}, which no image layer may be")
+            raise IntegrityError(f"{where}: compressed by {name}, where gzip and zstd alone are read")
     return _plain(source, head)
 
 

@@ -220,10 +220,11 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("name", ["folder", "nowhere/report.html", "folder/file/report.html"])
+@pytest.mark.parametrize("name", ["folder", "nowhere/report.html", "folder/file/report.html", "pipe"])
 def test_a_bad_path_is_told_before(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError):
         check_report_path(tmp_path / name)
 
