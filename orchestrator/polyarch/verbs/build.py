@@ -202,7 +202,7 @@ class _Plan:
         """The Dockerfile. Raises UsageError where the context is no folder."""
         context = self.request.context
         if not context.is_dir():
-            raise UsageError(f"{context} is no folder", "CONTEXT is the folder that COPY reads")
+            raise UsageError(f"{context} is no folder", "CONTEXT is the folder that COPY reads, no URL and no archive")
         if self.request.file is not None:
             return self.request.file
         return next((context / name for name in _FILES if (context / name).is_file()), context / _FILES[-1])

@@ -47,11 +47,14 @@ def platform_arguments(target: Platform, native: Platform) -> dict[str, str]:
 def read_dockerfile(path: Path) -> str:
     """Its text. Raises UsageError."""
     try:
-        return read_bounded(path, _MAX_SIZE).decode().removeprefix("\ufeff")
+        text = read_bounded(path, _MAX_SIZE).decode().removeprefix("\ufeff")
     except FileNotFoundError as error:
         raise UsageError(f"there is no {path}", "name the Dockerfile: --file FILE") from error
     except (OSError, StorageError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    if not text.strip():  # of which a builder would say that its copy is empty
+        raise UsageError(f"{path} is empty", "a Dockerfile begins with FROM")
+    return text
 
 
 def bases_of(

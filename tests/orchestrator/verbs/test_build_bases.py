@@ -114,3 +114,6 @@ def test_a_dockerfile_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_bytes(b"FROM \xff\n")
     with pytest.raises(UsageError, match="cannot be read"):
         read_dockerfile(tmp_path / "Dockerfile")
+    (tmp_path / "Dockerfile").write_text(" \n")
+    with pytest.raises(UsageError, match="is empty"):
+        read_dockerfile(tmp_path / "Dockerfile")
