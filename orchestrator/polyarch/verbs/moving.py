@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from polyarch.contract.registry import Registry, TakesImages
@@ -55,15 +55,20 @@ class MovingVerbs:
     ) -> PushResult:
         """Upload an image at hand, all its variants under one index, under its own name or `to`.
 
+        What is named by its ID, or by the digest of its manifest, is one variant, and goes alone, under `to`.
         Raises NotFoundError, UsageError, StorageError, and what pushing to a registry raises.
         """
         from polyarch.verbs.push import push_images
+        from polyarch.verbs.stored import means_one
 
         images = self._parts.found(reference)
         if not images:
             raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
         names = list(dict.fromkeys(image.reference for image in images))
-        if to is None and (len(names) > 1 or not names[0].tag or names[0].scheme):
+        alone = means_one(reference, images[0])
+        if alone:
+            images = (replace(images[0], root=images[0].manifest),)
+        if to is None and (alone or len(names) > 1 or not names[0].tag or names[0].scheme):
             raise UsageError(f"{reference} does not say under which name it is to be pushed", "name it: push REF TO")
         name = names[0] if to is None else self._target_name(to)
         target = self._target(name)

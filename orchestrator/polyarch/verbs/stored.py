@@ -40,6 +40,16 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     return tuple(found)
 
 
+def means_one(text: str, image: Image) -> bool:
+    """Whether `text` is an image's ID, or the digest of its manifest (or its beginning, or NAME@ and that): this one
+    variant is meant then, whatever else the image's name leads to.
+    """
+    match = _ID.fullmatch(text.rpartition("@")[2])
+    return match is not None and any(
+        hex_of(digest).startswith(match[1]) for digest in (image.config.digest, image.manifest.digest)
+    )
+
+
 def one_of(images: Sequence[Image], name: str, target: Target, *, asked: bool) -> Image:
     """The image among the platforms at hand that fits `target`; the only one if nothing was `asked` for by name.
 

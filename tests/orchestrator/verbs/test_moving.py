@@ -259,9 +259,19 @@ def test_attestations_at_hand_go_along(
     assert done.root.digest == written.names["busybox:1.36"]["digest"]
 
 
+def test_an_id_is_one_variant(session: Session, taking: TakingRegistry, layout: str, events: list[Event]) -> None:
+    session.pull(f"{layout}:v7-v5:1.0", all_platforms=True)
+    first, second = session.images()
+    for text in (first.config.digest, first.manifest.digest[7:19], f"{first.reference.name}@{first.manifest.digest}"):
+        assert session.moving.push(text, name(taking, "app:one")).root.digest == first.manifest.digest
+        assert not [key for key in taking.manifests if second.manifest.digest in key]
+    assert not warnings(events)
+    whole = session.moving.push(first.root.digest, name(taking, "app:whole"))
+    assert whole.root.digest == first.root.digest
+
+
 def test_an_id_does_not_say_where_to_push(session: Session, layout: str) -> None:
     session.pull(f"{layout}:arm64-only:1.0", platform="linux/arm64")
-    session.kept.tag(str(session.images()[0].reference), "other:1.0")
     identifier = session.images()[0].config.digest.removeprefix("sha256:")[:12]
     with pytest.raises(UsageError, match="does not say under which name"):
         session.moving.push(identifier)
