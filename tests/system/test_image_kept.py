@@ -142,6 +142,17 @@ def _damage(polyarch: Polyarch, name: str) -> Path:
     return file
 
 
+def test_a_record_that_cannot_be_read_keeps_images(polyarch: Polyarch, busybox: str) -> None:
+    polyarch("container", "create", "--name", "user", busybox).ok()
+    (record,) = (polyarch.root / "containers").glob("*/container.json")
+    kept = record.read_bytes()
+    record.write_text("{")
+    said = polyarch("image", "prune", "--all", "--force").ok().stderr
+    assert f"the record in {record.parent} cannot be read" in said
+    record.write_bytes(kept)
+    assert (names(polyarch), len(snapshots(polyarch))) == ({busybox}, 1)
+
+
 @needs_runtime
 def test_the_image_of_a_running_container_keeps_its_name(polyarch: Polyarch, busybox: str) -> None:
     polyarch("run", "-d", "--name", "web", busybox, "sleep", "60").ok()

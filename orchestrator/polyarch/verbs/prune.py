@@ -58,13 +58,14 @@ def prune(places: Places, rules: PruneRules, *, dry_run: bool) -> tuple[Pruned, 
         with garbage.still() as records:
             at_hand = tuple(storage.images())
             used = {record.manifest for record in records}
-            chosen = going(at_hand, _arrived(storage, at_hand), used, rules, time.time())
+            # What a container needs whose record cannot be read nobody knows.
+            chosen = () if garbage.broken else going(at_hand, _arrived(storage, at_hand), used, rules, time.time())
             blobs = storage.discard(chosen, dry_run=dry_run)
             gone = {(image.reference, image.manifest.digest) for image in chosen}
             staying = [image for image in at_hand if (image.reference, image.manifest.digest) not in gone]
             garbage.choose(layers_of(staying), dry_run=dry_run)
         if garbage.broken:
-            places.emit(Warned(f"unpacked layers stay: the record in {garbage.broken[0]} cannot be read"))
+            places.emit(Warned(f"images and unpacked layers stay: the record in {garbage.broken[0]} cannot be read"))
         layers = garbage.chosen()
         if not dry_run:
             garbage.delete()
