@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +25,11 @@ from support.podman_engine import PodmanEngine
 from support.registry_auth import TokenServer, basic_settings
 from support.throwaway import CannotCopy, ThrowawayMachine
 from support.users import OrdinaryUser
+
+# A run in the background may have been told to ignore these; the programs of the tests are not.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # Sessions in the process of the tests do without this machine's files, too.
 os.environ.update(NO_FILES_OF_THE_MACHINE)
