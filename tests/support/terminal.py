@@ -19,8 +19,10 @@ def on_a_terminal(
     width: int = 80,
     env: Mapping[str, str] | None = None,
     typed: Mapping[str, str] | None = None,
+    through: str = "",
 ) -> tuple[int, str]:
-    """Runs the command on a terminal of its own, where `typed` is given after each prompt.
+    """Runs the command on a terminal of its own, where `typed` is given after each prompt. What it writes goes
+    `through` words of a shell, if there are any: `| cat`.
 
     Its exit code and all that it wrote there.
     """
@@ -28,8 +30,9 @@ def on_a_terminal(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     environment = {"PATH": os.environ["PATH"], "HOME": str(polyarch.root.parent), "TERM": "xterm-256color"}
     environment |= {"LANG": "C.UTF-8", "POLYARCH_ROOT": str(polyarch.root), **(env or {})}
+    shell = ["sh", "-c", f'"$@" {through}', "sh"] if through else []
     process = subprocess.Popen(
-        ["setsid", "--ctty", sys.executable, "-m", "polyarch", *words],
+        ["setsid", "--ctty", *shell, sys.executable, "-m", "polyarch", *words],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

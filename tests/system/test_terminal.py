@@ -45,6 +45,14 @@ def test_no_bars_where_none_are_wanted(polyarch: Polyarch, faulty_registry: Faul
     assert "\x1b" not in text
 
 
+def test_no_bars_where_lines_may_come_out_beside_them(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:
+    faulty_registry.script("GET", "/blobs/", slow(2_000_000), forever=True)
+    code, text = on_a_terminal(polyarch, "pull", faulty_registry.ref("busybox:1.36"), through="| cat")
+    assert code == 0
+    assert "\x1b" not in text
+    assert len(re.findall(r"^[0-9a-f]{12}: Pull complete\r$", text, re.MULTILINE)) == 2
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_is_closed_leads_to_nowhere(polyarch: Polyarch, closed: str) -> None:
     prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")

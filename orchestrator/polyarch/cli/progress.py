@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -61,7 +63,9 @@ class Progress:
             self._stream = sys.stdout
         elif mode == "plain" or (mode == "auto" and not quiet):
             self._stream = sys.stderr
-        self._wants_bars = mode == "auto" and not quiet and sys.stderr.isatty()
+        # What goes through a pipe may come out on the same terminal (`| tee log`), and would be drawn over.
+        piped = report and _is_pipe(sys.stdout)
+        self._wants_bars = mode == "auto" and not quiet and sys.stderr.isatty() and not piped
         self._bars: Bars | None = None
         self._at_hand: list[str] = []
         self._config = ""
@@ -170,3 +174,10 @@ class Progress:
     def _held_back(self) -> list[str]:
         lines, self._at_hand = self._at_hand, []
         return lines
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is no file
+        return False
