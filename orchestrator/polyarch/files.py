@@ -20,9 +20,9 @@ FILE_MODE = 0o644
 _HINTS = {
     errno.ENOSPC: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
     errno.EDQUOT: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
-    errno.EROFS: "choose a place that can be written to with --root",
-    errno.EACCES: "choose a place that this user may write to with --root",
-    errno.EPERM: "choose a place that this user may write to with --root",
+    errno.EROFS: "choose a place that can be written to (for images and containers: --root)",
+    errno.EACCES: "choose a place that this user may use (for images and containers: --root)",
+    errno.EPERM: "choose a place that this user may use (for images and containers: --root)",
     errno.EIO: "the disk reports a fault: look at the kernel's log",
     errno.ENOLCK: "this file system has no locks: choose a local one with --root",
     errno.EOPNOTSUPP: "this file system has no locks: choose a local one with --root",
