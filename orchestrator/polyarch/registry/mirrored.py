@@ -74,6 +74,10 @@ class MirroredRegistry(DistributionRegistry):
         self._note(reference, source, found.digest)
         return found
 
+    def get_itself(self, reference: Reference) -> Document:
+        """The manifest or index as the registry itself has it."""
+        return get_document(self._http, self._itself(reference), reference)
+
     @contextmanager
     def open_blob(self, reference: Reference, blob: Descriptor, offset: int = 0) -> Iterator[BlobStream]:
         """The bytes of a blob. The iterator raises UnreachableError where the connection breaks."""

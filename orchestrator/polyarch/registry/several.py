@@ -1,4 +1,4 @@
-"""What a registry with mirrors can do beyond the contract: say who served, and be told of wrong bytes."""
+"""What a registry with mirrors can do beyond the contract: tell who served, hear of wrong bytes, pass mirrors over."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
+from polyarch.oci.document import Document
+from polyarch.reference import Reference
 
 
 @runtime_checkable
@@ -17,3 +19,6 @@ class HasMirrors(Protocol):
 
     def doubt(self, blob: Descriptor) -> bool:
         """What came of the blob was wrong: its mirrors are not asked for it again. False if it came from none."""
+
+    def get_itself(self, reference: Reference) -> Document:
+        """As `get`, from the registry itself: for what is to be changed there, and may be older elsewhere."""

@@ -14,6 +14,7 @@ from polyarch.oci.joined import joined, listed, narrowed
 from polyarch.oci.media_types import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX
 from polyarch.oci.written import write_index
 from polyarch.reference import Reference
+from polyarch.registry.several import HasMirrors
 from polyarch.resolution.documents import Documents
 from polyarch.transfer.send import Push, Sent, send
 from polyarch.verbs.copy import blobs_at, doubt_of, mounts_from, tell_if_moved
@@ -54,8 +55,7 @@ def create_index(work: Joining, name: Reference, references: Sequence[Reference]
 
 def append_to_index(work: Joining, name: Reference, references: Sequence[Reference]) -> IndexResult:
     """Add what these names hold to the index of a name. Raises as `create_index`, NotFoundError where it has none."""
-    documents = Documents(work.registry(name))
-    root = documents.root(name)
+    root = _to_change(work.registry(name), name)
     if not isinstance(root, Index):
         return create_index(work, name, [name.with_digest(root.digest), *references])
     parts = _read(work, references)
@@ -72,7 +72,7 @@ def remove_from_index(
     What attests them goes with them. `read` says whether a word is a platform or a reference. Raises NotFoundError
     where nothing is meant by a word, UsageError where nothing would be left.
     """
-    root = as_index(Documents(work.registry(name)).root(name), name.familiar)
+    root = as_index(_to_change(work.registry(name), name), name.familiar)
     gone: set[str] = set()
     for word in words:
         if _DIGEST.fullmatch(word):
@@ -98,6 +98,11 @@ def inspect_index(registry: Registry, name: Reference) -> IndexResult:
     """The index of a name. Raises UsageError for a single manifest."""
     root = as_index(Documents(registry).root(name), name.familiar)
     return IndexResult(name, root.digest, root.media_type, root.annotations, entries_of(root))
+
+
+def _to_change(registry: Registry, name: Reference) -> Document:
+    """What a name points at where it is pushed to: a mirror may have what it pointed at before."""
+    return registry.get_itself(name) if isinstance(registry, HasMirrors) else registry.get(name)
 
 
 def _held(document: Document, index: Index) -> frozenset[str]:

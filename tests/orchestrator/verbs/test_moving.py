@@ -219,6 +219,33 @@ def test_a_registry_that_refuses_is_asked_once(
     assert len(taking.requests("POST")) == 1
 
 
+def test_an_index_is_changed_as_the_registry_has_it(
+    session: Session, taking: TakingRegistry, layout: str, tmp_path: Path
+) -> None:
+    """A mirror has what it was before: nothing of the registry's own is lost by that."""
+    stale = TakingRegistry()
+    try:
+        for server in (taking, stale):
+            session.moving.copy(f"{layout}:arm64-only:1.0", name(server, "app:arm64"))
+            session.moving.create_index(name(server, "app:1.0"), [name(server, "app:arm64")])
+        session.moving.copy(f"{layout}:v7-v5:1.0", name(taking, "app:arm"))
+        session.moving.append_to_index(name(taking, "app:1.0"), [name(taking, "app:arm")])
+        whole = document(taking.address, "app", "1.0")["manifests"]
+        conf = tmp_path / "registries.conf"
+        conf.write_text(
+            f'[[registry]]\nlocation = "{taking.address}"\n[[registry.mirror]]\nlocation = "{stale.address}"\n'
+        )
+        stale.asked.clear()
+        with Session(Settings(root=tmp_path / "other", registries_conf=str(conf), retries=1)) as mirrored:
+            mirrored.moving.append_to_index(name(taking, "app:1.0"), [name(taking, "app:arm64")])
+            assert document(taking.address, "app", "1.0")["manifests"] == whole
+            mirrored.moving.remove_from_index(name(taking, "app:1.0"), ["linux/arm64"])
+        assert stale.requests("GET"), "the mirror is asked for what is only read"
+        assert document(taking.address, "app", "1.0")["manifests"] == [each for each in whole if each != whole[0]]
+    finally:
+        stale.stop()
+
+
 def test_one_image_is_no_index(session: Session, layout: str) -> None:
     with pytest.raises(UsageError, match="is one image, not an index"):
         session.moving.inspect_index(f"{layout}:single:1.0")
