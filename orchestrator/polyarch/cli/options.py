@@ -175,7 +175,7 @@ def _help_where_alone() -> None:
         write(ctx.get_help() + "\n")
 
 
-def platform_option(text: str, *, plural: bool = False) -> Callable[[F], F]:
+def platform_option(text: str = "which one, where several are at hand", *, plural: bool = False) -> Callable[[F], F]:
     """`--platform`, and what it asks for in this command; `plural` says that it takes several with commas between."""
     metavar = "OS/ARCH[/VARIANT]" + (",..." if plural else "")
     return click.option("--platform", metavar=metavar, shell_complete=platforms, help=text)

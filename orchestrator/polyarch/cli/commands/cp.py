@@ -19,7 +19,7 @@ from polyarch.cli.options import Command, pass_invocation
     "tar archive on stdin or stdout. A directory goes into one that is there, else it becomes the destination; of "
     "DIR/. what is in it is copied. Inside, files become root's, and here yours.",
     examples=("polyarch cp ./site/. web:/srv", "polyarch cp web:/etc/nginx - | tar t", "polyarch cp -a web:/data ."),
-    exits=(0, 2, 3, 8, 9, 130),
+    exits=(0, 2, 3, 7, 8, 9, 130),
 )
 @click.argument("source", metavar="SOURCE", shell_complete=containers)
 @click.argument("destination", metavar="DESTINATION", shell_complete=containers)

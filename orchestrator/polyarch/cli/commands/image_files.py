@@ -12,8 +12,6 @@ from polyarch.cli.options import Command, pass_invocation, platform_option
 from polyarch.cli.output import terminal_width, write
 from polyarch.errors import UsageError
 
-_ONE_OF_SEVERAL = "which one, where several are at hand"
-
 
 @click.command(
     "files",
@@ -26,7 +24,7 @@ _ONE_OF_SEVERAL = "which one, where several are at hand"
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @click.option("--layer", metavar="N", type=click.IntRange(min=1), help="only this one; the lowest is 1")
 @click.option("--tree", is_flag=True, help="as a tree, with the size of each directory")
-@platform_option(_ONE_OF_SEVERAL)
+@platform_option()
 @pass_invocation
 def files(invocation: Invocation, reference: str, layer: int | None, tree: bool, platform: str | None) -> None:
     """Print a line a file, much at a time."""
@@ -71,7 +69,7 @@ def _write_all(lines: Iterator[str]) -> None:
 )
 @click.argument("one", metavar="A", shell_complete=stored_images)
 @click.argument("other", metavar="B", shell_complete=stored_images)
-@platform_option(_ONE_OF_SEVERAL)
+@platform_option()
 @pass_invocation
 def diff(invocation: Invocation, one: str, other: str, platform: str | None) -> None:
     """Print a line a difference."""

@@ -19,8 +19,6 @@ from polyarch.errors import UsageError
 if TYPE_CHECKING:
     from polyarch.verbs.prune import Pruned
 
-_ONE_OF_SEVERAL = "which one, where several are at hand"
-
 
 @click.command(
     "unpack",
@@ -31,7 +29,7 @@ _ONE_OF_SEVERAL = "which one, where several are at hand"
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@platform_option(_ONE_OF_SEVERAL)
+@platform_option()
 @pass_invocation
 def unpack(invocation: Invocation, reference: str, directory: Path, platform: str | None) -> None:
     """Unpack, and say what lies where."""

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from polyarch.contract.storage import Image
     from polyarch.verbs.seen import SeenLayer, Step
 
-_ONE_OF_SEVERAL = "which one, where several are at hand"
 _LONGEST_STEP = 45  # docker/cli, cli/command/formatter/image.go and history's formatter
 _SHORTEST_STEP = 20
 _GAP = 3
@@ -39,7 +38,7 @@ _GAP = 3
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
 @click.option("--raw", is_flag=True, help="the manifest's own bytes, of one image")
-@platform_option(_ONE_OF_SEVERAL)
+@platform_option()
 @pass_invocation
 def inspect(invocation: Invocation, references: Sequence[str], raw: bool, platform: str | None) -> int:
     """Print an object an image: one line with `--format json`, else for the eye."""
@@ -112,7 +111,7 @@ def _layer_json(layer: SeenLayer) -> dict[str, object]:
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
 @click.option("--no-trunc", is_flag=True, help="whole IDs and steps")
-@platform_option(_ONE_OF_SEVERAL)
+@platform_option()
 @pass_invocation
 def history(invocation: Invocation, reference: str, no_trunc: bool, platform: str | None) -> None:
     """Print a line a step."""
