@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from polyarch.errors import IntegrityError
 from polyarch.oci.digest import Digest, check_digest, digest_of
-from polyarch.oci.json import list_of, mapping_of, parse_json, string_map, strings, text_of
+from polyarch.oci.json import list_of, mapping_of, parse_json, readable, string_map, strings, text_of
 from polyarch_platforms.errors import PlatformError
 from polyarch_platforms.platform import Platform, from_oci
 
@@ -77,11 +77,16 @@ def parse_config(raw: bytes, where: str = "config") -> ImageConfig:
         working_dir=text_of(run, "WorkingDir", where, default=""),
         user=text_of(run, "User", where, default=""),
         stop_signal=text_of(run, "StopSignal", where, default=""),
-        exposed_ports=tuple(sorted(mapping_of(run.get("ExposedPorts") or {}, f"{where}: ExposedPorts"))),
-        volumes=tuple(sorted(mapping_of(run.get("Volumes") or {}, f"{where}: Volumes"))),
+        exposed_ports=_names(run, "ExposedPorts", where),
+        volumes=_names(run, "Volumes", where),
         labels=string_map(run.get("Labels"), f"{where}: Labels"),
         history=tuple(_history_line(line, f"{where}: history") for line in list_of(document.get("history"), where)),
     )
+
+
+def _names(run: Mapping[str, object], key: str, where: str) -> tuple[str, ...]:
+    """The keys of what is a set: Go's `map[string]struct{}`."""
+    return tuple(sorted(map(readable, mapping_of(run.get(key) or {}, f"{where}: {key}"))))
 
 
 def _history_line(value: object, where: str) -> HistoryLine:

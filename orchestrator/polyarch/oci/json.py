@@ -14,6 +14,7 @@ MAX_DEPTH = 64
 
 # Possessive, with an optional end: no text, cut short or hostile, makes it look at a byte twice.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -63,7 +64,7 @@ def strings(value: object, where: str) -> tuple[str, ...]:
     items = list_of(value, where)
     if not all(isinstance(item, str) for item in items):
         raise IntegrityError(f"{where}: a list of strings is wanted")
-    return tuple(cast("list[str]", items))
+    return tuple(map(readable, cast("list[str]", items)))
 
 
 def string_map(value: object, where: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def string_map(value: object, where: str) -> dict[str, str]:
     document = mapping_of(value, where)
     if not all(isinstance(item, str) for item in document.values()):
         raise IntegrityError(f"{where}: strings are wanted as values")
-    return dict(cast("Mapping[str, str]", document))
+    return {readable(key): readable(item) for key, item in cast("Mapping[str, str]", document).items()}
 
 
 def text_of(document: Mapping[str, object], key: str, where: str, default: str | None = None) -> str:
@@ -83,4 +84,12 @@ def text_of(document: Mapping[str, object], key: str, where: str, default: str |
         return default
     if not isinstance(value, str):
         raise IntegrityError(f"{where}: {key} is missing or not a string")
-    return value
+    return readable(value)
+
+
+def readable(text: str) -> str:
+    """A string of JSON with U+FFFD for each half of a surrogate pair, which no file and no program could be given.
+
+    So Go reads it, too (encoding/json, Unmarshal).
+    """
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)

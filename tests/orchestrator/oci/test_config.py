@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polyarch.errors import IntegrityError
 from polyarch.oci.config import MAX_CONFIG_SIZE, HistoryLine, chain_ids, check_layer_count, parse_config
 from polyarch.oci.digest import digest_of
+from polyarch.unpack.entrypoint import entrypoint_elf
 from polyarch_platforms.platform import Platform
 
 A, B, C = digest_of(b"a"), digest_of(b"b"), digest_of(b"c")
@@ -142,3 +143,21 @@ def test_there_is_one_diff_id_a_layer() -> None:
     check_layer_count(config, 2, "here")
     with pytest.raises(IntegrityError, match="here: the manifest has 3 layers, the config 2 diff IDs"):
         check_layer_count(config, 3, "here")
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    """Nothing that is written, executed or looked for by what a config says meets one; Go reads it so, too."""
+    half = "\ud800"
+    run = {
+        "Entrypoint": [half],
+        "Env": [f"PATH={half}", "A=\U0001f433"],
+        "WorkingDir": half,
+        "Labels": {half: half},
+        "ExposedPorts": {half: {}},
+        "Volumes": {half: {}},
+    }
+    config = parse_config(json.dumps({"architecture": "amd64", "os": "linux", "config": run}).encode())
+    assert (config.entrypoint, config.working_dir, config.labels) == (("\ufffd",), "\ufffd", {"\ufffd": "\ufffd"})
+    assert config.env == ("PATH=\ufffd", "A=\U0001f433")
+    assert (config.exposed_ports, config.volumes) == (("\ufffd",), ("\ufffd",))
+    assert entrypoint_elf([], config) is None
