@@ -70,12 +70,12 @@ def test_the_life_of_a_lock(
     for digest, size in variants.values():
         assert sample.path(digest).stat().st_size == size
 
-    # What stays the same keeps its time, and costs one HEAD request a name.
+    # What stays the same keeps its time, and costs a HEAD request a name, and what it points at by its digest.
     asked = len(registry.access_log())
     assert lock("--update").ok().stdout.count("unchanged") == 2
     assert lock("--check").ok().stdout.count("unchanged") == 2
     requests = [access.method for access in registry.access_log()[asked:] if "/manifests/" in access.path]
-    assert requests == ["HEAD"] * 4
+    assert requests == ["HEAD", "GET"] * 4
     assert lock(app).ok().stdout.endswith("unchanged, " + entry["digest"][7:19] + "\n")
     assert (tmp_path / "polyarch.lock").read_text() == first
 
@@ -154,16 +154,24 @@ def test_a_pull_takes_the_locked_manifests_alone(
     assert polyarch("pull", "--locked", tmp_path / "none").code == 2
     assert polyarch("pull").code == 2
 
-    # A lock that says another size, or another manifest, was edited.
+    # A lock that says another size, or another manifest, was edited: the check says so, and an update mends it.
     text = file.read_text()
     file.write_text(text.replace("size = 558", "size = 559"))
     assert polyarch("pull", "--locked", file, "--platform", "linux/arm64", app).code == 7
+    assert "559 bytes" in lock("--check", app).stderr
     digest = sample.manifest("busybox:1.36", "arm64")
     file.write_text(text.replace(digest, sample.manifest("busybox:1.36", "arm", "v7")))
     edited = polyarch("pull", "--locked", file, "--platform", "linux/arm64", app)
     assert edited.code == 7
     assert "for linux/arm64, the registry" in edited.stderr
     assert "the lock was changed by hand" in edited.stderr
+    for names in ([app], []):
+        checked = lock("--check", *names)
+        assert (checked.code, app in checked.stdout) == (7, False)
+        assert edited.stderr.splitlines()[0] in checked.stderr
+    assert "updated" in lock("--update", app).ok().stdout
+    assert entries(tmp_path)[app]["variants"] == tomllib.loads(text)["image"][0]["variants"]
+    lock("--check").ok()
 
     # The platform is gone, and still it is the move that is told.
     file.write_text(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.contract.others import TagConvention
-from polyarch.errors import NotFoundError, NoVariantError, UsageError, platforms_errors
+from polyarch.errors import IntegrityError, NotFoundError, NoVariantError, UsageError, platforms_errors
 from polyarch.events import Emit, Warned
 from polyarch.files import is_there
 from polyarch.lock.lock_file import change_lock, read_lock
@@ -24,6 +24,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import resolve
 from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import Candidate
+from polyarch.verbs.locked_pull import changed_by_hand
 from polyarch_platforms.platform import Platform, parse
 
 
@@ -135,7 +136,7 @@ class LockVerbs:
         """Lock a name that is locked anew, for the same platforms unless others are given; otherwise as `lock`."""
         old = self.entry(read_lock(file), name, file)
         asked = _sorted_platforms([*platforms, *wanted]) if platforms else old.platforms
-        if asked == old.platforms and not self._elsewhere(old) and self._head(old.reference) == old.digest:
+        if asked == old.platforms and self._unmoved(old) and self._by_hand(old) is None:
             return LockChange(old, old, self._lacking(old, [*asked, *wanted]))
         image = self._state(old.reference, asked)
         if old.same_content(image):
@@ -146,19 +147,21 @@ class LockVerbs:
     def check(self, image: LockedImage, wanted: Sequence[str] = ()) -> LockCheck:
         """Whether a locked name still stands for the same. A name that is gone is an answer, no error.
 
-        A warning tells which of the platforms `wanted` the lock lacks.
+        A warning tells which of the platforms `wanted` the lock lacks. Raises IntegrityError if the name points at what
+        it did, and the variants in the lock are others: it was changed by hand, and a pull would refuse it.
         """
         self._lacking(image, wanted)
         try:
-            now = self._head(image.reference)
-            if now == image.digest and not self._elsewhere(image):
-                return LockCheck(image, "same", now)
+            if self._unmoved(image):
+                if wrong := self._by_hand(image):
+                    raise wrong
+                return LockCheck(image, "same", image.digest)
             current = self._state(image.reference, image.platforms)
         except NotFoundError:
             return LockCheck(image, "gone", None)
         except NoVariantError:
             gone = tuple(Move(each.platform, each.manifest, None) for each in image.variants)
-            return LockCheck(image, "moved", now, gone)
+            return LockCheck(image, "moved", self._head(image.reference), gone)
         if current.digest == image.digest and current.variants == image.variants:
             return LockCheck(image, "same", current.digest)
         return LockCheck(image, "moved", current.digest, moves(image, current))
@@ -212,9 +215,14 @@ class LockVerbs:
         found = self._documents(reference).registry.head(reference)
         return found.digest if found else None
 
-    def _elsewhere(self, image: LockedImage) -> bool:
-        """True if a variant was found by a tag convention: then the name alone does not tell whether it moved."""
-        return any(each.reference for each in image.variants)
+    def _unmoved(self, image: LockedImage) -> bool:
+        """True if a name points at what it did, and that tells all: no variant was found by a tag convention."""
+        return not any(each.reference for each in image.variants) and self._head(image.reference) == image.digest
+
+    def _by_hand(self, image: LockedImage) -> IntegrityError | None:
+        documents = self._documents(image.reference)
+        pointed_at = image.reference.with_digest(image.digest)
+        return changed_by_hand(image, documents, documents.root(pointed_at))
 
     def _state(self, reference: Reference, platforms: Sequence[str]) -> LockedImage:
         documents = self._documents(reference)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from polyarch.errors import IntegrityError, NoVariantError
-from polyarch.lock.locked import LockedImage
+from polyarch.lock.locked import LockedImage, LockedVariant
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document
 from polyarch.reference import parse_reference
@@ -34,11 +34,7 @@ def held_to(locked: LockedImage, resolution: Resolution) -> Resolution:
         if listed is not None and chosen.source == "tag":
             raise _moved(locked, chosen.reference.familiar, chosen.manifest.digest)
         if listed is not None:  # what the name points at is as it was locked, so nothing moved
-            raise IntegrityError(
-                f"{locked.reference.familiar}: the lock says manifest {listed.manifest} for {listed.platform}, the"
-                f" registry {chosen.manifest.digest}: the lock was changed by hand",
-                _anew(locked),
-            )
+            raise _other_manifest(locked, listed, chosen.manifest.digest)
         have = ", ".join(locked.manifests)
         wanted = ",".join([*(locked.platforms or locked.manifests), str(chosen.platform)])
         raise NoVariantError(
@@ -52,6 +48,23 @@ def check_root(locked: LockedImage, root: Document) -> None:
     """Raises IntegrityError unless the name points at what it was locked to."""
     if root.digest != locked.digest:
         raise _moved(locked, locked.reference.familiar, root.digest)
+
+
+def changed_by_hand(locked: LockedImage, documents: Documents, root: Document) -> IntegrityError | None:
+    """What is wrong with a lock whose variants are not those of `root`, the document that it was locked to.
+
+    Variants that a tag convention led to are under other names, and not looked at.
+    """
+    held = [each for each in candidates_of(documents, locked.reference, root) if each.platform]
+    for variant in locked.variants:
+        of_platform = [each.manifest for each in held if str(each.platform) == variant.platform]
+        same = next((each for each in of_platform if each.digest == variant.manifest), None)
+        if variant.reference or (same and same.size == variant.size):
+            continue
+        if same:
+            return _other_size(locked, variant, same.size)
+        return _other_manifest(locked, variant, of_platform[0].digest if of_platform else None)
+    return None
 
 
 def locked_candidates(
@@ -74,12 +87,24 @@ def _locked(locked: LockedImage, candidate: Candidate) -> bool:
     """True if the candidate is in the lock. Raises IntegrityError if the lock says another size."""
     variant = locked.variant(candidate.manifest.digest)
     if variant is not None and variant.size != candidate.manifest.size:
-        raise IntegrityError(
-            f"{locked.reference.familiar}: the lock says {variant.size} bytes of manifest {variant.manifest}, the"
-            f" registry {candidate.manifest.size}: the lock was changed by hand",
-            _anew(locked),
-        )
+        raise _other_size(locked, variant, candidate.manifest.size)
     return variant is not None
+
+
+def _other_manifest(locked: LockedImage, variant: LockedVariant, manifest: str | None) -> IntegrityError:
+    return IntegrityError(
+        f"{locked.reference.familiar}: the lock says manifest {variant.manifest} for {variant.platform}, the"
+        f" registry {manifest or 'none'}: the lock was changed by hand",
+        _anew(locked),
+    )
+
+
+def _other_size(locked: LockedImage, variant: LockedVariant, size: int) -> IntegrityError:
+    return IntegrityError(
+        f"{locked.reference.familiar}: the lock says {variant.size} bytes of manifest {variant.manifest}, the"
+        f" registry {size}: the lock was changed by hand",
+        _anew(locked),
+    )
 
 
 def _moved(locked: LockedImage, name: str, now: str) -> IntegrityError:
@@ -95,9 +120,7 @@ def _moved(locked: LockedImage, name: str, now: str) -> IntegrityError:
 
 
 def _anew(locked: LockedImage) -> str:
-    """`--update` would take what points at the same index as unchanged."""
-    platforms = f" --platform {','.join(locked.platforms)}" if locked.platforms else ""
-    return f"lock it anew: polyarch lock {locked.reference.familiar}{platforms}"
+    return f"lock it anew: polyarch lock --update {locked.reference.familiar}"
 
 
 def _hint(locked: LockedImage) -> str:

@@ -134,7 +134,7 @@ def _update(
 
 
 def _check(invocation: Invocation, session: Session, file: Path, wanted: dict[str, tuple[str, ...]]) -> int:
-    """Look at every name, going on after failures; what moved counts for more than what is gone."""
+    """Look at every name, going on after failures; what moved, or is not as it was locked, counts for most."""
     from polyarch.lock.lock_file import read_lock
 
     lock = read_lock(file)
@@ -161,9 +161,10 @@ def _check(invocation: Invocation, session: Session, file: Path, wanted: dict[st
         raise IntegrityError(f"moved since it was locked: {', '.join(found['moved'])}", hint, **told)
     if found["gone"]:
         raise NotFoundError(f"gone since it was locked: {', '.join(found['gone'])}", gone=found["gone"])
-    if failures and found["same"]:
+    broken = [error.exit_code for error in failures if isinstance(error, IntegrityError)]
+    if failures and found["same"] and not broken:
         raise PartialError(f"{len(failures)} of {len(entries)} failed: the lines above say which")
-    return failures[0].exit_code if failures else 0
+    return (broken or [error.exit_code for error in failures] or [0])[0]
 
 
 def _checked(check: LockCheck) -> Iterator[str]:
