@@ -111,6 +111,24 @@ def test_into_and_out_of_a_container_through_its_life(
     here("rm", "-f", "c").ok()
 
 
+@owners("ordinary user", soak="root")
+def test_started_as_docker_starts(here: Here, registry: DockerRegistry) -> None:
+    for name, words in (("c", ("sh", "-c", "while :; do sleep 1; done")), ("d", ("cat",))):
+        here("container", "create", "--name", name, registry.ref("busybox:1.36"), *words).ok()
+    assert here("container", "start", "c", "d").ok().stdout == "c\nd\n"
+    first = here("ps", "--format", "json").ok().json_lines
+    assert here("container", "start", "c").ok().stdout == "c\n"  # which runs, and goes on as it is
+    assert [each for each in here("ps", "--format", "json").ok().json_lines if each["name"] == "c"] == [
+        each for each in first if each["name"] == "c"
+    ]
+    assert here("container", "start", "-ai", "d", stdin="passed on").ok().stdout == "passed on"
+    attached = here("container", "start", "-a", "c")
+    assert (attached.code, "polyarch logs -f c" in attached.stderr) == (125, True)
+    assert here("container", "start", "-a", "c", "d").code == 125
+    assert here("container", "start", "c", "none").code == 10
+    here("rm", "-f", "c", "d").ok()
+
+
 @owners("root", soak="ordinary user")
 def test_a_stream(here: Here, owner: tuple[OrdinaryUser | None, Path]) -> None:
     here("container", "create", "--name", "c", "scratch").ok()

@@ -97,13 +97,15 @@ def start_container(
     emit: Emit,
     *,
     attach: bool,
+    interactive: bool = False,
 ) -> Ran:
-    """Start a container that `create_container` made, for the first time or again; with `attach` wait for its end.
+    """Start a container that `create_container` made, for the first time or again; with `attach` wait for its end, with
+    `interactive` pass stdin on though that was not asked for when it was made.
 
     Raises as `run_container`; UsageError: it runs already, or was made otherwise.
     """
     later = read_later_start(containers.directory(record), record.name)
-    request = replace(later.request, detach=not attach)
+    request = replace(later.request, detach=not attach, interactive=interactive or later.request.interactive)
     check_terminal(request.tty and attach)
     if not record.command:
         raise UsageError(f"the container {record.name} has no program to start", "name one to `container create`")

@@ -13,7 +13,7 @@ from polyarch.container.rights import Rights, rights_at
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.errors import platforms_errors
+from polyarch.errors import UsageError, platforms_errors
 from polyarch.events import Emit, Warned
 from polyarch.reference import Reference, check_new_name
 from polyarch.selection.types import EmulationPolicy
@@ -104,11 +104,22 @@ class ContainerVerbs:
         later = LaterStart(request, words, as_labelled=not allow_mislabelled)
         return create_container(later, image, storage, self._settings, self._emit)
 
-    def start(self, name: str, *, attach: bool = False) -> Ran:
-        """Start a container that `create` made; with `attach` wait for its end. Raises what `run` raises."""
+    def start(self, name: str, *, attach: bool = False, interactive: bool = False) -> Ran:
+        """Start a container that `create` made; with `attach` wait for its end, and with `interactive` as well pass
+        stdin on. One that runs is left alone, as docker does.
+
+        Raises what `run` raises; UsageError: it runs, and cannot be attached to.
+        """
         from polyarch.container.create import image_of, start_container
+        from polyarch.container.run import Ran
 
         record = self.find(name)
+        if record.status == "running":
+            if attach:
+                raise UsageError(
+                    f"the container {record.name} runs already", f"follow it: polyarch logs -f {record.name}"
+                )
+            return Ran(record.id, None)
         image = image_of(self._parts.storage(), record, self._parts.name)
         with platforms_errors():
             return start_container(
@@ -122,6 +133,7 @@ class ContainerVerbs:
                 self._settings,
                 self._emit,
                 attach=attach,
+                interactive=interactive,
             )
 
     def commit(self, name: str, reference: str, request: CommitRequest) -> Committed:

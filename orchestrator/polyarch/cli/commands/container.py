@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -10,6 +11,7 @@ from polyarch.cli.completers import containers
 from polyarch.cli.container_options import ContainerWords, container_options
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Group, pass_invocation
+from polyarch.errors import UsageError
 
 _ALSO = ("run", "ps", "exec", "cp", "logs", "diff", "commit", "stop", "rm")
 
@@ -49,24 +51,33 @@ def create(invocation: Invocation, words: ContainerWords) -> None:
 
 @command.command(
     "start",
-    help="Start a container that `container create` made.\n"
-    "It may be started again when it has ended; what `run` made is started once.",
-    examples=("polyarch container start web", "polyarch container start -a job"),
-    exits=(0, 2, 3, 8, 9, 125, 126, 127, 130),
+    help="Start containers that `container create` made.\n"
+    "They may be started again when they have ended; what `run` made is started once. One that runs is left as it is.",
+    examples=("polyarch container start web db", "polyarch container start -a job"),
+    exits=(0, 2, 3, 8, 9, 10, 125, 126, 127, 130),
     passes_code_on=True,
 )
-@click.argument("name", metavar="CONTAINER", shell_complete=containers)
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=containers)
 @click.option("-a", "--attach", is_flag=True, help="wait for its end, on this terminal; the exit code is its own")
+@click.option("-i", "--interactive", is_flag=True, help="--attach, and pass stdin on")
 @pass_invocation
-def start(invocation: Invocation, name: str, attach: bool) -> int:
-    """Start it. Nothing of the program's own comes through without `attach`: the codes are polyarch's then."""
+def start(invocation: Invocation, names: Sequence[str], attach: bool, interactive: bool) -> int:
+    """Start every one. Nothing of a program's own comes through without `attach`: the codes are polyarch's then."""
+    attach = attach or interactive
     invocation.passes_code_on = attach
+    if attach and len(names) > 1:
+        raise UsageError(
+            "one container at a time can be on this terminal", "start them without -a and -i, or one by one"
+        )
     with invocation.session(lines_to_stderr=True) as session:
-        ran = session.containers.start(name, attach=attach)
-    if ran.exit_code is None:
-        invocation.show(json=[{"id": ran.id}], quiet=[ran.id], lines=[name])
-        return 0
-    return ran.exit_code
+        if attach:
+            return session.containers.start(names[0], attach=True, interactive=interactive).exit_code or 0
+
+        def begin(name: str) -> None:
+            ran = session.containers.start(name)
+            invocation.show(json=[{"id": ran.id}], quiet=[ran.id], lines=[name])
+
+        return invocation.each(names, begin)
 
 
 for _name in _ALSO:
