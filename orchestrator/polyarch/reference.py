@@ -62,7 +62,7 @@ class Reference:
         if self.scheme or self.registry != DEFAULT_REGISTRY:
             return self.name
         namespace, _, rest = self.repository.partition("/")
-        if _is_host(namespace):  # without the registry in front it would be taken for one
+        if is_host(namespace):  # without the registry in front it would be taken for one
             return self.name
         return rest if namespace == DEFAULT_NAMESPACE and rest and "/" not in rest else self.repository
 
@@ -154,7 +154,7 @@ def names_tag(text: str) -> bool:
 def names_registry(text: str) -> bool:
     """True if the first component of `text`, a reference without scheme, is a registry: `quay.io/app`, not `app`."""
     first, slash, _ = text.partition("@")[0].partition("/")
-    return bool(slash) and _is_host(first)
+    return bool(slash) and is_host(first)
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:
@@ -165,14 +165,14 @@ def _split_tag(text: str) -> tuple[str, str | None]:
     return head, tail
 
 
-def _is_host(component: str) -> bool:
+def is_host(component: str) -> bool:
     """True if the first component of a name is a registry."""
     return any(mark in component for mark in ".:[") or component == "localhost" or component != component.lower()
 
 
 def _split_registry(name: str, text: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if not slash or not _is_host(first):
+    if not slash or not is_host(first):
         repository = name if slash else f"{DEFAULT_NAMESPACE}/{name}"
         return DEFAULT_REGISTRY, repository if name else ""
     if not _REGISTRY.fullmatch(first):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.errors import NotFoundError, UnreachableError, UsageError
+from polyarch.errors import NotFoundError, NoVariantError, UnreachableError, UsageError
 from polyarch.session import Session
 from polyarch.settings import Settings
 from polyarch.unpack.entrypoint import Mislabelled
@@ -101,7 +101,7 @@ def test_copy_of_some_platforms(session: Session, registry: DockerRegistry, targ
     assert sorted(images) == ["arm", "arm64"]
     about = {entry["annotations"]["vnd.docker.reference.digest"] for entry in index["manifests"][2:]}
     assert about == {entry["digest"] for entry in index["manifests"][:2]}  # their attestations came along
-    with pytest.raises(NotFoundError, match="there are: linux/amd64"):
+    with pytest.raises(NoVariantError, match="there are: linux/amd64"):
         session.moving.copy(source, target.ref("moving/no:1"), platform="linux/riscv64")
 
 
@@ -258,6 +258,32 @@ def test_index_from_another_registry_appended_to_and_removed_from(
         verbs.remove_from_index(name, ["linux/arm64"])
     with pytest.raises(NotFoundError):
         verbs.remove_from_index(name, ["linux/s390x"])
+    with pytest.raises(NotFoundError, match="is no platform and no digest in the index .*/joined:1.0, and as an image"):
+        verbs.remove_from_index(name, [registry.ref("moving/foo")])
+
+
+def test_what_is_at_hand_only_has_to_be_pushed_first(
+    session: Session, registry: DockerRegistry, target: DockerRegistry
+) -> None:
+    session.pull(registry.ref("arm64-only:1.0"), platform="linux/arm64")
+    here, there = target.ref("moving/here:1.0"), target.ref("moving/there:1.0")
+    session.kept.tag(registry.ref("arm64-only:1.0"), here)
+    verbs, first = session.moving, f"push it first, and take that name: polyarch push {here} TO"
+    with pytest.raises(NotFoundError) as copied:
+        verbs.copy(here, there)
+    assert copied.value.hint == f"{here} is at hand on this machine: push it from here: polyarch push {here} {there}"
+    with pytest.raises(NotFoundError) as joined:
+        verbs.create_index(there, [registry.ref("busybox:1.36"), here])
+    assert joined.value.hint == f"{here} is at hand on this machine: {first}"
+    with pytest.raises(NotFoundError) as elsewhere:
+        verbs.create_index(there, [here.replace("here", "nowhere")])
+    assert "push" not in (elsewhere.value.hint or "")
+
+
+@pytest.mark.parametrize("to", ["127.0.0.1:5000", "localhost", "registry.example:443"])
+def test_a_registry_is_no_name(session: Session, registry: DockerRegistry, to: str) -> None:
+    with pytest.raises(UsageError, match="is a registry, and no name in it"):
+        session.moving.copy(registry.ref("arm64-only:1.0"), to)
 
 
 def test_an_index_brings_all_its_entries_as_they_are(

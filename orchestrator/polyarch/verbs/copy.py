@@ -32,7 +32,7 @@ def copy_image(
     """Copy what a name points at, for `platforms` only if there are any, and what refers to it.
 
     What the name pointed at when it was first asked is copied, whatever it points at later; that is told. Raises what
-    reading from the one and pushing to the other raises, NotFoundError for a platform that there is none of.
+    reading from the one and pushing to the other raises, NoVariantError for a platform that there is none of.
     """
     documents = Documents(registry)
     emit, most = sending.emit, sending.max_connections

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from polyarch.contract.registry import Registry, TakesImages
-from polyarch.errors import NotFoundError, PolyarchError, UsageError
+from polyarch.errors import NotFoundError, PolyarchError, UnauthorizedError, UsageError
 from polyarch.events import PushFinished, PushStarted
 from polyarch.oci.document import Document, Index
 from polyarch.oci.joined import joined, listed, narrowed
@@ -78,11 +78,7 @@ def remove_from_index(
         if _DIGEST.fullmatch(word):
             found = matching(root, None, word)
         else:
-            meant = read(word)
-            if isinstance(meant, Platform):
-                found = matching(root, meant, "")
-            else:
-                found = _held(Documents(work.registry(meant)).root(meant), root)
+            found = _meant(work, root, name, word, read)
         if not found:
             raise NotFoundError(
                 f"{word} is not in the index {name.familiar}", f"see: polyarch index inspect {name.familiar}"
@@ -92,6 +88,23 @@ def remove_from_index(
     if not rest.manifests:
         raise UsageError(f"nothing would be left in {name.familiar}", "an index without images is of no use to anybody")
     return _push(work, name, rest, [])
+
+
+def _meant(
+    work: Joining, index: Index, name: Reference, word: str, read: Callable[[str], Platform | Reference]
+) -> frozenset[str]:
+    """The entries that a platform or a reference means."""
+    try:
+        meant = read(word)
+        if isinstance(meant, Platform):
+            return matching(index, meant, "")
+        return _held(Documents(work.registry(meant)).root(meant), index)
+    except (NotFoundError, UnauthorizedError) as error:
+        raise type(error)(
+            f"{word} is no platform and no digest in the index {name.familiar}, and as an image: {error.message}",
+            f"see: polyarch index inspect {name.familiar}",
+            **error.details,
+        ) from error
 
 
 def inspect_index(registry: Registry, name: Reference) -> IndexResult:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from polyarch.contract.registry import Registry, TakesImages
 from polyarch.contract.storage import Image, Storage
-from polyarch.errors import NotFoundError, UsageError, platforms_errors
+from polyarch.errors import NotFoundError, UnauthorizedError, UsageError, platforms_errors
 from polyarch.events import Emit
-from polyarch.reference import DEFAULT_TAG, Reference, names_tag
+from polyarch.reference import DEFAULT_TAG, Reference, is_host, names_tag
 from polyarch.settings import Settings
 from polyarch.verbs.moved import IndexResult, PushResult
 from polyarch.verbs.push import Sending
@@ -89,13 +90,13 @@ class MovingVerbs:
     ) -> PushResult:
         """From one registry to another, all variants and what refers to them; nothing of it stays here.
 
-        Raises what reading from the one and pushing to the other raises, NotFoundError for a platform not there.
+        Raises what reading from the one and pushing to the other raises, NoVariantError for a platform not there.
         """
         from polyarch.verbs.copy import copy_image
 
         name = self._target_name(target)
-        taken = self._parts.taken(source)
-        with platforms_errors():
+        with platforms_errors(), self._or_at_hand([source], "push it from here: polyarch push {here} " + target):
+            taken = self._parts.taken(source)
             return copy_image(
                 self._parts.registry(taken),
                 taken,
@@ -115,7 +116,7 @@ class MovingVerbs:
         """
         from polyarch.verbs.index import create_index
 
-        with platforms_errors():
+        with platforms_errors(), self._or_at_hand(references):
             joining = self._joining(name, dry_run, allow_mislabelled)
             return create_index(joining, self._target_name(name), [self._parts.taken(each) for each in references])
 
@@ -125,7 +126,7 @@ class MovingVerbs:
         """Add what these names hold to what one holds. Raises as `create_index`, and NotFoundError."""
         from polyarch.verbs.index import append_to_index
 
-        with platforms_errors():
+        with platforms_errors(), self._or_at_hand(references):
             joining = self._joining(name, dry_run, allow_mislabelled)
             return append_to_index(joining, self._target_name(name), [self._parts.taken(each) for each in references])
 
@@ -149,9 +150,25 @@ class MovingVerbs:
 
     def _target_name(self, text: str) -> Reference:
         name = self._parts.name(text)
+        if is_host(text.partition(":")[0]) and "/" not in text:
+            raise UsageError(f"{text} is a registry, and no name in it", f"name it whole: {text}/REPOSITORY:TAG")
         if name.digest or (not name.tag and not name.scheme):
             raise UsageError(f"{text} names a digest, which nothing can be given", "name a tag")
         return name
+
+    @contextlib.contextmanager
+    def _or_at_hand(
+        self, references: Sequence[str], hint: str = "push it first, and take that name: polyarch push {here} TO"
+    ) -> Iterator[None]:
+        """What no registry has, and is here, is told with this hint."""
+        try:
+            yield
+        except (NotFoundError, UnauthorizedError) as error:
+            missing = [each for each in references if self._parts.name(each).familiar_name in error.message]
+            here = next((each for each in missing or references[:1] if self._parts.found(each)), None)
+            if here is not None:
+                error.hint = f"{here} is at hand on this machine: {hint.format(here=here)}"
+            raise
 
     def _target(self, name: Reference) -> TakesImages:
         registry = self._parts.registry(name)

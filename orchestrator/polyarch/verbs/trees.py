@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from polyarch.contract.registry import ListsReferrers, Registry
-from polyarch.errors import IntegrityError, NotFoundError, UsageError
+from polyarch.errors import IntegrityError, NotFoundError, NoVariantError, UsageError
 from polyarch.events import Emit, Warned
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Index, is_attestation
@@ -80,11 +80,11 @@ def moved_manifests(documents: Documents, reference: Reference, root: Document) 
 
 
 def some_of(documents: Documents, reference: Reference, root: Document, platforms: Collection[Platform]) -> Document:
-    """The root with its entries for these platforms, and what attests them. Raises NotFoundError, UsageError."""
+    """The root with its entries for these platforms, and what attests them. Raises NoVariantError, UsageError."""
     if not isinstance(root, Index):
         there = documents.config(reference, root).platform
         if set(platforms) != {there}:
-            raise NotFoundError(f"{reference.familiar} is one manifest, for {there}")
+            raise NoVariantError(f"{reference.familiar} is one manifest, for {there}")
         return root
     known = {
         entry.digest: entry.platform or documents.config(reference, documents.manifest(reference, entry)).platform
@@ -94,7 +94,7 @@ def some_of(documents: Documents, reference: Reference, root: Document, platform
     wanted = {digest for digest, platform in known.items() if platform in platforms}
     if missing := [platform for platform in platforms if platform not in known.values()]:
         there_are = ", ".join(str(platform) for platform in known.values())
-        raise NotFoundError(f"{reference.familiar} has no variant for {missing[0]} (there are: {there_are})")
+        raise NoVariantError(f"{reference.familiar} has no variant for {missing[0]} (there are: {there_are})")
     return narrowed(root, wanted)
 
 

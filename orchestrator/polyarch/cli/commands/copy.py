@@ -19,7 +19,7 @@ from polyarch.cli.options import Command, pass_invocation, platform_option
         "polyarch copy alpine registry.example/mirror/alpine",
         "polyarch copy --platform linux/amd64,linux/arm64 alpine localhost:5000/alpine",
     ),
-    exits=(0, 2, 3, 5, 6, 7, 130),
+    exits=(0, 2, 3, 4, 5, 6, 7, 130),
 )
 @click.argument("source", metavar="FROM", shell_complete=stored_images)
 @click.argument("target", metavar="TO")
