@@ -138,6 +138,12 @@ def test_a_stream(here: Here, owner: tuple[OrdinaryUser | None, Path]) -> None:
     out = here("cp", "c:/tree", "-").ok().stdout
     with tarfile.open(fileobj=io.BytesIO(out.encode())) as tar:
         assert [(each.name, each.uid) for each in tar] == [("tree", 0), ("tree/file", 0)]
+    nowhere = here("cp", "-", "c:/not-there", stdin="")
+    assert (nowhere.code, nowhere.stderr) == (2, "error: an archive is copied into a directory that is there\n")
+    here("cp", "-", "c:/tree", stdin="").ok()
+    for text in ("text\n", "text\n" * 1000):
+        none = here("cp", "-", "c:/", stdin=text)
+        assert (none.code, "stdin is no tar archive: " in none.stderr) == (7, True)
     here("cp", "c:/tree/.", "out").ok()
     assert (owner[1] / "out/file").read_text() == "of the stream"
     assert here("cp", "-", "c:/", stdin=out).ok().stdout == ""

@@ -19,10 +19,10 @@ from typing import BinaryIO, TypeAlias
 
 from polyarch.container.copy_ends import Place, Words, here_goal, here_source, inside_goal, inside_source
 from polyarch.container.launch import packed, unpacked
-from polyarch.errors import HostError
+from polyarch.errors import HostError, IntegrityError
 from polyarch.files import disk_error
 from polyarch.unpack.beneath import Root, components
-from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source
+from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source, goes_inside
 from polyarch.unpack.send_tree import send_tree
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tar import Entry
@@ -75,6 +75,8 @@ class Copy:
                 goal = inside_goal(Root(root), self.destination)  # a CopyTree would make what is missing
                 tree = CopyTree(root)
                 kind: Source | None = "archive" if self.source.is_stream else self._kind
+                if kind == "archive":  # also one without entries needs its place
+                    goes_inside(kind, goal.there, slash=goal.slash)
                 self._write(tree, goal, kind, source, owners=self.owners, devices=True)
 
             if self.source.is_stream:
@@ -104,7 +106,14 @@ class Copy:
     ) -> None:
         with os.fdopen(os.dup(source), "rb") as stream:
             writer = CopyWriter(tree, goal, kind, self._changed, owners=owners, devices=devices)
-            writer.write(LayerStream(stream, "the copy", limits=_ANY_SIZE))
+            where = "stdin" if kind == "archive" else "the copy"
+            try:
+                writer.write(LayerStream(stream, where, limits=_ANY_SIZE))
+            except IntegrityError as error:
+                if kind != "archive" or writer.began:
+                    raise
+                why = error.message.removeprefix(f"{where}: ")
+                raise IntegrityError(f"{where} is no tar archive: {why}") from error
             tree.finish()
 
     def _changed(self, entry: Entry) -> Entry:

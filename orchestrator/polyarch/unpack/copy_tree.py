@@ -99,6 +99,11 @@ class CopyWriter(LayerWriter):
         self._renamed = False
         self._base: tuple[bytes, ...] | None = None
 
+    @property
+    def began(self) -> bool:
+        """Whether an entry came."""
+        return self._base is not None
+
     def _translated(self, error: OSError, entry: Entry, where: str) -> PolyarchError:
         what = f"{where}: {entry.kind.value} {entry.shown!r}"
         if error.errno in (errno.EPERM, errno.EACCES):
