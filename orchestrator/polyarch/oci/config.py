@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from polyarch_platforms.platform import Platform, from_oci
 
 MAX_CONFIG_SIZE = 8 << 20
 """Bytes of a config that are read."""
+
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # or a whole one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ def parse_config(raw: bytes, where: str = "config") -> ImageConfig:
     if len(raw) > MAX_CONFIG_SIZE:
         raise IntegrityError(f"{where}: {len(raw)} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
     document = parse_json(raw, where)
+    if _HALF_PAIR.search(raw):
+        document = readable(document)
     try:
         platform = from_oci(document)
     except PlatformError as error:
@@ -77,16 +82,11 @@ def parse_config(raw: bytes, where: str = "config") -> ImageConfig:
         working_dir=text_of(run, "WorkingDir", where, default=""),
         user=text_of(run, "User", where, default=""),
         stop_signal=text_of(run, "StopSignal", where, default=""),
-        exposed_ports=_names(run, "ExposedPorts", where),
-        volumes=_names(run, "Volumes", where),
+        exposed_ports=tuple(sorted(mapping_of(run.get("ExposedPorts") or {}, f"{where}: ExposedPorts"))),
+        volumes=tuple(sorted(mapping_of(run.get("Volumes") or {}, f"{where}: Volumes"))),
         labels=string_map(run.get("Labels"), f"{where}: Labels"),
         history=tuple(_history_line(line, f"{where}: history") for line in list_of(document.get("history"), where)),
     )
-
-
-def _names(run: Mapping[str, object], key: str, where: str) -> tuple[str, ...]:
-    """The keys of what is a set: Go's `map[string]struct{}`."""
-    return tuple(sorted(map(readable, mapping_of(run.get(key) or {}, f"{where}: {key}"))))
 
 
 def _history_line(value: object, where: str) -> HistoryLine:

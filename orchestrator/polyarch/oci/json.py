@@ -64,7 +64,7 @@ def strings(value: object, where: str) -> tuple[str, ...]:
     items = list_of(value, where)
     if not all(isinstance(item, str) for item in items):
         raise IntegrityError(f"{where}: a list of strings is wanted")
-    return tuple(map(readable, cast("list[str]", items)))
+    return tuple(cast("list[str]", items))
 
 
 def string_map(value: object, where: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def string_map(value: object, where: str) -> dict[str, str]:
     document = mapping_of(value, where)
     if not all(isinstance(item, str) for item in document.values()):
         raise IntegrityError(f"{where}: strings are wanted as values")
-    return {readable(key): readable(item) for key, item in cast("Mapping[str, str]", document).items()}
+    return dict(cast("Mapping[str, str]", document))
 
 
 def text_of(document: Mapping[str, object], key: str, where: str, default: str | None = None) -> str:
@@ -84,12 +84,21 @@ def text_of(document: Mapping[str, object], key: str, where: str, default: str |
         return default
     if not isinstance(value, str):
         raise IntegrityError(f"{where}: {key} is missing or not a string")
-    return readable(value)
+    return value
 
 
-def readable(text: str) -> str:
-    """A string of JSON with U+FFFD for each half of a surrogate pair, which no file and no program could be given.
-
-    So Go reads it, too (encoding/json, Unmarshal).
+def readable(document: dict[str, object]) -> dict[str, object]:
+    """A document of `parse_json` with U+FFFD for each half of a surrogate pair in a string, which could be given to no
+    file and no program. So Go reads it, too (encoding/json, Unmarshal).
     """
-    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
+    return cast("dict[str, object]", _readable(document))
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str):
+        return value if value.isascii() else _HALF_PAIR.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if isinstance(value, dict):
+        return {_readable(key): _readable(each) for key, each in value.items()}
+    return value

@@ -9,7 +9,7 @@ import pytest
 from polyarch.errors import UnauthorizedError, UnreachableError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.reference import parse_reference
-from polyarch.registry import transport
+from polyarch.registry import sockets
 from support import faults
 from support.exchange import Answer, Request
 from support.faulty_registry import FaultyRegistry
@@ -140,7 +140,7 @@ def test_a_name_that_leads_to_such_an_address_is_found_out(
 ) -> None:
     """Names, and numbers such as 2852039166, hide where they lead: what counts is where the connection arrives."""
     elsewhere = faulty_registry.elsewhere.partition(":")[0]
-    monkeypatch.setattr(transport, "is_private_to_machine", lambda host: host == elsewhere)
+    monkeypatch.setattr(sockets, "is_private_to_machine", lambda host: host == elsewhere)
     faulty_registry.script("GET", "/manifests/", faults.redirect_to_host(faulty_registry.elsewhere), forever=True)
     with pytest.raises(UnreachableError, match="link-local or metadata address"):
         connect().registry.get(parse_reference(faulty_registry.ref("busybox:1.36")))
