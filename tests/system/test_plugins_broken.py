@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from polyarch.contract.version import CONTRACT_VERSION
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
 from support.plugin_packages import install
@@ -61,7 +62,11 @@ BROKEN = [
     ("is no Python", "def", "SyntaxError"),
     ("wants what is not installed", "import surely_not_installed", "No module named 'surely_not_installed'"),
     ("a hook with an argument nobody gives", hook("storages", "return []", "colour"), "; Argument(s) {'colour'} are"),
-    ("a hook nobody calls", hook("dances", "return []"), "polyarch_dances, which contract 1.0 does not know"),
+    (
+        "a hook nobody calls",
+        hook("dances", "return []"),
+        f"which contract {CONTRACT_VERSION} does not know",
+    ),
     ("a hook that raises", hook("storages", "raise KeyError('x')"), "KeyError: 'x'"),
     ("a hook that yields the wrong type", hook("storages", "yield 3"), "has to yield StoragePlugin, not int"),
     ("a hook that returns the wrong type", hook("storages", "return 3"), "has to yield StoragePlugin, not int"),
@@ -83,12 +88,12 @@ BROKEN = [
     (
         "needs a newer contract",
         "POLYARCH_CONTRACT = '1.99'\n" + hook("storages", "return []"),
-        "it needs contract 1.99, which is newer than the contract 1.0 of this polyarch",
+        f"it needs contract 1.99, which is newer than the contract {CONTRACT_VERSION} of this polyarch",
     ),
     (
         "imports what a newer contract has",
         "from polyarch.contract import WhatIsToCome\n",
-        "it needs a newer contract than the 1.0 of this polyarch: cannot import name 'WhatIsToCome'",
+        f"it needs a newer contract than the {CONTRACT_VERSION} of this polyarch: cannot import name 'WhatIsToCome'",
     ),
 ]
 
@@ -108,7 +113,7 @@ def test_one_for_a_later_contract_is_told_and_not_imported(shop: Shop) -> None:
     install(shop.folder, "bad-plugin", "raise RuntimeError('imported')", group="polyarch.v2")
     assert warnings(shop.resolve().ok()) == [
         "warning: plugin bad-plugin (bad-plugin 1.0) is passed over: "
-        "it needs contract 2.0, which is newer than the contract 1.0 of this polyarch"
+        f"it needs contract 2.0, which is newer than the contract {CONTRACT_VERSION} of this polyarch"
     ]
 
 

@@ -5,11 +5,13 @@ Rules of image-spec 1.1.1, layer.md, "Representing Changes" and "Whiteouts".
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from polyarch.unpack.beneath import Directory, Root, components
@@ -158,7 +160,7 @@ def remove_tree(path: Path) -> None:
 
 
 def remove(here: Directory, name: bytes) -> None:
-    """Remove an entry and all that is below it; nothing happens where there is none.
+    """Remove an entry and all that is below it; nothing happens where there is none, or where others remove it, too.
 
     Full directories are first moved up into `here`, so that neither depth nor open files can run out. Modes are no
     obstacle to their owner.
@@ -166,22 +168,30 @@ def remove(here: Directory, name: bytes) -> None:
     numbers, token = itertools.count(), secrets.token_hex(8).encode()  # one that was killed leaves names like these
     waiting = [name]
     while waiting:
-        name = waiting.pop()
-        status = here.status(name)
-        if status is None:
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            os.unlink(name, dir_fd=here.fd)
-            continue
-        os.chmod(name, 0o700, dir_fd=here.fd)
-        folder = here.open(name)
-        for inner in folder.names():
+        with contextlib.suppress(FileNotFoundError):
+            waiting += _removed(here, waiting.pop(), lambda: b"%b-%d" % (token, next(numbers)))
+
+
+def _removed(here: Directory, name: bytes, word: Callable[[], bytes]) -> list[bytes]:
+    """Remove one entry; where the full directories in it were moved to."""
+    status = here.status(name)
+    if status is None:
+        return []
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=here.fd)
+        return []
+    os.chmod(name, 0o700, dir_fd=here.fd)
+    folder, moved = here.open(name), []
+    for inner in folder.names():
+        with contextlib.suppress(FileNotFoundError):
             try:
                 os.unlink(inner, dir_fd=folder.fd)
             except IsADirectoryError:
                 # No image can have such a name: it is kept for whiteouts.
-                moved = b".wh..wh.gone-%b-%d" % (token, next(numbers))
+                place = b".wh..wh.gone-" + word()
                 os.chmod(inner, 0o700, dir_fd=folder.fd)
-                os.rename(inner, moved, src_dir_fd=folder.fd, dst_dir_fd=here.fd)
-                waiting.append(moved)
+                os.rename(inner, place, src_dir_fd=folder.fd, dst_dir_fd=here.fd)
+                moved.append(place)
+    with contextlib.suppress(FileNotFoundError):
         os.rmdir(name, dir_fd=here.fd)
+    return moved

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -372,6 +373,19 @@ remove_tree(top)
 assert not top.exists() and os.path.exists("/etc/passwd")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_several_remove_one_tree(tmp_path: Path) -> None:
+    """As the process that gives a container up, and the next one that finds it half gone."""
+    for number in range(20):
+        tree = tmp_path / str(number)
+        for name in range(30):
+            (tree / str(name) / "inner").mkdir(parents=True)
+            (tree / str(name) / "file").touch()
+        with ThreadPoolExecutor(4) as threads:
+            for done in [threads.submit(remove_tree, tree) for _ in range(4)]:
+                done.result()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_remove_tree_takes_what_a_killed_one_left(tmp_path: Path) -> None:

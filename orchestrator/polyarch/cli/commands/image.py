@@ -95,7 +95,7 @@ def _listed_json(image: ListedImage) -> dict[str, object]:
 
 
 def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
-    return [
+    rows = [
         ("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE", "SHARED"),
         *(
             (
@@ -110,6 +110,8 @@ def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
             for image in images
         ),
     ]
+    shared = any(image.shared_size is not None for image in images)
+    return rows if shared else [row[:-1] for row in rows]  # engines do not tell it
 
 
 def _total(images: Sequence[ListedImage]) -> None:
