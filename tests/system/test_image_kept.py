@@ -258,9 +258,11 @@ def test_an_archive_goes_through_a_pipe(polyarch: Polyarch, registry: DockerRegi
         prefix = ("sh", "-c", f'exec "$@" {where}{archive}', "sh")
         return polyarch.finish(polyarch.start(*words, root=root, prefix=prefix), "", 120)
 
-    led(">", "image", "save", "--all-platforms", name).ok()
+    saved = led(">", "image", "save", "--all-platforms", name).ok()
+    assert f"Loading {name} into stdout\n" in saved.stderr
     result = led("<", "image", "load", "--format", "json", root=elsewhere).ok()
-    assert len(result.json_lines) == 7
+    assert [line["reference"] for line in result.json_lines] == [f"oci-archive:stdin:{name}"] * 7
+    assert str(elsewhere) not in result.stderr
     here = polyarch("image", "ls", "--format", "json").ok().json_lines
     assert polyarch("image", "ls", "--format", "json", root=elsewhere).ok().json_lines == here
 

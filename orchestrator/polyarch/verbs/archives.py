@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -42,7 +42,7 @@ def save(
     Raises UsageError: a name that an archive cannot keep, several platforms of one in docker's; StorageError.
     """
     if isinstance(target, Path):
-        _save(parts, storage, images, kind, target)
+        _save(parts, storage, images, kind, target, str(target))
         return
     folder = parts.temporary() / "archive"  # its own: the storage locks the folder that it writes into
     try:
@@ -50,7 +50,7 @@ def save(
     except OSError as error:
         raise disk_error(error, f"cannot make {folder}") from error
     file = folder / "archive.tar"
-    _save(parts, storage, images, kind, file)
+    _save(parts, storage, images, kind, file, "stdout")
     try:
         with file.open("rb") as source:
             shutil.copyfileobj(source, target, _CHUNK)
@@ -59,7 +59,10 @@ def save(
         raise disk_error(error, "cannot write the archive") from error
 
 
-def _save(parts: ArchiveParts, storage: Storage, images: Sequence[Image], kind: ArchiveKind, file: Path) -> None:
+def _save(
+    parts: ArchiveParts, storage: Storage, images: Sequence[Image], kind: ArchiveKind, file: Path, shown: str
+) -> None:
+    """`shown` is what a person calls the file."""
     files = _with_files(storage)
     _check(images, kind)
     for image in images:  # from now on nobody takes their blobs away
@@ -70,7 +73,7 @@ def _save(parts: ArchiveParts, storage: Storage, images: Sequence[Image], kind: 
         if not isinstance(loader, ImageLoader):
             raise UsageError(f"the storage {kind} does not write archives")
         for image in images:
-            parts.emit(ImageLoading(str(image.reference), str(file)))
+            parts.emit(ImageLoading(str(image.reference), shown))
             loader.load(image, files)
 
 
@@ -83,7 +86,9 @@ def load(parts: ArchiveParts, source: Path | BinaryIO) -> Iterator[PullResult]:
     if not isinstance(source, Path):
         _spool(source, file)
     for text in _references(file, shown, parts.temporary):
-        yield from parts.pull(text)
+        for result in parts.pull(text):
+            place = result.reference.repository.replace(str(file.absolute()), shown, 1)
+            yield replace(result, reference=replace(result.reference, repository=place))
 
 
 def _spool(stream: BinaryIO, file: Path) -> None:

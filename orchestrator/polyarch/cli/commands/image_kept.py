@@ -17,6 +17,7 @@ from polyarch.cli.output import human_size, line
 from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
+    from polyarch.events import Emit
     from polyarch.verbs.prune import Pruned
 
 
@@ -205,6 +206,13 @@ def save(
         )
 
 
+def _of_stdin(show: Emit) -> Emit:
+    """What comes through a pipe lies in a file meanwhile, that is in nobody's words."""
+    from polyarch.events import PullStarted
+
+    return lambda event: None if isinstance(event, PullStarted) else show(event)
+
+
 @click.command(
     "load",
     cls=Command,
@@ -220,7 +228,7 @@ def load(invocation: Invocation, source: Path | None) -> None:
     stdin = source is None or str(source) == "-"
     if stdin and sys.stdin.isatty():
         raise UsageError("there is no archive on standard input", "name a file with -i FILE")
-    with invocation.session(lines_to_stderr=True) as session:
+    with invocation.session(lines_to_stderr=True, through=_of_stdin if stdin else None) as session:
         archive = sys.stdin.buffer if source is None or stdin else source
         for result in session.kept.load(archive):
             invocation.show(
