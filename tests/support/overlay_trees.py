@@ -68,13 +68,19 @@ Facts = tuple[object, ...]
 
 
 def tree(top: Path) -> dict[bytes, Facts]:
-    """Everything below a directory: path from there -> what it is, its time included."""
+    """Everything below a directory: path from there -> what it is, its time and all its names included."""
     found: dict[bytes, Facts] = {}
+    names: dict[tuple[int, int], set[bytes]] = {}
     for above, folders, files in os.walk(os.fsencode(top)):
         for name in (*folders, *files):
             path = os.path.join(above, name)  # noqa: PTH118  # bytes
-            found[path[len(os.fsencode(top)) + 1 :]] = _facts(path)
-    return found
+            short = path[len(os.fsencode(top)) + 1 :]
+            found[short] = _facts(path)
+            status = os.lstat(path)
+            if not stat.S_ISDIR(status.st_mode):
+                names.setdefault((status.st_dev, status.st_ino), set()).add(short)
+    several = {name: frozenset(group) for group in names.values() if len(group) > 1 for name in group}
+    return {path: (*facts, several.get(path)) for path, facts in found.items()}
 
 
 def _facts(path: bytes) -> Facts:
