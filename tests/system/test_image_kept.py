@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import os
 import shutil
 import time
@@ -241,7 +242,8 @@ def test_images_are_saved_and_loaded(
     assert skopeo("inspect", f"{kind}:{file}:{busybox}")
     (tmp_path / "images.tar.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
     shown = [f"Loaded image: {name} (linux/amd64)\n" for name in (busybox, "mine:1")]
-    for source in (file, tmp_path / "images.tar.gz"):
+    (tmp_path / "images.tar.xz").write_bytes(lzma.compress(file.read_bytes(), preset=0))
+    for source in (file, tmp_path / "images.tar.gz", tmp_path / "images.tar.xz"):
         shutil.rmtree(elsewhere, ignore_errors=True)
         loaded = polyarch("image", "load", "-i", source, root=elsewhere).ok()
         assert sorted(loaded.stdout.splitlines(keepends=True)) == sorted(shown)

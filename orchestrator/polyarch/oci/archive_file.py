@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.files import disk_error, open_regular
-from polyarch.oci.compression import decompressed, is_compressed
+from polyarch.oci.compression import decompressed_archive, is_compressed
 from polyarch.oci.tar_index import Member, index_tar
 
 CHUNK = 1 << 18
@@ -53,7 +53,7 @@ class ArchiveFile:
             except OSError as error:
                 raise disk_error(error, f"cannot decompress {self.where} into {folder}") from error
             try:
-                for chunk in decompressed(source, self.where):
+                for chunk in decompressed_archive(source, self.where):
                     target.write(chunk)
                 target.flush()
             except OSError as error:

@@ -1,18 +1,23 @@
 """How layers are compressed, told by their first bytes, and undone by the fastest that is installed.
 
-gzip: isal or zlib-ng, else zlib. zstd: Python 3.14's own, else backports.zstd, else the `zstd` program.
+gzip: isal or zlib-ng, else zlib. zstd: Python 3.14's own, else backports.zstd, else the `zstd` program. An archive as a
+whole may be bzip2's or xz's, too, as docker load takes it (moby, go-archive, compression); layers have media types for
+gzip and zstd alone (image-spec 1.1.1, layer.md).
 Memory is bounded: at most `CHUNK` bytes come out at a time, whatever goes in.
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import importlib
+import lzma
 import shutil
 import subprocess
 import threading
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any, BinaryIO, Protocol
 
@@ -25,7 +30,10 @@ _READ = 1 << 18
 
 _GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
-_REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x1f\x9d": "compress"}
+_BZIP2 = b"BZh"
+_XZ = b"\xfd7zXZ\x00"
+_REFUSED = {_BZIP2: "bzip2", _XZ: "xz", b"\x1f\x9d": "compress"}
+_XZ_MEMORY = 128 << 20  # `xz -9` asks for 65 MiB (xz(1)), a hostile header for up to 4 GiB
 
 
 def decompressed(source: BinaryIO, where: str = "layer") -> Generator[bytes, None, None]:
@@ -34,7 +42,21 @@ def decompressed(source: BinaryIO, where: str = "layer") -> Generator[bytes, Non
     gzip (of any number of members), zstd (of any number of frames) or nothing, whatever a media type says.
     Raises IntegrityError: damaged, cut short, or another compression; HostError: zstd, and nothing here undoes it.
     """
+    return _decompressed(source, _filled(source, 8), where)
+
+
+def decompressed_archive(source: BinaryIO, where: str) -> Generator[bytes, None, None]:
+    """As `decompressed`, for a whole archive, which may be compressed by bzip2 or xz, too."""
     head = _filled(source, 8)
+    if head.startswith(_BZIP2):
+        return _by_module(bz2.BZ2Decompressor, OSError, "bzip2", source, head, where)
+    if head.startswith(_XZ):
+        xz = partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        return _by_module(xz, lzma.LZMAError, "xz", source, head, where)
+    return _decompressed(source, head, where)
+
+
+def _decompressed(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
     if head.startswith(_GZIP):
         return _gzip(source, head, where)
     if head.startswith(_ZSTD) or _is_skippable_zstd(head):
@@ -120,26 +142,29 @@ def _zstd(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, N
     module: Any = _module("compression.zstd", "backports.zstd")
     if module is None:
         return _zstd_by_program(source, head, where)
-    return _zstd_by_module(module, source, head, where)
+    return _by_module(module.ZstdDecompressor, module.ZstdError, "zstd", source, head, where)
 
 
-def _zstd_by_module(module: Any, source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
+def _by_module(
+    make: Callable[[], Any], fault: type[Exception], name: str, source: BinaryIO, head: bytes, where: str
+) -> Generator[bytes, None, None]:
+    """Frame by frame, each by a new decompressor of Python's interface."""
     data = head
-    try:
-        while data:
-            frame = module.ZstdDecompressor()
-            while not frame.eof:
-                if frame.needs_input:
-                    data = data or source.read(_READ)
-                    if not data:
-                        raise IntegrityError(f"{where}: the zstd stream is cut short")
+    while data:
+        frame = make()
+        while not frame.eof:
+            if frame.needs_input:
+                data = data or source.read(_READ)
+                if not data:
+                    raise IntegrityError(f"{where}: the {name} stream is cut short")
+            try:
                 out = frame.decompress(data, CHUNK)
-                data = b""
-                if out:
-                    yield out
-            data = frame.unused_data or source.read(_READ)
-    except module.ZstdError as error:
-        raise IntegrityError(f"{where}: not a sound zstd stream ({error})") from error
+            except fault as error:
+                raise IntegrityError(f"{where}: not a sound {name} stream ({error})") from error
+            data = b""
+            if out:
+                yield out
+        data = frame.unused_data or source.read(_READ)
 
 
 def _zstd_by_program(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:

@@ -14,7 +14,7 @@ from polyarch.contract.storage import HasBlobFiles, Image, ImageLoader, Storage,
 from polyarch.errors import IntegrityError, NotFoundError, UsageError
 from polyarch.events import Emit, ImageLoading
 from polyarch.files import disk_error, place_for
-from polyarch.oci.compression import decompressed
+from polyarch.oci.compression import decompressed_archive
 from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.oci_archive import OciArchive
 from polyarch.verbs.results import PullResult
@@ -94,7 +94,7 @@ def load(parts: ArchiveParts, source: Path | BinaryIO) -> Iterator[PullResult]:
 def _spool(stream: BinaryIO, file: Path) -> None:
     try:
         with file.open("wb") as target:
-            for chunk in decompressed(stream, "the archive"):
+            for chunk in decompressed_archive(stream, "the archive"):
                 target.write(chunk)
     except OSError as error:
         raise disk_error(error, f"cannot write {file}") from error

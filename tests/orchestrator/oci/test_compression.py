@@ -13,7 +13,7 @@ import pytest
 
 from polyarch.errors import HostError, IntegrityError
 from polyarch.oci import compression
-from polyarch.oci.compression import CHUNK, decompressed
+from polyarch.oci.compression import CHUNK, decompressed, decompressed_archive
 
 TEXT = b"".join(b"line %d of a text that compresses\n" % number for number in range(40_000))
 
@@ -93,6 +93,31 @@ def test_garbage_behind_or_inside_is_an_error(form: str) -> None:
 def test_other_compressions_are_refused_by_name(data: bytes, name: str) -> None:
     with pytest.raises(IntegrityError, match=f"here: compressed by {name}"):
         everything(data)
+
+
+ARCHIVES: dict[str, Callable[[bytes], bytes]] = {"bzip2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_whole_archive_may_be_compressed_otherwise(name: str) -> None:
+    packed = ARCHIVES[name](TEXT)
+
+    def archive(data: bytes) -> bytes:
+        return b"".join(decompressed_archive(io.BytesIO(data), "here"))
+
+    assert archive(packed) == archive(gzip.compress(TEXT)) == archive(TEXT) == TEXT
+    assert archive(packed + packed) == TEXT + TEXT
+    for broken in (packed[:-20], packed[:50] + b"no" + packed[52:], packed + b"garbage"):
+        with pytest.raises(IntegrityError, match=f"here: .*{name}"):
+            archive(broken)
+    sizes = [len(chunk) for chunk in decompressed_archive(io.BytesIO(ARCHIVES[name](bytes(20 << 20))), "here")]
+    assert (sum(sizes), max(sizes) <= CHUNK) == (20 << 20, True)
+
+
+def test_an_xz_archive_cannot_ask_for_all_memory() -> None:
+    greedy = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 30}])
+    with pytest.raises(IntegrityError, match="here: not a sound xz stream"):
+        list(decompressed_archive(io.BytesIO(greedy), "here"))
 
 
 def test_zstd_without_any_means_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
