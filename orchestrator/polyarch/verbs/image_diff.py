@@ -12,7 +12,7 @@ from polyarch.oci.descriptor import Descriptor
 
 if TYPE_CHECKING:
     from polyarch.unpack.merged import Seen
-    from polyarch.verbs.seen import SeenFiles
+    from polyarch.verbs.history import SeenFiles
 
 Kind: TypeAlias = Literal["A", "C", "D"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from polyarch.contract.storage import Image
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
-from polyarch.verbs.seen import steps
+from polyarch.verbs.history import steps
 
 if TYPE_CHECKING:
     from polyarch.container.record import Record

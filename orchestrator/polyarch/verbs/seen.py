@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import StorageError
 from polyarch.events import Emit
-from polyarch.oci.config import HistoryLine
-from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
+from polyarch.verbs.history import SeenFiles, SeenLayer, steps
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
     from polyarch.container.record import Record
-    from polyarch.unpack.merged import Merged
     from polyarch.verbs.image_diff import ImageDifference
     from polyarch.verbs.layer_tree import Stack
     from polyarch.verbs.listing import ListedImage
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A line of an image's history, and the layer that it made, if it made one. Either may be unknown, not both."""
-
-    line: HistoryLine | None
-    layer: Descriptor | None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenLayer:
-    """A layer, the line of the history that made it, and the names of the other images that have it.
-
-    None for those where that cannot be told: another image is damaged.
-    """
-
-    blob: Descriptor
-    diff_id: Digest
-    line: HistoryLine | None
-    shared_with: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenFiles:
-    """An image, and what each of its layers brings."""
-
-    image: Image
-    merged: Merged
 
 
 class HasImages(Protocol):
@@ -140,10 +108,3 @@ class SeenVerbs:
 
         images = [self._images.image(reference, platform=platform) for reference in (one, other)]
         return difference(*map(self._files, images))
-
-
-def steps(image: Image) -> list[Step]:
-    """The steps that made an image, the first one first. Layers of which the history says nothing come last."""
-    layers = list(image.manifest.layers)
-    found = [Step(line, layers.pop(0) if layers and not line.empty_layer else None) for line in image.config.history]
-    return found + [Step(None, layer) for layer in layers]
