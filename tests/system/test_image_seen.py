@@ -78,6 +78,9 @@ def test_inspect(at_hand: Polyarch, layout: Path) -> None:
     assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == document["manifest"]
     assert at_hand("image", "inspect", "--raw", "app:1", "app:2").code == 2
     assert at_hand("image", "inspect", "--raw", "-q", "app:1").code == 2
+    for word, code in ((document["id"][7:10], 3), (document["id"][:10], 2), ("sha256:", 2)):
+        result = at_hand("image", "inspect", word)
+        assert (result.code, "write at least 4 of its digits" in result.stderr) == (code, True)
 
 
 def test_history_is_dockers(at_hand: Polyarch, layout: Path, dockerd: Dockerd) -> None:

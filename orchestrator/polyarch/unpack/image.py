@@ -83,6 +83,8 @@ def new_directory(directory: Path) -> Iterator[Path]:
     try:
         new.mkdir(0o700)
     except FileNotFoundError:
+        if directory.parent.is_dir():  # /proc says so of whatever is to be made there
+            raise UsageError(f"{directory.parent} takes no new directories", "name another place") from None
         raise UsageError(f"{directory.parent} does not exist", f"mkdir -p {directory.parent}") from None
     except OSError as error:
         raise disk_error(error, f"cannot make {directory}") from error

@@ -100,7 +100,9 @@ class KeptVerbs:
                         raise
                     return removal.remove_damaged(storage, reference, names, records, force=force)
                 if not found:
-                    raise NotFoundError(f"{reference} is not in the storage", "see: polyarch image ls")
+                    raise NotFoundError(
+                        f"{reference} is not in the storage", "see: polyarch image ls; an ID has at least 4 digits"
+                    )
                 at_hand = removal.all_of(storage)
                 chosen = removal.removal(reference, found, at_hand or (), wanted, force=force)
                 removed = removal.remove(storage, chosen, records, force=force)
@@ -158,7 +160,9 @@ class KeptVerbs:
     def _at_hand(self, reference: str) -> tuple[Image, ...]:
         found = self._parts.found(reference)
         if not found:
-            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
+            from polyarch.verbs.stored import not_at_hand
+
+            raise not_at_hand(reference)
         return found
 
     def _there(self, reference: str) -> list[Reference]:

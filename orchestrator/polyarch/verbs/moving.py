@@ -60,11 +60,11 @@ class MovingVerbs:
         Raises NotFoundError, UsageError, StorageError, and what pushing to a registry raises.
         """
         from polyarch.verbs.push import push_images
-        from polyarch.verbs.stored import means_one
+        from polyarch.verbs.stored import means_one, not_at_hand
 
         images = self._parts.found(reference)
         if not images:
-            raise NotFoundError(f"{reference} is not in the storage", f"bring it with: polyarch pull {reference}")
+            raise not_at_hand(reference)
         names = list(dict.fromkeys(image.reference for image in images))
         alone = means_one(reference, images[0])
         if alone:

@@ -14,14 +14,18 @@ from polyarch.selection.select import select
 from polyarch.selection.types import Candidate, EmulationPolicy, Target
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})", re.ASCII)
+_SHORT = re.compile(r"[0-9a-f]{1,3}", re.ASCII)
+_SHORT_DIGEST = re.compile(r"sha256:[0-9a-f]{0,3}", re.ASCII)
 
 
 def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     """The images whose ID (config digest) or manifest digest starts with `text`, else those whose index's digest does:
     the platforms of it that are at hand. () if it is no ID or none fits.
 
-    Raises UsageError if several different images fit, or several indexes.
+    Raises UsageError if several different images fit, or several indexes; for a digest of too few digits.
     """
+    if _SHORT_DIGEST.fullmatch(text):
+        raise UsageError(f"{text} is no digest and no beginning of one", "write at least 4 of its digits")
     match = _ID.fullmatch(text)
     if not match:
         return ()
@@ -40,6 +44,14 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     return tuple(found)
 
 
+def not_at_hand(text: str) -> NotFoundError:
+    """The error where nothing in the storage is called so."""
+    hint = f"bring it with: polyarch pull {text}"
+    if _SHORT.fullmatch(text):
+        hint += "; or if it is an ID, write at least 4 of its digits"
+    return NotFoundError(f"{text} is not in the storage", hint)
+
+
 def means_one(text: str, image: Image) -> bool:
     """Whether `text` is an image's ID, or the digest of its manifest (or its beginning, or NAME@ and that): this one
     variant is meant then, whatever else the image's name leads to.
@@ -56,7 +68,7 @@ def one_of(images: Sequence[Image], name: str, target: Target, *, asked: bool) -
     Raises NotFoundError for none, UsageError if several are at hand and none fits.
     """
     if not images:
-        raise NotFoundError(f"{name} is not in the storage", f"bring it with: polyarch pull {name}")
+        raise not_at_hand(name)
     chosen = best_of(images, target, "auto")
     if chosen is not None:
         return chosen

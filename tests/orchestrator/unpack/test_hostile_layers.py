@@ -17,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from polyarch.errors import IntegrityError, PolyarchError, StorageError, UsageError
-from polyarch.unpack.image import remove_tree, unpack_image, unpack_layer
+from polyarch.unpack.image import new_directory, remove_tree, unpack_image, unpack_layer
 from polyarch.unpack.stream import Limits
 from support.layers import Item, diff_id, file, folder, hard_link, layer, listing, opener, packed, symlink
 from support.users import OrdinaryUser
@@ -347,6 +347,8 @@ def test_a_fault_of_the_source_is_told(tmp_path: Path) -> None:
 def test_the_directory_must_be_new_and_its_parent_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         unpack_image([], [], tmp_path)
+    with pytest.raises(UsageError, match="/proc takes no new directories"), new_directory(Path("/proc/x")):
+        pass
     with pytest.raises(UsageError, match="does not exist"):
         unpack_image([], [], tmp_path / "no" / "image")
     (tmp_path / "dangling").symlink_to("nowhere")

@@ -123,7 +123,8 @@ def prune(
         if rules.everything and not dry_run and not force and sys.stdin.isatty() and sys.stderr.isatty():
             names = dict.fromkeys(_name(each) for each in session.kept.prune(rules, dry_run=True) if each.reference)
             if names:
-                line(f"These images go: {', '.join(names)}", sys.stderr)
+                for text in ("These images go:", *(f"  {name}" for name in names)):
+                    line(text, sys.stderr)
                 if not click.confirm("Remove them?", err=True):
                     return
         pruned = session.kept.prune(rules, dry_run=dry_run)
