@@ -95,7 +95,7 @@ def _listed_json(image: ListedImage) -> dict[str, object]:
 
 
 def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "CREATED", "SIZE", "SHARED"),
         *(
             (
