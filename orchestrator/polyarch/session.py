@@ -273,7 +273,7 @@ class Session(Composition):
 
         parts = BuildParts(
             builders=self._builders,
-            image=lambda name, platform: self._to_start.image(name, platform, "never", "missing"),
+            image=lambda name, platform, pull: self._to_start.image(name, platform, "never", pull),
             storage=lambda: as_files(self.storage()),
             name=lambda text: parse_reference(text, self.plugins.schemes()),
             platform=self.platform,

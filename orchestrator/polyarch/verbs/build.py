@@ -40,7 +40,8 @@ class BuildRequest:
 
     `names` are those that the image gets; `file` is the Dockerfile, by default `Containerfile` or `Dockerfile` in the
     context; `platforms` are in the user's words, none means this machine's. `arguments`, `target`, `secrets` and
-    `cache` are as in `contract.Build`. `builder` is a plugin's name, "" for the first that can be used here.
+    `cache` are as in `contract.Build`. `builder` is a plugin's name, "" for the first that can be used here. `pull`:
+    registries are asked for every base image, whatever is at hand.
     """
 
     context: Path
@@ -52,6 +53,7 @@ class BuildRequest:
     secrets: Mapping[str, Path] = field(default_factory=dict)
     cache: bool = True
     builder: str = ""
+    pull: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,12 @@ class BuildParts:
     """What a build needs of a session, each asked for when it is needed.
 
     `builders` makes the builder of that name, or all, which are handed what runs programs; `image` brings a name's
-    variant for a platform; `name` reads a reference to be given, `platform` the words of `--platform`.
+    variant for a platform, by the rule `missing` or `always`; `name` reads a reference to be given, `platform` the
+    words of `--platform`.
     """
 
     builders: Callable[[str, RunsEmulated], Sequence[tuple[str, Builder]]]
-    image: Callable[[str, str], Image]
+    image: Callable[[str, str, str], Image]
     storage: Callable[[], KeepsBlobs]
     name: Callable[[str], Reference]
     platform: Callable[[str], Platform]
@@ -103,7 +106,8 @@ class BuildVerbs:
 
             def image(name: str, platform: str) -> Image:
                 if (name, platform) not in brought:
-                    one = brought[name, platform] = self._parts.image(name, platform)
+                    rule = "always" if request.pull else "missing"
+                    one = brought[name, platform] = self._parts.image(name, platform, rule)
                     for blob in one.manifest.blobs:  # it is counted on from now
                         storage.has_blob(blob)
                 return brought[name, platform]

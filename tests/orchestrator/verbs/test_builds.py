@@ -124,7 +124,10 @@ class Builds:
     emulators: bool = True
     stand_in: Callable[[str], str] = lambda platform: platform
 
-    def image(self, name: str, platform: str) -> Image:
+    pulls: list[str] = field(default_factory=list)
+
+    def image(self, name: str, platform: str, pull: str = "missing") -> Image:
+        self.pulls.append(pull)
         platform = self.stand_in(platform)
         (pulled,) = self.session.pull(self.source, platform=platform)
         found = self.session.image(str(pulled.name), platform=platform)
@@ -168,6 +171,12 @@ def test_several_platforms_stand_under_one_index(builds: Builds) -> None:
             found = builds.session.image(name, platform=str(each.platform))
             assert (found.root.digest, found.manifest.digest) == (root.digest, each.manifest.digest)
     assert all(not each.problems for each in builds.session.kept.verify("app:1"))
+
+
+def test_bases_are_asked_for_where_that_is_wished(builds: Builds) -> None:
+    builds(Scripted(), "linux/arm64")
+    builds(Scripted(), "linux/arm64", pull=True)
+    assert builds.pulls == ["missing", "always"]
 
 
 def test_one_platform_is_a_manifest(builds: Builds) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="STAGE", default="", help="stop at that stage")
 @click.option("--secret", "secrets", metavar="id=ID,src=FILE", multiple=True, help="for RUN --mount=type=secret")
 @click.option("--cache/--no-cache", default=True, help="whether steps made before are taken again")
+@click.option("--pull", is_flag=True, help="ask for newer base images")
 @click.option("--push", is_flag=True, help="upload it under each of its names")
 @click.option("--builder", metavar="NAME", default="", shell_complete=builders, help="see: polyarch plugin ls")
 @pass_invocation
@@ -55,6 +56,7 @@ def command(
     target: str,
     secrets: Sequence[str],
     cache: bool,
+    pull: bool,
     push: bool,
     builder: str,
 ) -> int:
@@ -72,6 +74,7 @@ def command(
             dict(map(_secret, secrets)),
             cache,
             builder,
+            pull,
         )
         built = session.builds.build(request)
         for name in built[0].names if push else ():
