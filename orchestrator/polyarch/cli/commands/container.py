@@ -58,7 +58,7 @@ def create(invocation: Invocation, words: ContainerWords) -> None:
     passes_code_on=True,
 )
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=containers)
-@click.option("-a", "--attach", is_flag=True, help="wait for its end, on this terminal; the exit code is its own")
+@click.option("-a", "--attach", is_flag=True, help="wait for its end on this terminal; the exit code is its own")
 @click.option("-i", "--interactive", is_flag=True, help="--attach, and pass stdin on")
 @pass_invocation
 def start(invocation: Invocation, names: Sequence[str], attach: bool, interactive: bool) -> int:
