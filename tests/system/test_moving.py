@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.errors import NotFoundError, NoVariantError, UnreachableError, UsageError
+from polyarch.errors import NotFoundError, NoVariantError, UnauthorizedError, UnreachableError, UsageError
 from polyarch.session import Session
 from polyarch.settings import Settings
 from polyarch.unpack.entrypoint import Mislabelled
@@ -278,6 +278,19 @@ def test_what_is_at_hand_only_has_to_be_pushed_first(
     with pytest.raises(NotFoundError) as elsewhere:
         verbs.create_index(there, [here.replace("here", "nowhere")])
     assert "push" not in (elsewhere.value.hint or "")
+
+
+def test_what_asks_for_a_login_may_be_at_hand_only(
+    session: Session, registry: DockerRegistry, authed_registry: DockerRegistry, target: DockerRegistry
+) -> None:
+    session.pull(registry.ref("arm64-only:1.0"), platform="linux/arm64")
+    here = authed_registry.ref("moving/here:1.0")
+    session.kept.tag(registry.ref("arm64-only:1.0"), here)
+    with pytest.raises(UnauthorizedError) as caught:
+        session.moving.copy(here, target.ref("moving/there:1.0"))
+    hint = caught.value.hint or ""
+    assert "polyarch login" in hint
+    assert f"; or {here} is at hand on this machine: push it from here" in hint
 
 
 @pytest.mark.parametrize("to", ["127.0.0.1:5000", "localhost", "registry.example:443"])

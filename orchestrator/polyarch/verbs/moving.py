@@ -167,7 +167,10 @@ class MovingVerbs:
             missing = [each for each in references if self._parts.name(each).familiar_name in error.message]
             here = next((each for each in missing or references[:1] if self._parts.found(each)), None)
             if here is not None:
-                error.hint = f"{here} is at hand on this machine: {hint.format(here=here)}"
+                said = f"{here} is at hand on this machine: {hint.format(here=here)}"
+                # Docker Hub answers 401 for what is not there: to log in may help as well.
+                login = error.hint if isinstance(error, UnauthorizedError) else None
+                error.hint = f"{login}; or {said}" if login else said
             raise
 
     def _target(self, name: Reference) -> TakesImages:
