@@ -328,7 +328,7 @@ class Images(RuleBasedStateMachine):
             session.kept.prune()
             self.nothing_unneeded(see(self.root))
             for container in session.containers.all():
-                session.containers.commit(container.id, "left:1", CommitRequest(epoch="0"))
+                session.containers.commit(container.id, "left:1", CommitRequest(epoch=0))
                 session.containers.remove(container.id)
             session.kept.prune(PruneRules(everything=True))
         seen = see(self.root)
@@ -369,7 +369,7 @@ def test_containers_are_made_while_others_prune(seed: int, tmp_path: Path, count
                 except NotFoundError:
                     continue  # pruned since it was pulled
                 assert all(list((root / "snapshots").glob(f"*/{layer}/etc")) for layer in record.layers)
-                request = CommitRequest(changes=(f"LABEL turn={turn}",), epoch="0")
+                request = CommitRequest(changes=(f"LABEL turn={turn}",), epoch=0)
                 session.containers.commit(record.id, f"made:{number}", request)
                 session.containers.remove(record.id)
 
