@@ -19,6 +19,7 @@ from polyarch.errors import HostError
 
 _MOUNTED = Path("/sys/fs/cgroup")
 _FREEZES_WITHIN = 10.0  # seconds: what waits for a disk does not stand still at once
+_LEAVE_ON = "try again, or leave them on: --no-pause"
 
 
 def cgroup_of(identifier: str) -> str:
@@ -66,7 +67,7 @@ def remove_cgroup(identifier: str) -> None:
 def frozen(identifier: str) -> Iterator[bool]:
     """No process of the container goes on meanwhile; False where it has no group that can be frozen.
 
-    A process of its own lets them go on, should this one be killed.
+    A process of its own lets them go on, should this one be killed. Raises HostError where they do not stand still.
     """
     switch = _switch(identifier)
     if switch is None:
@@ -83,7 +84,10 @@ def frozen(identifier: str) -> Iterator[bool]:
         os._exit(0)
     os.close(told)
     try:
-        switch.freeze()
+        try:
+            switch.freeze()
+        except OSError as error:  # it may have ended a moment ago, and its group is gone
+            raise HostError(f"the container cannot be made to stand still: {error.strerror}", _LEAVE_ON) from error
         yield True
     finally:
         os.close(tell)
@@ -110,7 +114,7 @@ class _Switch:
         while self.word not in self.answer.read_text():
             if time.monotonic() > end:
                 self.thaw()
-                raise HostError("the container's processes do not stand still", "leave them on: --no-pause")
+                raise HostError("the container's processes do not stand still", _LEAVE_ON)
             time.sleep(0.01)
 
     def thaw(self) -> None:
