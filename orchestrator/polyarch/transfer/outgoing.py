@@ -73,8 +73,8 @@ class Outgoing:
     def open_at(self, offset: int) -> Iterator[BlobStream]:
         """The bytes from `offset` on, which lies within what went before or at its end.
 
-        The iterator raises IntegrityError in place of the last bytes if the whole is not what was promised, and what
-        reading from the source raises.
+        The iterator raises IntegrityError in place of the last bytes if the whole is not what was promised,
+        UnreachableError for an offset beyond what was given out, and what reading from the source raises.
         """
         yield BlobStream(offset, self._chunks(offset))
 
@@ -82,6 +82,11 @@ class Outgoing:
         self._told = position
         if position == 0:
             self._hash, self._hashed = hasher(self._blob.digest), 0
+        if position > self._hashed:
+            raise UnreachableError(
+                f"blob {self._blob.digest}: {position} bytes are said to have come, and {self._hashed} were sent",
+                "what the registry says of its uploads is wrong: tell its operator",
+            )
         if self._blob.size == 0:
             self._check()
         failures = 0

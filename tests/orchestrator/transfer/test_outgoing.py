@@ -131,3 +131,13 @@ def test_who_is_not_wanted_any_more_stops() -> None:
         cancelled.set()
         with pytest.raises(Cancelled):
             next(chunks)
+
+
+def test_nobody_has_more_than_was_sent() -> None:
+    """Else the digest of all would be wrong, and the source be blamed for it."""
+    one = outgoing(source(CONTENT, 100, [500, 0]), retries=0)
+    with pytest.raises(UnreachableError, match="broke off at 500"):
+        read(one)
+    with pytest.raises(UnreachableError, match="501 bytes are said to have come, and 500 were sent"):
+        read(one, 501)
+    assert read(one, 500) == CONTENT[500:]
