@@ -329,7 +329,7 @@ def processes_of(device: Device) -> list[bytes]:
     found, mark = [], f"TMPDIR={device.environ['TMPDIR']}".encode()
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (path / "environ").read_bytes().split(b"\0"):
+            if any(line.startswith(mark) for line in (path / "environ").read_bytes().split(b"\0")):
                 found.append((path / "cmdline").read_bytes()[:80])
         except OSError:
             continue
@@ -349,7 +349,8 @@ def test_nothing_stays_when_nobody_listens_any_more(
         words = f"{foreign_busybox(HERE)} sh" if shell == "busybox" else shell
         session = started(device, plan, shelf, server, path, words)
         await_true(lambda: server.sent(path) > 100_000, "the pull is in the middle of the layer")
-        assert left_in(device) == ["polyarch-fleet.lock"]
+        parts = ["polyarch-fleet.parts"] if device.engine.kind == "podman" else []
+        assert sorted(left_in(device)) == ["polyarch-fleet.lock", *parts]
         session.send_signal(signal.SIGKILL)
         session.communicate()
         await_true(lambda: not processes_of(device), "the script and what it started have ended")

@@ -184,17 +184,20 @@ podman)
     }
     plain=--tls-verify=false
     [ "$pull_how" = tunnel ] || plain=
-    bring() { engine pull -q $plain "$1" </dev/null; }
-    # It loads one image of an archive and no more: several come as an archive of archives, in their order.
     work=${TMPDIR:-/var/tmp}/polyarch-fleet.parts
+    # What podman has in the air lies here, so that nothing of it stays where it is killed (containers.conf(5),
+    # image_copy_tmp_dir: TMPDIR comes first; sudo passes none on).
+    eval "within() { (umask 077 && mkdir -p \"\$work/tmp\") && TMPDIR=\$work/tmp $pull_engine \"\$@\"; }"
+    bring() { within pull -q $plain "$1" </dev/null; }
+    # It loads one image of an archive and no more: several come as an archive of archives, in their order.
     load() {
         if [ -z "$pull_parts" ]; then
-            engine load -q
+            within load -q
         else
-            (umask 077 && mkdir "$work") && tar -x -f - -C "$work" || return
+            (umask 077 && mkdir -p "$work") && tar -x -f - -C "$work" || return
             part=1
             while [ -e "$work/$part.tar" ]; do
-                engine load -q -i "$work/$part.tar" </dev/null || return
+                within load -q -i "$work/$part.tar" </dev/null || return
                 rm -f "$work/$part.tar"
                 part=$((part + 1))
             done
