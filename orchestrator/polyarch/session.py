@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from polyarch.container.run import Ran
     from polyarch.contract.registry import SearchResult
     from polyarch.lock.locked import LockedImage
-    from polyarch.verbs.archives import ArchiveParts
-    from polyarch.verbs.build import BuildVerbs
+    from polyarch.verbs.building.build import BuildVerbs
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
     from polyarch.verbs.emulator_verbs import EmulatorVerbs
-    from polyarch.verbs.fleet_verbs import FleetVerbs
-    from polyarch.verbs.kept import KeptVerbs
-    from polyarch.verbs.listing import ListedImage
+    from polyarch.verbs.fleet.verbs import FleetVerbs
+    from polyarch.verbs.images.archives import ArchiveParts
+    from polyarch.verbs.images.kept import KeptVerbs
+    from polyarch.verbs.images.listing import ListedImage
+    from polyarch.verbs.images.seen import SeenVerbs
     from polyarch.verbs.lock import LockVerbs
-    from polyarch.verbs.moving import MovingVerbs
+    from polyarch.verbs.moving.moving import MovingVerbs
     from polyarch.verbs.plugins import PluginVerbs
     from polyarch.verbs.results import PullResult
-    from polyarch.verbs.seen import SeenVerbs
     from polyarch.verbs.tags import VersionTags
     from polyarch.verbs.to_start import ImagesToStart
 
@@ -95,8 +95,8 @@ class Session(Composition):
     def fleet(self) -> FleetVerbs:
         """The devices of a fleet: what each would get, bringing it there, and how they stand."""
         from polyarch.composition import as_files
-        from polyarch.verbs.fleet_offers import ImageParts
-        from polyarch.verbs.fleet_verbs import FleetParts, FleetVerbs
+        from polyarch.verbs.fleet.offers import ImageParts
+        from polyarch.verbs.fleet.verbs import FleetParts, FleetVerbs
 
         def images() -> ImageParts:
             return ImageParts(self._registry, as_files(self.storage()), self._conventions(), self.settings.retries)
@@ -170,7 +170,7 @@ class Session(Composition):
 
     def listing(self, storage: str = DEFAULT_STORAGE) -> tuple[ListedImage, ...]:
         """Every image in a storage, as far as it knows them. Raises UsageError for one that cannot tell."""
-        from polyarch.verbs.listing import of_images, of_summaries
+        from polyarch.verbs.images.listing import of_images, of_summaries
 
         lister = self._ability(storage, object, "")
         if isinstance(lister, SummarisesImages) and not isinstance(lister, ListsImages):
@@ -188,7 +188,7 @@ class Session(Composition):
     @cached_property
     def seen(self) -> SeenVerbs:
         """What images at hand consist of, and what differs between them."""
-        from polyarch.verbs.seen import SeenVerbs
+        from polyarch.verbs.images.seen import SeenVerbs
 
         readable = partial(self._ability, DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
         return SeenVerbs(self.settings.root / "cache", self, readable, self._emit)
@@ -269,7 +269,7 @@ class Session(Composition):
     def builds(self) -> BuildVerbs:
         """Images from Dockerfiles, for several platforms at once."""
         from polyarch.composition import as_files
-        from polyarch.verbs.build import BuildParts, BuildVerbs
+        from polyarch.verbs.building.build import BuildParts, BuildVerbs
 
         parts = BuildParts(
             builders=self._builders,
@@ -285,7 +285,7 @@ class Session(Composition):
     @cached_property
     def moving(self) -> MovingVerbs:
         """Images on their way to registries: pushed, copied from one to another, joined under one name."""
-        from polyarch.verbs.moving import MovingParts, MovingVerbs
+        from polyarch.verbs.moving.moving import MovingParts, MovingVerbs
 
         parts = MovingParts(self.storage, self._found, self.reference, self._taken, self._registry, self.platform)
         return MovingVerbs(self.settings, parts, self._emit)
@@ -350,10 +350,10 @@ class Session(Composition):
     @cached_property
     def kept(self) -> KeptVerbs:
         """The images at hand: unpacking, naming, reading again, and giving them up."""
-        from polyarch.verbs.kept import KeptParts, KeptVerbs
+        from polyarch.verbs.images.kept import KeptParts, KeptVerbs
 
         def archives() -> ArchiveParts:
-            from polyarch.verbs.archives import ArchiveParts
+            from polyarch.verbs.images.archives import ArchiveParts
 
             pull = partial(self.pull, all_platforms=True)
             return ArchiveParts(self._made_storage, pull, self._registry_services.temporary, self._emit)

@@ -15,8 +15,8 @@ from polyarch.lock.locked import LockedImage
 from polyarch.session import Session
 from polyarch.settings import load_settings
 from polyarch.transfer.staged import KeepsBlobs
-from polyarch.verbs.fleet_bring import Contents, FleetImages, plan_by_offers, plan_by_plan
-from polyarch.verbs.fleet_offers import FleetOffers, ImageParts
+from polyarch.verbs.fleet.bring import Contents, FleetImages, plan_by_offers, plan_by_plan
+from polyarch.verbs.fleet.offers import FleetOffers, ImageParts
 from support.docker_registry import Access, DockerRegistry
 from support.fleet_plans import facts
 

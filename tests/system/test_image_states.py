@@ -31,7 +31,7 @@ from polyarch.container.request import RunRequest
 from polyarch.errors import NotFoundError, PolyarchError, UsageError
 from polyarch.settings import load_settings
 from polyarch.testing.layout_writer import LayoutWriter, regular
-from polyarch.verbs.prune_choice import PruneRules
+from polyarch.verbs.images.prune_choice import PruneRules
 from support.seen_layout import SeenLayout, seen_layout
 
 pytestmark = [pytest.mark.system, pytest.mark.soak]

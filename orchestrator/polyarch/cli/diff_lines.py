@@ -13,7 +13,7 @@ from polyarch.errors import printable
 if TYPE_CHECKING:
     from polyarch.oci.descriptor import Descriptor
     from polyarch.unpack.merged import Seen
-    from polyarch.verbs.image_diff import FileDifference, ImageDifference, SettingDifference
+    from polyarch.verbs.images.diff import FileDifference, ImageDifference, SettingDifference
 
 _LONGEST = 10_000
 

@@ -24,7 +24,7 @@ from polyarch.fleet.rollout_events import (
     WaveBegun,
 )
 from polyarch.reference import parse_reference
-from polyarch.verbs.fleet_status import DeviceState, ImageState
+from polyarch.verbs.fleet.status import DeviceState, ImageState
 
 MOST_LINES = 50
 """Devices that a table shows each in a line of its own; of more, a line a platform, and those that need an eye."""

@@ -11,7 +11,7 @@ from polyarch.errors import printable
 
 if TYPE_CHECKING:
     from polyarch.contract.storage import Image
-    from polyarch.verbs.layer_tree import Stack
+    from polyarch.verbs.images.layer_tree import Stack
 
 _GAP = "   "
 _LONGEST = 500

@@ -14,7 +14,7 @@ from polyarch.oci.digest import digest_of
 from polyarch.unpack.listing import list_layer
 from polyarch.unpack.merge import merge
 from polyarch.unpack.merged import Merged
-from polyarch.verbs.image_diff import difference
+from polyarch.verbs.images.diff import difference
 from polyarch_platforms.platform import parse
 from support.layers import Item, diff_id, file, folder, hard_link, layer, opener, symlink
 

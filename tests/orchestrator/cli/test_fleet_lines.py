@@ -24,7 +24,7 @@ from polyarch.fleet.rollout_events import (
     RolloutEnded,
     WaveBegun,
 )
-from polyarch.verbs.fleet_status import DeviceState, ImageState
+from polyarch.verbs.fleet.status import DeviceState, ImageState
 from support.fleet_plans import facts
 from support.rollouts import digest, rollout
 

@@ -15,7 +15,7 @@ from polyarch.cli.output import short_id
 from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
-    from polyarch.verbs.build_result import BuiltVariant
+    from polyarch.verbs.building.result import BuiltVariant
 
 
 @click.command(
@@ -61,7 +61,7 @@ def command(
     builder: str,
 ) -> int:
     """Build, push if asked to, and tell what there is now."""
-    from polyarch.verbs.build import BuildRequest
+    from polyarch.verbs.building.build import BuildRequest
 
     with invocation.session(lines_to_stderr=True) as session:
         request = BuildRequest(

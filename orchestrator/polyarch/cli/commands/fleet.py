@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from polyarch.fleet.interrupt import Interrupt
     from polyarch.fleet.record import RolloutRecord
-    from polyarch.verbs.fleet_request import FleetRequest
+    from polyarch.verbs.fleet.request import FleetRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,7 +164,7 @@ def pull(
     from polyarch.fleet.report import check_report_path, write_report
     from polyarch.fleet.stop_rule import parse_max_fail
     from polyarch.fleet.waves import parse_batch
-    from polyarch.verbs.fleet_request import PullRequest
+    from polyarch.verbs.fleet.request import PullRequest
 
     if resume and (others := _given() - {"resume", "report"}):
         raise UsageError(
@@ -308,7 +308,7 @@ def _interrupting() -> Iterator[Interrupt]:
 
 
 def _request(words: dict[str, Any]) -> FleetRequest:
-    from polyarch.verbs.fleet_request import FORKS, TIMEOUT, FleetRequest
+    from polyarch.verbs.fleet.request import FORKS, TIMEOUT, FleetRequest
 
     return FleetRequest(
         inventory=tuple(words["inventory"]),

@@ -18,7 +18,7 @@ from polyarch.cli.output import columns, human_size, line, short_id, terminal_wi
 from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
-    from polyarch.verbs.listing import ListedImage
+    from polyarch.verbs.images.listing import ListedImage
 
 _OCI = "oci"
 
@@ -116,7 +116,7 @@ def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
 
 def _total(images: Sequence[ListedImage]) -> None:
     """One more line, for people alone: a script that reads the list finds images in it and nothing else."""
-    from polyarch.verbs.listing import total_size
+    from polyarch.verbs.images.listing import total_size
 
     size = total_size(images)
     if size is not None:

@@ -18,7 +18,7 @@ from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
     from polyarch.events import Emit
-    from polyarch.verbs.prune import Pruned
+    from polyarch.verbs.images.prune import Pruned
 
 
 @click.command(
@@ -116,7 +116,7 @@ def prune(
     invocation: Invocation, everything: bool, older_than: float | None, keep: int | None, dry_run: bool, force: bool
 ) -> None:
     """Print what went, or would go."""
-    from polyarch.verbs.prune_choice import PruneRules
+    from polyarch.verbs.images.prune_choice import PruneRules
 
     rules = PruneRules(everything or keep is not None, older_than, keep)
     with invocation.session() as session:

@@ -17,7 +17,7 @@ from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
     from polyarch.contract.storage import Image
-    from polyarch.verbs.history import SeenLayer, Step
+    from polyarch.verbs.images.history import SeenLayer, Step
 
 _LONGEST_STEP = 45  # docker/cli, cli/command/formatter/image.go and history's formatter
 _SHORTEST_STEP = 20
@@ -115,7 +115,7 @@ def _layer_json(layer: SeenLayer) -> dict[str, object]:
 @pass_invocation
 def history(invocation: Invocation, reference: str, no_trunc: bool, platform: str | None) -> None:
     """Print a line a step."""
-    from polyarch.verbs.history import steps
+    from polyarch.verbs.images.history import steps
 
     with invocation.session() as session:
         image = session.image(reference, platform=platform)

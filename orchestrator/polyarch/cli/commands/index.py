@@ -13,7 +13,7 @@ from polyarch.cli.options import Group, pass_invocation
 from polyarch.cli.output import columns, human_size, short_id, terminal_width
 
 if TYPE_CHECKING:
-    from polyarch.verbs.moved import IndexResult
+    from polyarch.verbs.moving.moved import IndexResult
 
 command = Group(
     "index",

@@ -1,0 +1,1 @@
+"""The verbs of images at hand: seen, kept, given up, saved."""

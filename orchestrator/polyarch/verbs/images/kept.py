@@ -1,0 +1,176 @@
+"""The images at hand of a session: unpacking, naming, reading again, and giving them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
+from polyarch.errors import NotFoundError, StorageError, platforms_errors
+from polyarch.events import Emit
+from polyarch.reference import Reference, check_new_name, parse_reference
+from polyarch.settings import Settings
+from polyarch.transfer.staged import KeepsBlobs
+from polyarch.verbs.results import PullResult, VerifiedImage
+from polyarch_platforms.platform import Platform, parse
+
+if TYPE_CHECKING:
+    from polyarch.verbs.images.archives import ArchiveKind, ArchiveParts
+    from polyarch.verbs.images.prune import Pruned
+    from polyarch.verbs.images.prune_choice import PruneRules
+    from polyarch.verbs.images.removal import Removed
+
+
+@dataclass(frozen=True, slots=True)
+class KeptParts:
+    """What these verbs work with; everything is made when it is first asked for.
+
+    `found` are the images that a text means, `one` is the one of them that fits a platform, `names` are the names that
+    it may mean; `schemes` are those of plugins.
+    """
+
+    storage: Callable[[], Storage]
+    reads: Callable[[], ReadsBlobs]
+    removes: Callable[[], RemovesImages]
+    staging: Callable[[], KeepsBlobs]
+    found: Callable[[str], tuple[Image, ...]]
+    one: Callable[[str, str | None], Image]
+    names: Callable[[str], tuple[Reference, ...]]
+    schemes: Callable[[], Collection[str]]
+    archives: Callable[[], ArchiveParts]
+    emit: Emit
+
+
+class KeptVerbs:
+    """`session.kept`. An image is named by a name, or by an ID or digest that starts so."""
+
+    def __init__(self, settings: Settings, parts: KeptParts) -> None:
+        self._root = settings.root
+        self._parts = parts
+
+    def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
+        """Write the merged root file system of an image at hand into `directory`, which is made."""
+        from polyarch.unpack.image import unpack_image
+
+        image = self._parts.one(reference, platform)
+        storage = self._parts.reads()
+        layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
+        unpack_image(layers, image.config.diff_ids, directory)
+        return image
+
+    def tag(self, reference: str, new: str) -> Reference:
+        """Let a further name point at an image at hand, with all its platforms; that name, whole, by docker's rule."""
+        name = parse_reference(new, self._parts.schemes())
+        check_new_name(name, new)
+        for image in self._at_hand(reference):
+            self._parts.storage().commit(replace(image, reference=name))
+        return name
+
+    def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
+        """Read an image at hand again, all its platforms; what is wrong stands in the results."""
+        from polyarch.verbs.verify import verify_image
+
+        storage, found = self._parts.reads(), self._at_hand(reference)
+        with platforms_errors():
+            return tuple(verify_image(storage, image) for image in found)
+
+    def remove(self, reference: str, *, platform: str | None = None, force: bool = False) -> Removed:
+        """Take a name away, or one platform of it, or by ID or digest the image; what nothing needs then goes, too.
+
+        With `force` all names of an image that has several, and the name alone of one that a stopped container uses.
+        Raises NotFoundError; UsageError where a container uses what would go.
+        """
+        from polyarch.container.snapshot_garbage import SnapshotGarbage
+        from polyarch.verbs.images import removal
+
+        storage = self._parts.removes()
+        with platforms_errors():
+            wanted: Platform | None = parse(platform) if platform else None
+        garbage = SnapshotGarbage(self._root)
+        with garbage.alone():
+            with garbage.still() as records:
+                try:
+                    found = self._parts.found(reference)
+                except StorageError:  # what is damaged goes by its name, and whole
+                    names = self._there(reference)
+                    if wanted is not None or not names:
+                        raise
+                    return removal.remove_damaged(storage, reference, names, records, force=force)
+                if not found:
+                    raise NotFoundError(
+                        f"{reference} is not in the storage", "see: polyarch image ls; an ID has at least 4 digits"
+                    )
+                at_hand = removal.all_of(storage)
+                chosen = removal.removal(reference, found, at_hand or (), wanted, force=force)
+                removed = removal.remove(storage, chosen, records, force=force)
+                left = removal.all_of(storage)
+                if left is not None:
+                    garbage.choose(removal.layers_of(left), only=removal.layers_of(chosen.images))
+            garbage.delete()
+        return removed
+
+    def prune(self, rules: PruneRules | None = None, *, dry_run: bool = False) -> tuple[Pruned, ...]:
+        """Remove images without a name and what no image or container needs; by `rules` more. `dry_run` only tells.
+
+        Raises UsageError, StorageError.
+        """
+        from polyarch.verbs.images.prune import Places, prune
+        from polyarch.verbs.images.prune_choice import PruneRules
+
+        places = Places(self._root, self._parts.removes(), self._parts.staging(), self._parts.emit)
+        return prune(places, rules or PruneRules(), dry_run=dry_run)
+
+    def save(
+        self,
+        references: Sequence[str],
+        target: Path | BinaryIO,
+        *,
+        kind: ArchiveKind = "oci-archive",
+        platform: str | None = None,
+        all_platforms: bool = False,
+    ) -> tuple[Image, ...]:
+        """Write images at hand into one archive, a file that takes the old one's place, or a stream; those images.
+
+        Of each the variant for this machine, or the platforms asked for (with commas between). Raises NotFoundError,
+        UsageError, StorageError.
+        """
+        from polyarch.verbs.images import archives
+
+        images: dict[tuple[Reference, str], Image] = {}
+        for reference in references:
+            asked = platform.split(",") if platform else [None]
+            found = self._at_hand(reference)
+            for image in found if all_platforms else [self._parts.one(reference, each) for each in asked]:
+                images[image.reference, image.manifest.digest] = image
+        archives.save(self._parts.archives(), self._parts.storage(), tuple(images.values()), kind, target)
+        return tuple(images.values())
+
+    def load(self, source: Path | BinaryIO) -> Iterator[PullResult]:
+        """Bring in what is in an archive, OCI's or docker's, compressed or not: all images with all their platforms.
+
+        Raises NotFoundError, IntegrityError, StorageError.
+        """
+        from polyarch.verbs.images import archives
+
+        return archives.load(self._parts.archives(), source)
+
+    def _at_hand(self, reference: str) -> tuple[Image, ...]:
+        found = self._parts.found(reference)
+        if not found:
+            from polyarch.verbs.stored import not_at_hand
+
+            raise not_at_hand(reference)
+        return found
+
+    def _there(self, reference: str) -> list[Reference]:
+        """The name among those that a text may mean under which there is something, whole or damaged."""
+        for name in self._parts.names(reference):
+            try:
+                if self._parts.storage().find(name):
+                    return [name]
+            except StorageError:
+                return [name]
+        return []

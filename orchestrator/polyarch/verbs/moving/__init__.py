@@ -1,0 +1,1 @@
+"""The verbs of images on their way to registries."""
