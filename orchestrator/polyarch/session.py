@@ -123,6 +123,7 @@ class Session(Composition):
         `locked` is what `reference` was locked to (`locks.entry`): then that name's locked manifests alone are taken.
         Raises what `resolve` raises, and StorageError; IntegrityError if the name moved since it was locked.
         """
+        from polyarch.resolution.moved import tell_if_moved
         from polyarch.verbs.locked_pull import check_root, held_to
         from polyarch.verbs.pull import PullContext, pull_all, pull_best
 
@@ -155,14 +156,19 @@ class Session(Composition):
         )
         with platforms_errors():
             if all_platforms:
-                return pull_all(context(), parsed, known=known, locked=locked)
-            resolutions = [self._resolve(parsed, target, emulation, documents, known=known) for target, _ in targets]
-            if locked:
-                resolutions = [held_to(locked, each) for each in resolutions]
-            return tuple(
-                pull_best(context(target=target, page_size=page_size), resolution)
-                for (target, page_size), resolution in zip(targets, resolutions, strict=True)
-            )
+                results = pull_all(context(), parsed, known=known, locked=locked)
+            else:
+                resolutions = [self._resolve(parsed, one, emulation, documents, known=known) for one, _ in targets]
+                if locked:
+                    resolutions = [held_to(locked, each) for each in resolutions]
+                results = tuple(
+                    pull_best(context(target=target, page_size=page_size), resolution)
+                    for (target, page_size), resolution in zip(targets, resolutions, strict=True)
+                )
+            downloaded = [result for result in results if result.status == "downloaded"]
+            for taken, digest in {(result.candidate.reference, result.root.digest) for result in downloaded}:
+                tell_if_moved(documents.registry, taken, digest, self._emit)
+            return results
 
     def images(self, storage: str = DEFAULT_STORAGE) -> tuple[Image, ...]:
         """Every image at hand. Raises UsageError for a storage that cannot tell."""

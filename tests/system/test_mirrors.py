@@ -221,7 +221,7 @@ def test_containerds_hosts(polyarch: Polyarch, registry: DockerRegistry, cache: 
     [line] = result.json_lines
     assert line["served_by"] == cache.address
     ours = [access.path for access in registry.access_log()[seen:] if access.agent.startswith("polyarch")]
-    assert ours == ["/v2/nested/manifests/1.0"]  # a tag is the registry's to resolve
+    assert set(ours) == {"/v2/nested/manifests/1.0"}  # a tag is the registry's to resolve
     (folder / "hosts.toml").write_text("server = 1")
     assert f"{folder}/hosts.toml: server has to be a string" in polyarch("pull", name, env=env).stderr
 

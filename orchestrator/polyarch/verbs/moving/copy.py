@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from polyarch.contract.registry import Registry, TakesImages
-from polyarch.errors import PolyarchError
 from polyarch.events import PushFinished, PushStarted, Warned
 from polyarch.oci.descriptor import Descriptor
 from polyarch.reference import Reference
 from polyarch.registry.several import HasMirrors
 from polyarch.resolution.documents import Documents
+from polyarch.resolution.moved import tell_if_moved
 from polyarch.transfer.outgoing import OpenBlob
 from polyarch.transfer.send import Push, certain, send
 from polyarch.verbs.images.trees import moved_manifests, read_ahead, referring, some_of, tree_of
@@ -61,7 +61,7 @@ def copy_image(
         doubt=doubt_of(registry),
     )
     emit(PushFinished(str(name), root.digest, len(root.raw)))
-    tell_if_moved(registry, source, read.digest, sending)
+    tell_if_moved(registry, source, read.digest, sending.emit)
     return PushResult(
         name,
         str(source),
@@ -87,15 +87,3 @@ def mounts_from(source: Reference, name: Reference) -> Callable[[Descriptor], Se
     """The source's repository, where it is another one of the same registry."""
     near = not source.scheme and source.registry == name.registry and source.repository != name.repository
     return lambda blob: [source.repository] if near else []
-
-
-def tell_if_moved(registry: Registry, reference: Reference, digest: str, sending: Sending) -> None:
-    """A warning where a tag points at something else by now than at `digest`, which was taken."""
-    if reference.digest:
-        return
-    try:
-        now = registry.head(reference)
-    except PolyarchError:  # what was asked for is done: that it cannot be asked for again is another matter
-        return
-    if now is not None and now.digest != digest:
-        sending.emit(Warned(f"{reference.familiar} moved meanwhile, to {now.digest}: what was taken is {digest}"))

@@ -16,8 +16,9 @@ from polyarch.oci.written import write_index
 from polyarch.reference import Reference
 from polyarch.registry.several import HasMirrors
 from polyarch.resolution.documents import Documents
+from polyarch.resolution.moved import tell_if_moved
 from polyarch.transfer.send import Push, Sent, send
-from polyarch.verbs.moving.copy import blobs_at, doubt_of, mounts_from, tell_if_moved
+from polyarch.verbs.moving.copy import blobs_at, doubt_of, mounts_from
 from polyarch.verbs.moving.index_entries import Part, as_index, entries_of, matching, merged, read_part
 from polyarch.verbs.moving.moved import IndexResult
 from polyarch.verbs.moving.push import Sending
@@ -157,7 +158,7 @@ def _push(work: Joining, name: Reference, index: Index, parts: Sequence[Part]) -
         target.put(name, index)
         sending.emit(PushFinished(str(name), index.digest, len(index.raw)))
         for part in parts:
-            tell_if_moved(part.registry, part.reference, part.root.digest, sending)
+            tell_if_moved(part.registry, part.reference, part.root.digest, sending.emit)
     return IndexResult(
         name,
         index.digest,

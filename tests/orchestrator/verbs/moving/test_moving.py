@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.errors import IntegrityError, PolyarchError, UnauthorizedError, UnreachableError, UsageError
-from polyarch.events import BlobPushed, Event, PushFinished, PushStarted, Warned
+from polyarch.events import BlobPushed, Event, PushFinished, PushStarted, VariantChosen, Warned
 from polyarch.oci.descriptor import Descriptor
 from polyarch.registry import retry
 from polyarch.session import Session
@@ -112,6 +112,28 @@ def test_a_tag_that_moves_meanwhile(
     session.moving.copy(name(taking, "source:1.0"), name(taking, "target:1.0"))
     assert raw(taking.address, "target", "1.0") == before
     assert any("moved meanwhile" in text for text in warnings(events))
+
+
+def test_a_tag_that_moves_while_it_is_pulled(session: Session, taking: TakingRegistry, layout: str) -> None:
+    """The pull stays with what it resolved, and says so."""
+    source, events = name(taking, "source:1.0"), list[Event]()
+    session.moving.copy(f"{layout}:v7-v5:1.0", source)
+    session.moving.copy(f"{layout}:arm64-only:1.0", name(taking, "source:new"))
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, VariantChosen):
+            taking.manifests["source", "1.0"] = taking.manifests["source", "new"]
+
+    with Session(session.settings, emit=emit) as pulling:
+        [result] = pulling.pull(source, platform="linux/arm/v7")
+        assert result.platform == "linux/arm/v7"
+        [told] = [text for text in warnings(events) if "moved meanwhile" in text]
+        assert told.startswith(source)
+        assert told.endswith(f"what was taken is {result.root.digest}")
+        events.clear()
+        pulling.pull(name(taking, "source:new"), platform="linux/arm64")
+        assert not any("moved meanwhile" in text for text in warnings(events))
 
 
 @pytest.mark.parametrize("api", [True, False])
