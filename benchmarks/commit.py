@@ -62,8 +62,9 @@ def commit(bench: Bench) -> Case:
     measured(bench.polyarch(root, "pull", "-q", f"oci:{layout}:{_NAME}"), bench.environment)
     measured(bench.polyarch(root, "run", "--name", "changed", f"oci:{layout}:{_NAME}", *_CHANGE), bench.environment)
     own = bench.polyarch(root, "commit", "changed")
-    with _docker(bench, layout) as docker:
-        podman = _podman(bench, layout)
+    archive = _archive(bench, layout)
+    with _docker(bench, archive) as docker:
+        podman = _podman(bench, archive)
         contenders = alternating(
             bench,
             {
@@ -99,11 +100,19 @@ def _layout(bench: Bench) -> Path:
     return layout
 
 
-def _podman(bench: Bench, layout: Path) -> list[str]:
-    folder = bench.work / "commit-podman"
+def _archive(bench: Bench, layout: Path) -> Path:
+    """The same for those who read docker's archives."""
+    archive = bench.work / "commit.tar"
+    source = ("--insecure-policy", "copy", "--quiet", f"oci:{layout}:{_NAME}", f"docker-archive:{archive}:commit:1")
+    measured([program("skopeo"), *source], bench.environment)
+    return archive
+
+
+def _podman(bench: Bench, archive: Path) -> list[str]:
+    folder = bench.work / "p"  # podman takes no runroot of more than 50 characters
     folder.mkdir()
     words = [*one_version(), *podman_words(folder, folder)]
-    measured([*words, "pull", "--quiet", f"oci:{layout}:{_NAME}"], bench.environment)
+    measured([*words, "load", "--quiet", "--input", str(archive)], bench.environment)
     identifier = subprocess.run(
         [*words, "images", "-q"], env=dict(bench.environment), stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()[0]
@@ -112,12 +121,9 @@ def _podman(bench: Bench, layout: Path) -> list[str]:
 
 
 @contextmanager
-def _docker(bench: Bench, layout: Path) -> Iterator[list[str]]:
+def _docker(bench: Bench, archive: Path) -> Iterator[list[str]]:
     folder = bench.work / "commit-docker"
     folder.mkdir()
-    archive = folder / "image.tar"
-    source = ("--insecure-policy", "copy", "--quiet", f"oci:{layout}:{_NAME}", f"docker-archive:{archive}:commit:1")
-    measured([program("skopeo"), *source], bench.environment)
     with dockerd(folder, bench.environment, alone=True) as socket:
         words = [program("docker"), "--host", f"unix://{socket}"]
         measured([*words, "load", "--quiet", "--input", str(archive)], bench.environment)
