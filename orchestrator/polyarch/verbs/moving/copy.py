@@ -13,9 +13,9 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.moved import tell_if_moved
 from polyarch.transfer.outgoing import OpenBlob
 from polyarch.transfer.send import Push, certain, send
-from polyarch.verbs.images.trees import moved_manifests, read_ahead, referring, some_of, tree_of
 from polyarch.verbs.moving.moved import PushResult
 from polyarch.verbs.moving.push import Sending, new_index_words
+from polyarch.verbs.moving.trees import moved_manifests, read_ahead, referring, some_of, tree_of
 from polyarch_platforms.platform import Platform
 
 

@@ -22,10 +22,10 @@ from polyarch.resolution.documents import Documents
 from polyarch.selection.types import Candidate, Verdict
 from polyarch.transfer.outgoing import Outgoing
 from polyarch.unpack.entrypoint import entrypoint_elf
-from polyarch.verbs.images.trees import tree_of
 from polyarch.verbs.moving.copy import blobs_at
 from polyarch.verbs.moving.moved import IndexEntry
 from polyarch.verbs.moving.push import Sending
+from polyarch.verbs.moving.trees import tree_of
 from polyarch.verbs.proof import prove
 from polyarch_platforms.platform import Platform, to_oci
 
