@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from polyarch.errors import IntegrityError, printable
-from polyarch.unpack.beneath import components
+from polyarch.unpack.beneath import followed
 from polyarch.unpack.listing import Listed
 from polyarch.unpack.merged import NONE, Merged, Row, merged
 from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
 
 _AUFS = WHITEOUT + WHITEOUT  # AUFS' own files: no content, see `layer`
-_MAX_LINKS = 40  # Linux, namei.h: MAXSYMLINKS
 
 
 def merge(layers: Sequence[Iterable[Listed]]) -> Merged:
@@ -25,6 +24,10 @@ def merge(layers: Sequence[Iterable[Listed]]) -> Merged:
     for number, layer in enumerate(layers, 1):
         state.add(number, layer)
     return merged(state.rows)
+
+
+class _Nothing(Exception):
+    """No directory is where a path leads."""
 
 
 class _Layers:
@@ -155,36 +158,28 @@ class _Layers:
         return known if known is not None else self._followed(path, make=False)
 
     def _followed(self, path: bytes, *, make: bool) -> bytes | None:
-        todo = components(path)[::-1]
-        done = b""
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part == b"..":
-                done = done.rpartition(b"/")[0]
-                continue
-            child = done + b"/" + part if done else part
+        def link_at(child: bytes) -> bytes | None:
             row = self._seen.get(child)
             if row is None:
                 if not make:
-                    return None
+                    raise _Nothing
                 if child.count(b"/") >= MAX_DEPTH:
                     raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
                 row = Row(self._number, child, "d", IMPLIED_MODE, 0, 0, 0, 0, NONE, b"")
-                self._put(child, row, done, part)
-            if row.kind == "d":
-                done = child
-            elif row.kind == "l":
-                links += 1
-                if links > _MAX_LINKS:
-                    raise self._fault(path, "too many symlinks")
-                todo += components(row.link)[::-1]
-                done = b"" if row.link.startswith(b"/") else done
-            elif make:
+                above, _, name = child.rpartition(b"/")
+                self._put(child, row, above, name)
+            if row.kind in "dl":
+                return row.link if row.kind == "l" else None
+            if make:
                 raise self._fault(path, "not a directory")
-            else:
-                return None
-        return done
+            raise _Nothing
+
+        try:
+            return followed(path, link_at)
+        except _Nothing:
+            return None
+        except OSError:
+            raise self._fault(path, "too many symlinks") from None
 
     def _changes(self) -> list[Row]:
         """The rows of the layer that is done, those of what it removed among them."""

@@ -10,8 +10,6 @@ from polyarch.errors import HostError, PolyarchError, StorageError, printable
 from polyarch.unpack.beneath import Directory
 from polyarch.unpack.tar_writer import TarWriter, kind_of
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
 
 def send_tree(here: Directory, name: bytes, called: bytes, out: int) -> tuple[str, ...]:
     """Write what is called `name` in a directory to an open file, as an archive of one thing called `called`.
@@ -57,7 +55,7 @@ def _send_one(
         if status.st_nlink > 1:
             names[file] = path
         return []
-    folder = Directory(os.open(name, _FOLDER, dir_fd=here.fd), b"")
+    folder = here.open(name)
     return [(folder, each, path + b"/" + each) for each in sorted(folder.names(), reverse=True)]
 
 
