@@ -26,6 +26,7 @@ from polyarch.container import syscalls
 from polyarch.container.emulation import Emulators, exit_code, register_privately
 from polyarch.container.id_maps import as_root, same_ids_in_parts
 from polyarch.container.launch import Launch, packed, unpacked
+from polyarch.container.own_proc import mount_proc, proc_refused
 from polyarch.errors import HostError, InterruptedPull, PolyarchError, printable
 
 _LINE = 64 << 10
@@ -161,13 +162,8 @@ def _launch(start: _Start) -> Launch:
         raise HostError(f"{printable(start.argv[0], 200)} is not there")
 
     def mounts() -> None:
-        try:
-            syscalls.mount("proc", "/proc", "proc", syscalls.SEALED)
-        except OSError as error:
-            raise HostError(
-                f"/proc cannot be mounted in a namespace: {error.strerror}",
-                "inside a container, start that with all of /proc (docker: --security-opt systempaths=unconfined)",
-            ) from error
+        with proc_refused():
+            mount_proc()
         if start.emulators:
             register_privately(start.emulators)
 

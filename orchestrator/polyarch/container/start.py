@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from polyarch.container import syscalls
 from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
 from polyarch.container.console import terminal_size
 from polyarch.container.detach import TERMINAL, Streams, open_streams, started_hook
@@ -19,11 +18,11 @@ from polyarch.container.foreground import to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
 from polyarch.container.logs import OUTPUT
+from polyarch.container.own_proc import mount_proc, proc_refused
 from polyarch.container.prepared import Prepared
 from polyarch.container.programs import explicit_args
 from polyarch.container.runtime import Runtime
 from polyarch.container.spec import Host, runtime_spec, write_spec
-from polyarch.errors import HostError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +79,9 @@ class Start:
 
     def _mounts(self) -> None:
         """In the new mount and PID namespaces: the root file system, and a /proc of these."""
-        try:
+        with proc_refused():
             hide_second_version()
-            syscalls.mount("proc", "/proc", "proc", syscalls.SEALED)
-        except OSError as error:
-            raise HostError(
-                f"/proc cannot be mounted in a namespace: {error.strerror}",
-                "inside a container, start that with all of /proc (docker: --security-opt systempaths=unconfined)",
-            ) from error
+            mount_proc()
         self.prepared.mount()
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
