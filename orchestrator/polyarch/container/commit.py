@@ -24,11 +24,11 @@ from polyarch.files import disk_error
 from polyarch.oci.config import MAX_CONFIG_SIZE, check_layer_count, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
-from polyarch.oci.media_types import OCI_CONFIG, OCI_LAYER_GZIP
-from polyarch.oci.written import write_manifest
+from polyarch.oci.media_types import OCI_LAYER_GZIP
+from polyarch.oci.written import described, write_manifest
 from polyarch.reference import Reference
 from polyarch.transfer.made import chunks_of, store_made
-from polyarch_platforms.platform import parse
+from polyarch_platforms.platform import Platform, parse
 
 _SHOWN = 3
 
@@ -88,7 +88,7 @@ def commit_container(
     """
     with platforms_errors():
         platform = parse(record.platform)
-    base = _base(storage, record)
+    base = _base(storage, record, platform)
     committed_config(base.raw_config, platform, Step("", "", changes=request.changes))  # wrong words are told first
     directory = containers.directory(record)
     with _temporary(directory) as out:
@@ -111,18 +111,15 @@ def commit_container(
         top = Descriptor(OCI_LAYER_GZIP, layer.digest, layer.size) if layer else None
         if top:
             store_made(storage, top, chunks_of(out))
-    described = Descriptor(OCI_CONFIG, config.digest, len(config.raw))
-    store_made(storage, described, [config.raw])
-    manifest = write_manifest(described, (*base.layers, *([top] if top else [])))
+    store_made(storage, described(config), [config.raw])
+    manifest = write_manifest(described(config), (*base.layers, *([top] if top else [])))
     image = Image(name, manifest, manifest, config, platform)
     storage.commit(image)
     return Committed(image, top, step.diff_id, (*packed.sockets, *packed.forbidden))
 
 
-def _base(storage: KeepsImages, record: Record) -> _Base:
+def _base(storage: KeepsImages, record: Record, platform: Platform) -> _Base:
     """The image of a container, whose blobs are counted on from now on."""
-    with platforms_errors():
-        platform = parse(record.platform)
     if not record.manifest:
         return _Base(scratch_config(platform), ())
     manifest = base_manifest(storage, record)

@@ -26,9 +26,7 @@ from polyarch.errors import UsageError, platforms_errors
 from polyarch.events import Emit
 from polyarch.files import disk_error
 from polyarch.oci.config import MAX_CONFIG_SIZE, parse_config
-from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.media_types import OCI_CONFIG
-from polyarch.oci.written import write_manifest
+from polyarch.oci.written import described, write_manifest
 from polyarch.reference import DEFAULT_REGISTRY, Reference
 from polyarch.settings import Settings
 from polyarch.unpack.tree import remove_tree
@@ -41,7 +39,7 @@ _NO_IMAGE = Reference(DEFAULT_REGISTRY, "library/scratch", "")
 def scratch_image(platform: Platform) -> Image:
     """No image at all, for this platform."""
     config = parse_config(scratch_config(platform))
-    manifest = write_manifest(Descriptor(OCI_CONFIG, config.digest, len(config.raw)), ())
+    manifest = write_manifest(described(config), ())
     return Image(_NO_IMAGE, manifest, manifest, config, platform)
 
 

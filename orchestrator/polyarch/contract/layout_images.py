@@ -91,7 +91,7 @@ class LayoutImages:
         """Let the image's name stand for it, and for those of other platforms under it that have the same root."""
         name, root = stored_name(image.reference), Root(image.root.digest, image.root.media_type)
         going, staying = _parted(entries, name)
-        manifests = [_described(image), *self._others(going, root, image)]
+        manifests = [image.entry, *self._others(going, root, image)]
         new = new_entry(name, root, manifests)
         documents = tuple(raw for raw in (image.manifest.raw, image.root.raw, new.index) if raw is not None)
         return NewEntries((*staying, new.entry), documents, going)
@@ -102,7 +102,7 @@ class LayoutImages:
                 images = [load(self._layout, one) for one in variants(self._layout, entry) if one.root == root]
                 for image in images:
                     if image and image.platform != new.platform and image.manifest.digest != new.manifest.digest:
-                        yield _described(image)
+                        yield image.entry
 
     def without(
         self, entries: Iterable[Descriptor], reference: Reference, platform: Platform | None = None
@@ -121,7 +121,7 @@ class LayoutImages:
             raise NotFoundError(f"{name.familiar} is not in the storage for {platform} (at hand: {at_hand})")
         if not rest:
             return NewEntries(staying, (), going)
-        manifests = [_described(image) for image in rest]
+        manifests = [image.entry for image in rest]
         new = new_entry(name, Root(rest[0].root.digest, rest[0].root.media_type), manifests)
         return NewEntries((*staying, new.entry), (new.index,) if new.index is not None else (), going)
 
@@ -148,7 +148,7 @@ class LayoutImages:
             gone.append(entry)
             for image in lost:  # each by itself: one of them may be needed when the others are not
                 root = Root(image.root.digest, image.root.media_type)
-                made = new_entry(None, root, [_described(image)])
+                made = new_entry(None, root, [image.entry])
                 staying.append(made.entry)
                 documents += [made.index] if made.index is not None else []
         return NewEntries(tuple(staying), tuple(documents), tuple(gone))
@@ -176,11 +176,6 @@ class LayoutImages:
             return known is not None and {image.manifest.digest for image in self.of(entry)} <= known
 
         return tuple(entry for entry in entries if not goes(entry))
-
-
-def _described(image: Image) -> Descriptor:
-    """An image's manifest with the platform that it is for."""
-    return replace(image.manifest.descriptor, platform=image.platform)
 
 
 def _parted(entries: Iterable[Descriptor], name: Reference) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:

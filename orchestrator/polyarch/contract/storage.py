@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -33,6 +33,11 @@ class Image:
     manifest: Manifest
     config: ImageConfig
     platform: Platform
+
+    @property
+    def entry(self) -> Descriptor:
+        """The manifest as an index lists it: with the platform that it is for."""
+        return replace(self.manifest.descriptor, platform=self.platform)
 
 
 class BlobWriter(Protocol):

@@ -8,7 +8,6 @@ docker 25 the archive is an OCI image layout with a `manifest.json` beside it.
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from polyarch.oci.digest import Digest, check_digest, digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Index, Manifest, is_attestation, parse_document
 from polyarch.oci.held import HeldImage, blob_name
 from polyarch.oci.json import list_of, mapping_of, parse_json, strings, text_of
-from polyarch.oci.media_types import INDEXES, MANIFESTS, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
+from polyarch.oci.media_types import INDEXES, MANIFESTS, OCI_LAYER, OCI_LAYER_GZIP
 from polyarch.oci.oci_archive import layout_index
 from polyarch.oci.tar_index import Member
+from polyarch.oci.written import described, write_manifest
 
 MAX_IMAGES = 1000
 """Images of an archive that are read."""
@@ -124,14 +124,7 @@ class DockerArchive:
             raise IntegrityError(f"{where}: {len(names)} layers, more than the {_MAX_LAYERS} that are read")
         check_layer_count(config, len(names), where)
         layers = [self._layer(name, diff_id) for name, diff_id in zip(names, config.diff_ids, strict=True)]
-        document = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": Descriptor(OCI_CONFIG, config.digest, len(config.raw)).to_json(),
-            "layers": [layer.to_json() for layer in layers],
-        }
-        manifest = parse_document(json.dumps(document, separators=(",", ":")).encode(), OCI_MANIFEST, where)
-        assert isinstance(manifest, Manifest)
+        manifest = write_manifest(described(config), layers)
         self._made[manifest.digest] = manifest.raw
         return manifest
 

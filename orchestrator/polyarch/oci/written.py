@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from polyarch.oci.config import ImageConfig
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of
 from polyarch.oci.document import Index, Manifest
-from polyarch.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from polyarch.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 
 _NONE: Mapping[str, str] = {}
 
@@ -23,6 +24,11 @@ def encode(document: Mapping[str, object]) -> bytes:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def described(config: ImageConfig) -> Descriptor:
+    """The descriptor of a config that was made here."""
+    return Descriptor(OCI_CONFIG, config.digest, len(config.raw))
 
 
 def write_manifest(

@@ -20,8 +20,8 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Manifest
 from polyarch.oci.json import mapping_of, parse_json
 from polyarch.oci.layout import Layout
-from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER_GZIP
-from polyarch.oci.written import encode, write_index, write_manifest
+from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_LAYER_GZIP
+from polyarch.oci.written import described, encode, write_index, write_manifest
 from polyarch.reference import Reference
 from polyarch.selection.types import Candidate, Verdict
 from polyarch.transfer.made import chunks_of, store_made
@@ -90,12 +90,10 @@ def take(output: Path, platform: Platform, name: str, storage: KeepsBlobs, bases
     for layer in layers:
         if not storage.has_blob(layer):
             raise StorageError(f"a layer that {name} is built upon was removed meanwhile", "build it again")
-    stated = Descriptor(OCI_CONFIG, config.digest, len(config.raw))
-    store_made(storage, stated, [config.raw])
-    made = write_manifest(stated, layers, _annotations(manifest.annotations, bases))
-    store_made(storage, Descriptor(made.media_type, made.digest, len(made.raw)), [made.raw])
-    described = Descriptor(made.media_type, made.digest, len(made.raw))
-    verdict = Verdict(Candidate(platform, described, Reference("localhost", "build"), "manifest"), "exact")
+    store_made(storage, described(config), [config.raw])
+    made = write_manifest(described(config), layers, _annotations(manifest.annotations, bases))
+    store_made(storage, made.descriptor, [made.raw])
+    verdict = Verdict(Candidate(platform, made.descriptor, Reference("localhost", "build"), "manifest"), "exact")
     try:
         proven = prove(f"{name} ({platform})", verdict, config, entrypoint_of(storage, made, config), None)
     except Mislabelled as error:
@@ -141,12 +139,7 @@ def commit(storage: KeepsBlobs, taken: Sequence[Taken], names: Sequence[Referenc
     """Let the names point at what was taken: at the manifest, or at an index where there are several."""
     root: Document = taken[0].manifest
     if len(taken) > 1:
-        root = write_index(
-            [
-                Descriptor(each.manifest.media_type, each.manifest.digest, len(each.manifest.raw), each.platform)
-                for each in taken
-            ]
-        )
+        root = write_index([replace(each.manifest.descriptor, platform=each.platform) for each in taken])
     for name in names:
         for each in taken:
             storage.commit(Image(name, root, each.manifest, each.config, each.platform))

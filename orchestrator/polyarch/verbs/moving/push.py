@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from polyarch.contract.registry import TakesImages
@@ -114,9 +114,10 @@ def _root(
 ) -> tuple[Document, list[Document], bool]:
     """What the name is to point at, what goes before it, and whether it was made for this."""
     root = images[0].root
+    manifests: list[Document] = [image.manifest for image in images]
+    own_entries = [image.entry for image in images]
     if any(image.root.digest != root.digest for image in images):
-        entries = [replace(image.manifest.descriptor, platform=image.platform) for image in images]
-        return write_index(entries), [image.manifest for image in images], True
+        return write_index(own_entries), manifests, True
     if isinstance(root, Manifest):
         return root, [], False
     known = {entry.digest: hand.tree(entry) for entry in root.manifests}
@@ -130,8 +131,7 @@ def _root(
         if narrow.digest == root.digest:
             return root, _each(known.values()), False
         return narrow, _each(known[entry.digest] for entry in narrow.manifests), True
-    entries = [replace(image.manifest.descriptor, platform=image.platform) for image in images]
-    return write_index(entries, root.annotations), [image.manifest for image in images], True
+    return write_index(own_entries, root.annotations), manifests, True
 
 
 def _each(trees: Iterable[Sequence[Document]]) -> list[Document]:
