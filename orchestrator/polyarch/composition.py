@@ -298,8 +298,12 @@ class Composition(ABC):
         """Where blobs on their way into a loader wait: a folder of the default storage's kind."""
         return as_files(self._made_storage(DEFAULT_STORAGE, str(self.settings.root / "staging"), kept=False))
 
+    def _as_files(self) -> KeepsBlobs:
+        """The default storage, whose blobs are files. Raises UsageError."""
+        return as_files(self.storage())
+
     def _staged(self, loader: ImageLoader) -> StagedStorage:
-        return StagedStorage(loader, self._staging, as_files(self.storage()))
+        return StagedStorage(loader, self._staging, self._as_files())
 
     def _fleet_engine(self, inventory: Sequence[str]) -> tuple[FleetEngine, tuple[str, ...]]:
         """The engine that an inventory's words are for, and the words as it takes them.

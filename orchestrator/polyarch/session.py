@@ -94,12 +94,11 @@ class Session(Composition):
     @cached_property
     def fleet(self) -> FleetVerbs:
         """The devices of a fleet: what each would get, bringing it there, and how they stand."""
-        from polyarch.composition import as_files
         from polyarch.verbs.fleet.offers import ImageParts
         from polyarch.verbs.fleet.verbs import FleetParts, FleetVerbs
 
         def images() -> ImageParts:
-            return ImageParts(self._registry, as_files(self.storage()), self._conventions(), self.settings.retries)
+            return ImageParts(self._registry, self._as_files(), self._conventions(), self.settings.retries)
 
         parts = FleetParts(self._fleet_engine, self.reference, images, self._verifiers, self.locks, DEFAULT_STORAGE)
         return FleetVerbs(self.settings, parts, self._emit)
@@ -255,16 +254,19 @@ class Session(Composition):
         )
         return ImagesToStart(parts)
 
+    def _new_name(self, text: str) -> Reference:
+        """A reference that is to be given, by docker's rule alone."""
+        return parse_reference(text, self.plugins.schemes())
+
     @cached_property
     def containers(self) -> ContainerVerbs:
         """The containers, and what can be done with them."""
-        from polyarch.composition import as_files
         from polyarch.verbs.containers import ContainerParts, ContainerVerbs
 
         parts = ContainerParts(
             image=self._to_start.with_files,
-            storage=lambda: as_files(self.storage()),
-            name=lambda text: parse_reference(text, self.plugins.schemes()),
+            storage=self._as_files,
+            name=self._new_name,
             platform=self.platform,
             machine=lambda: self.machine,
             sources=lambda: self.emulator_sources,
@@ -274,14 +276,13 @@ class Session(Composition):
     @cached_property
     def builds(self) -> BuildVerbs:
         """Images from Dockerfiles, for several platforms at once."""
-        from polyarch.composition import as_files
         from polyarch.verbs.building.build import BuildParts, BuildVerbs
 
         parts = BuildParts(
             builders=self._builders,
             image=lambda name, platform, pull: self._to_start.image(name, platform, "never", pull),
-            storage=lambda: as_files(self.storage()),
-            name=lambda text: parse_reference(text, self.plugins.schemes()),
+            storage=self._as_files,
+            name=self._new_name,
             platform=self.platform,
             machine=lambda: self.machine,
             sources=lambda: self.emulator_sources,
