@@ -27,6 +27,7 @@ from support.committed_images import by_umoci, docker_archive, layout_of, single
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.overlay_mount import overlay
+from support.owners import owner_of, owners
 from support.processes import await_true
 from support.stacks import FOREIGN, MACHINES
 from support.users import OrdinaryUser
@@ -127,25 +128,12 @@ mknod /srv/p p; rm -r /var/cache; mkdir /var/cache; ln -s / /srv/link
 """
 
 
-def owners(now: str, *, soak: str = "") -> pytest.MarkDecorator:
-    """Whose containers: in `make test`, and in `make soak` alone."""
-    later = [pytest.param(f"{soak}, soak", marks=pytest.mark.soak)] if soak else []
-    return pytest.mark.parametrize("owner", [now, *later], indirect=True)
-
-
 @pytest.fixture(scope="module")
 def owner(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, soak: bool
 ) -> tuple[OrdinaryUser | None, Path]:
-    who, _, later = request.param.partition(", ")
-    if later and not soak:
-        pytest.skip(f"as {who} only in make soak")
-    if who == "root":
-        if os.geteuid() != 0:
-            pytest.skip("these tests do not run as root")
-        return None, tmp_path_factory.mktemp("commits") / "root"
-    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
-    return user, user.home / "commit-root"
+    user = owner_of(request, soak=soak)
+    return user, (user.home / "commit-root" if user else tmp_path_factory.mktemp("commits") / "root")
 
 
 Here = Callable[..., Result]

@@ -20,6 +20,7 @@ from polyarch.session import Session
 from polyarch.settings import Settings
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
+from support.owners import owner_of, owners
 from support.processes import await_true
 from support.users import OrdinaryUser
 
@@ -30,24 +31,13 @@ pytestmark = [
 Here = Callable[..., Result]
 
 
-def owners(now: str, *, soak: str = "") -> pytest.MarkDecorator:
-    """Whose containers: in `make test`, and in `make soak` alone."""
-    later = [pytest.param(f"{soak}, soak", marks=pytest.mark.soak)] if soak else []
-    return pytest.mark.parametrize("owner", [now, *later], indirect=True)
-
-
 @pytest.fixture(scope="module")
 def owner(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, soak: bool
 ) -> tuple[OrdinaryUser | None, Path]:
-    who, _, later = request.param.partition(", ")
-    if later and not soak:
-        pytest.skip(f"as {who} only in make soak")
-    if who == "root":
-        if os.geteuid() != 0:
-            pytest.skip("these tests do not run as root")
+    user = owner_of(request, soak=soak)
+    if user is None:
         return None, tmp_path_factory.mktemp("cp")
-    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
     place = user.home / "cp"
     place.mkdir()
     shutil.chown(place, user.uid, user.gid)
