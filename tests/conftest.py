@@ -238,14 +238,14 @@ def _host_alone(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that have the machine to themselves come first, so that one worker does them and none waits for another.
 
-    Those that `costly.txt` names are left to `make soak`.
+    Those that `costly.txt` names, or the mark `costly`, are left to `make soak`.
     """
     items.sort(key=lambda item: item.get_closest_marker("host") is None)
     lines = Path(__file__).with_name("costly.txt").read_text().splitlines()
     costly = {f"tests/{line}" for line in lines if line and not line.startswith("#")}
     for item in items:
-        if item.nodeid in costly:
-            costly.remove(item.nodeid)
+        if item.nodeid in costly or item.get_closest_marker("costly"):
+            costly.discard(item.nodeid)
             item.add_marker(pytest.mark.soak)
             item.add_marker(pytest.mark.skipif(not SOAK, reason="costly: make soak runs it"))
     if costly and config.args == config.getini("testpaths"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from support.throwaway import ThrowawayMachine
 
 pytestmark = pytest.mark.system
 
-SOAK = os.environ.get("POLYARCH_SOAK") == "1"
-COSTLY = [pytest.mark.soak, pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")]
 BINFMT = "/proc/sys/fs/binfmt_misc"
 
 
@@ -73,13 +70,6 @@ class Patient:
         assert (done.returncode, done.stdout) == (0, "it runs\n"), done.stderr
 
 
-def costly(test: Any) -> Any:
-    """Marks a test, or a case of one, that only `make soak` runs."""
-    for mark in COSTLY:
-        test = mark(test)
-    return test
-
-
 def another_disk(machine: ThrowawayMachine) -> None:
     """Gives the copy a file system that can hold containers where root and users have theirs by default."""
     for folder, owner in (("/var/lib/polyarch", "root"), (machine.home, "alice")):
@@ -99,7 +89,7 @@ def test_a_sound_machine(throwaway_machine: ThrowawayMachine, registry: DockerRe
     patient.runs(registry, "linux/arm64")
 
 
-@costly
+@pytest.mark.costly
 def test_packages_that_are_missing(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
     packages = "qemu-user-static crun runc uidmap docker.io containerd"  # docker.io wants runc, and apt would say so
     throwaway_machine.run(f"dpkg --remove --force-depends {packages}")
@@ -117,7 +107,7 @@ def test_packages_that_are_missing(throwaway_machine: ThrowawayMachine, registry
     patient.runs(registry, "linux/arm64")
 
 
-@costly
+@pytest.mark.costly
 def test_no_lists_of_packages(throwaway_machine: ThrowawayMachine) -> None:
     throwaway_machine.run("dpkg --remove --force-depends crun runc docker.io containerd && rm -r /var/lib/apt/lists")
     patient = Patient(throwaway_machine)
@@ -127,7 +117,10 @@ def test_no_lists_of_packages(throwaway_machine: ThrowawayMachine) -> None:
 
 @pytest.mark.parametrize(
     "limit",
-    ["max_user_namespaces", *(pytest.param(f"max_{kind}_namespaces", marks=COSTLY) for kind in ("mnt", "pid"))],
+    [
+        "max_user_namespaces",
+        *(pytest.param(f"max_{kind}_namespaces", marks=pytest.mark.costly) for kind in ("mnt", "pid")),
+    ],
 )
 @USERS
 def test_namespaces_forbidden(
@@ -184,7 +177,7 @@ def test_a_disk_full_of_broken_transfers(throwaway_machine: ThrowawayMachine, re
     patient.runs(registry, "linux/arm64")
 
 
-@pytest.mark.parametrize("there", [False, pytest.param(True, marks=COSTLY)])
+@pytest.mark.parametrize("there", [False, pytest.param(True, marks=pytest.mark.costly)])
 def test_a_root_folder_that_is_read_only(
     throwaway_machine: ThrowawayMachine, registry: DockerRegistry, there: bool
 ) -> None:
@@ -209,7 +202,7 @@ def test_a_root_folder_of_somebody_else(throwaway_machine: ThrowawayMachine, reg
     patient.runs(registry)
 
 
-@costly
+@pytest.mark.costly
 def test_a_file_system_that_holds_no_overlay(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
     another_disk(throwaway_machine)
     patient = Patient(throwaway_machine, root=Path("/srv/polyarch"))  # an overlay itself
@@ -242,8 +235,8 @@ def test_helpers_that_lost_their_rights(throwaway_machine: ThrowawayMachine) -> 
     "broken",
     [
         "sed -i /alice/d /etc/subuid /etc/subgid",
-        pytest.param("sed -i /alice/d /etc/subgid", marks=COSTLY),
-        pytest.param("sed -i s/:65536/:1000/ /etc/subuid", marks=COSTLY),
+        pytest.param("sed -i /alice/d /etc/subgid", marks=pytest.mark.costly),
+        pytest.param("sed -i s/:65536/:1000/ /etc/subuid", marks=pytest.mark.costly),
     ],
 )
 def test_no_subordinate_ids(throwaway_machine: ThrowawayMachine, registry: DockerRegistry, broken: str) -> None:
@@ -317,7 +310,7 @@ def test_rights_of_auth_files(throwaway_machine: ThrowawayMachine) -> None:
     assert patient.bad() == []
 
 
-@costly
+@pytest.mark.costly
 @pytest.mark.parametrize("content", ["{", '{"credsStore": "nowhere"}'])
 def test_auth_files_that_forbid_pulls(
     throwaway_machine: ThrowawayMachine, token_registry: DockerRegistry, content: str
@@ -331,7 +324,7 @@ def test_auth_files_that_forbid_pulls(
     patient.runs(token_registry)
 
 
-@costly
+@pytest.mark.costly
 def test_a_helper_that_debian_has(throwaway_machine: ThrowawayMachine) -> None:
     patient = Patient(throwaway_machine, user=True)
     auth_file(throwaway_machine, '{"credsStore": "pass"}')
@@ -360,7 +353,7 @@ def test_a_damaged_image(throwaway_machine: ThrowawayMachine, registry: DockerRe
     patient.runs(registry)
 
 
-@costly
+@pytest.mark.costly
 def test_a_runtime_that_does_not_start(throwaway_machine: ThrowawayMachine, registry: DockerRegistry) -> None:
     throwaway_machine.run("printf '#!/bin/sh\\necho no libyajl >&2; exit 127\\n' > /usr/bin/crun")
     patient = Patient(throwaway_machine)

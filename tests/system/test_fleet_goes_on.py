@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from support.docker_registry import DockerRegistry, skopeo_copy
 from support.fleet_images import controller
 
 pytestmark = pytest.mark.system
-SOAK = os.environ.get("POLYARCH_SOAK") == "1"
 
 # One that is asked for, and not there, is not waited for.
 NO_CONTAINERD = {"CONTAINERD_ADDRESS": "/nowhere"}
@@ -72,7 +70,7 @@ def test_what_a_plan_has_nothing_for_gets_nothing(polyarch: Polyarch, tmp_path: 
     "locked",
     [
         False,
-        pytest.param(True, marks=[pytest.mark.soak, pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")]),
+        pytest.param(True, marks=pytest.mark.costly),
     ],
     ids=["tag", "lock"],
 )

@@ -34,10 +34,6 @@ from support.shell_fleet import Shell, ShellFleet
 from support.stacks import HERE, stack_layout
 
 pytestmark = pytest.mark.system
-COSTLY = [
-    pytest.mark.soak,
-    pytest.mark.skipif(os.environ.get("POLYARCH_SOAK") != "1", reason="costly: make soak runs it"),
-]
 BULK = 8 << 20
 APP, BULKY = "fleets/app", "fleets/bulk"
 NAME, OTHER = "registry.example/app:stable", "registry.example/other:stable"
@@ -399,7 +395,7 @@ def test_a_full_disk(small_tmpfs: Callable[[int], Path], tmp_path: Path, shelf: 
     [
         *((kind, "tunnel") for kind in ENGINES),
         ("containerd", "stream"),
-        *(pytest.param(kind, "stream", marks=COSTLY) for kind in ("docker", "podman")),
+        *(pytest.param(kind, "stream", marks=pytest.mark.costly) for kind in ("docker", "podman")),
     ],
     indirect=["device"],
 )

@@ -17,11 +17,6 @@ from polyarch.errors import UsageError
 from polyarch_plugins.fleet_engines.ansible.engine import AnsibleEngine
 from polyarch_plugins.fleet_engines.ansible.inventory import listing_command, parse_inventory
 
-# The real program takes half a second each time.
-COSTLY = [
-    pytest.mark.soak,
-    pytest.mark.skipif(os.environ.get("POLYARCH_SOAK") != "1", reason="costly: make soak runs it"),
-]
 INI = """
 [pis]
 pi1 polyarch_engine=podman polyarch_platform=armhf
@@ -95,8 +90,9 @@ def test_a_yaml_file_and_names_alone(tmp_path: Path) -> None:
         ("all:\n  hosts: [\n", "", "the inventory cannot be read: .*hosts.yml: YAML parsing failed"),
         (None, "", "the inventory cannot be read: .*hosts.yml: it is not there"),
         (YAML, "pi1,nowhere", "no host and no group 'nowhere'"),
-        pytest.param(YAML, "empty", "'empty' leaves no device", marks=COSTLY),
-        pytest.param("all: {}\n", "", "the inventory has no host", marks=COSTLY),
+        # The real program takes half a second each time.
+        pytest.param(YAML, "empty", "'empty' leaves no device", marks=pytest.mark.costly),
+        pytest.param("all: {}\n", "", "the inventory has no host", marks=pytest.mark.costly),
     ],
 )
 def test_a_broken_inventory_is_told(tmp_path: Path, text: str | None, pattern: str, words: str) -> None:

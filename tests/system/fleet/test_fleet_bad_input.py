@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from support.fleet_site import FleetSite, at_hand, by_device, inventory, rollout
 from support.processes import await_true
 
 pytestmark = pytest.mark.system
-SOAK = os.environ.get("POLYARCH_SOAK") == "1"
-COSTLY = [pytest.mark.soak, pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")]
 
 FILES = {
     "broken.yml": "all:\n  hosts: [\n  : x",
@@ -53,7 +50,9 @@ _SAY_ALL = ("no-plan", "compose")
 _SAMPLE = ("host", "rate", "plan-cut", "inventory")
 
 
-@pytest.mark.parametrize("case", [case if case in _SAMPLE else pytest.param(case, marks=COSTLY) for case in WRONG])
+@pytest.mark.parametrize(
+    "case", [case if case in _SAMPLE else pytest.param(case, marks=pytest.mark.costly) for case in WRONG]
+)
 def test_wrong_words_touch_nothing(case: str, fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path) -> None:
     """One line, and what to do; no device hears of it, and no rollout is written down."""
     for name, text in FILES.items():
@@ -84,7 +83,7 @@ def heard(devices: Sequence[Device]) -> dict[str, int]:
     ("name", "code", "reason"),
     [
         ("fleet/no-such:1", 3, "not-found"),
-        pytest.param("unreachable", 6, "unreachable", marks=COSTLY),
+        pytest.param("unreachable", 6, "unreachable", marks=pytest.mark.costly),
     ],
 )
 def test_an_image_that_cannot_be_had(
@@ -121,8 +120,7 @@ FORCED = {
 }
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_devices_that_misbehave(bad_site: FleetSite, polyarch: Polyarch, tmp_path: Path) -> None:
     """Each has its reason; those that behave have the image; nothing that they say gets to a terminal as it is."""
     site = bad_site
@@ -169,8 +167,7 @@ def forced(commands: dict[Device, str | None]) -> Iterator[None]:
         path.write_text(before[device])
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_a_device_that_reboots_in_the_middle(bad_site: FleetSite, polyarch: Polyarch) -> None:
     """It has its reason, the other one its image; later it is served as if nothing had been."""
     site = bad_site
@@ -190,8 +187,7 @@ def test_a_device_that_reboots_in_the_middle(bad_site: FleetSite, polyarch: Poly
     assert at_hand(device, image.name) == image.digest_on(device)
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_a_connection_that_breaks_is_made_again(bad_site: FleetSite, polyarch: Polyarch) -> None:
     """And what was there by then does not come again."""
     site = bad_site

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from support.docker_registry import DockerRegistry
 from support.fleet_site import ABLE, FleetSite, at_hand, by_device, inventory, remove_image, rollouts
 
 pytestmark = pytest.mark.system
-SOAK = os.environ.get("POLYARCH_SOAK") == "1"
 
 
 def test_what_was_changed_by_hand_is_shown_and_mended(fleet_site: FleetSite, polyarch: Polyarch, soak: bool) -> None:
@@ -98,8 +96,7 @@ def here(verb: str, *words: str | Path) -> list[str | Path]:
     return ["fleet", verb, "-i", "local:", "--into", "oci", *words]
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_a_plan_is_done_as_it_was_made(fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path) -> None:
     """Though a tag moved meanwhile; and what fits no more has its reason: an image that is gone, another device."""
     site, plan = fleet_site, tmp_path / "plan.jsonl"

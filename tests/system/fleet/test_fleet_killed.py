@@ -174,8 +174,7 @@ def comes_to_its_end(one: Controller, process: Popen[str]) -> dict[str, dict[str
     return lines
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_signals_let_what_is_under_way_end_or_end_it(
     number: str, fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path

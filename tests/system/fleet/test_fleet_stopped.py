@@ -101,8 +101,7 @@ def repeats(site: FleetSite, polyarch: Polyarch, limit: str, image: str) -> dict
     return done
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_a_platform_is_stopped_while_its_wave_runs(boards: FleetSite, polyarch: Polyarch) -> None:
     """One of its devices cannot write its layout, no failure is allowed, and each device comes by itself."""
     site = boards
@@ -132,8 +131,7 @@ def test_a_platform_is_stopped_while_its_wave_runs(boards: FleetSite, polyarch: 
             assert at_hand(device, image.name) == image.digest_on(device)
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_devices_that_were_off_are_repeated_alone_or_waited_for(boards: FleetSite, polyarch: Polyarch) -> None:
     site, names = boards, ("oci", "oci-2", "docker")
     image = site.push("fleet/off:1", "off", parts=["off"])
@@ -176,8 +174,7 @@ def journal_tells(polyarch: Polyarch, event: str) -> bool:
     return any(f'"{event}"' in path.read_text() for path in journals if path.exists())
 
 
-@pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="costly: make soak runs it")
+@pytest.mark.costly
 def test_two_rollouts_at_once_over_the_same_devices(fleet_site: FleetSite, polyarch: Polyarch, tmp_path: Path) -> None:
     """The second says who holds them, the first is not disturbed; afterwards it is the second one's turn."""
     names = ("docker", "no-forwarding", "pi-zero")

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,20 +25,6 @@ from support.processes import await_true
 pytestmark = pytest.mark.system
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make devices")
-
-# In `make test` the rollouts over these devices show it.
-COSTLY = (
-    pytest.mark.soak,
-    pytest.mark.skipif(os.environ.get("POLYARCH_SOAK") != "1", reason="costly: make soak runs it"),
-)
-
-
-def costly(test: Callable[..., None]) -> Callable[..., None]:
-    """For `make soak` alone."""
-    for mark in COSTLY:
-        test = mark(test)
-    return test
-
 
 TESTS = Path(__file__).resolve().parents[2]
 REFUSED, NO_ROUTE = "Connection refused", "No route to host"
@@ -82,7 +68,7 @@ def able(lab: Lab) -> list[Device]:
     return [device for device in lab.devices if device.kind.listens and device.kind.known_key]
 
 
-@costly
+@pytest.mark.costly  # in `make test` the rollouts over these devices show it
 def test_ansible_reaches_the_devices(fleet_site: FleetSite, tmp_path: Path) -> None:
     lab = fleet_site.lab
     said = ansible(lab, tmp_path, "uname -m; hostname")
@@ -90,7 +76,7 @@ def test_ansible_reaches_the_devices(fleet_site: FleetSite, tmp_path: Path) -> N
         assert rf"(stdout) {device.machine}\r\n{device.name}\r\n" in said[device.name]
 
 
-@costly
+@pytest.mark.costly
 def test_the_probe_knows_each_device(fleet_site: FleetSite) -> None:
     def facts(device: Device) -> None:
         found = facts_of(device.ok(["sh", "-c", device_script(NONCE)], seconds=120))
