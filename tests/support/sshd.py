@@ -66,6 +66,7 @@ class Sshd:
     def _sshd_config(self) -> str:
         good, forbids = self._ports
         folder = self._folder
+        (folder / "home").mkdir()  # what this machine's user has in .bashrc is not part of the tests
         return f"""\
 ListenAddress 127.0.0.1
 Port {good}
@@ -80,6 +81,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 MaxStartups 100
+SetEnv HOME={folder}/home
 Match LocalPort {forbids}
     AllowTcpForwarding no
 """

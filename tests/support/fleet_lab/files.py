@@ -90,6 +90,7 @@ def _write_users(lower: Path, upper: Path, login_key: str) -> None:
     _put(upper / "etc/passwd", "\n".join([*users, ""]))
     _put(upper / "etc/shadow", "".join(f"{name}:*:19000:0:99999:7:::\n" for name in names), 0o600)
     _put(upper / "root/.ssh/authorized_keys", f"{login_key}\n", 0o600)
+    _put(upper / "root/.bashrc", "")  # what this machine's root has in it is not part of the tests
     for name in ("root", "root/.ssh"):
         (upper / name).chmod(0o700)
 
