@@ -32,7 +32,7 @@ def main() -> int:
         parser.error("--runs wants at least 1")
     directory = options.directory.absolute()
     try:
-        if not (directory / "registry").exists():
+        if not (directory / "big").exists():
             print("Making an image of 420 MB from the files below /usr; that takes a while, once.", file=sys.stderr)
         storage = prepare(directory)
         # Pulled images stay until the end: deleting much slows a file system down for what comes after.

@@ -97,7 +97,7 @@ _SAMPLES = (
 
 def prepare(directory: Path) -> Path:
     """A folder with the big image as docker-registry keeps it, made once and kept in `directory`."""
-    return _prepared(directory, "registry", _BIG, NAME)
+    return _prepared(directory, "big", _BIG, NAME)
 
 
 def prepare_samples(directory: Path) -> Path:
