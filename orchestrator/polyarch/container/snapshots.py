@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,13 +66,14 @@ class Snapshots:
     def _unpack_all(
         self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], paths: Sequence[Path]
     ) -> None:
+        from polyarch.container.crew import in_processes
         from polyarch.unpack.image import unpack_layer
 
-        for number in missing:
+        def unpack(number: int, wait: Callable[[], None]) -> None:
             path = paths[number]
             with self._locked(path.name):
                 if path.is_dir():
-                    continue  # somebody else was at it
+                    return  # somebody else was at it
                 for left in self._directory.glob(f".{path.name[:100]}.*"):
                     remove_tree(left)
                 unpack_layer(
@@ -82,7 +84,10 @@ class Snapshots:
                     flavour=self._rights.flavour,
                     owners=self._rights.owners,
                     sync=self._sync,
+                    wait=wait,
                 )
+
+        in_processes([partial(unpack, number) for number in missing])
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:

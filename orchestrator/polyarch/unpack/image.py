@@ -62,16 +62,19 @@ def unpack_layer(
     owners: bool,
     limits: Limits | None = None,
     sync: bool = True,
+    wait: Callable[[], None] = lambda: None,
 ) -> None:
     """Write one layer into `directory`, which is made, in overlayfs' form; `lowers` are those below, nearest first.
 
-    With `sync` its bytes are on the disk before it gets its name. Raises as `unpack_image` does.
+    These may still be written by others: `wait` returns when they are whole, and this layer gets its name after that.
+    With `sync` its bytes are on the disk before it gets its name. Raises as `unpack_image` does, and what `wait` does.
     """
     with new_directory(directory) as new:
-        tree = OverlayTree(new, lowers, flavour, owners)
+        tree = OverlayTree(new, lowers, flavour, owners, wait)
         with open_layer() as source:
             LayerWriter(tree, owners).write(LayerStream(source, f"layer {short(diff_id)}", diff_id, limits))
         tree.finish()
+        wait()
         if sync:
             _sync_file_system(tree.top.fd)
 

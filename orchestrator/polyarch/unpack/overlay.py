@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from polyarch.unpack.attributes import attributes_of, set_attributes
@@ -19,18 +20,37 @@ class OverlayTree(Tree):
 
     A directory that the layer only implies gets owner, mode, time and attributes of the one below (its owner only with
     `owners`). Symlinks of lower layers are followed; a hard link to a file of a lower layer brings a copy of it.
+    The lower layers may be on their way as well: `wait` is called before they are looked at for the first time, and
+    returns when they are whole.
     """
 
-    def __init__(self, path: Path, lowers: Sequence[Path], flavour: Flavour, owners: bool) -> None:
-        self._lowers = [Root(lower).top for lower in lowers]
+    def __init__(
+        self,
+        path: Path,
+        lowers: Sequence[Path],
+        flavour: Flavour,
+        owners: bool,
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._lowers = lowers
+        self._wait = wait
         self._marks = Marks(flavour)
-        self._stack = Stack(self._lowers, self._marks)
         self._owners = owners
+        self._root_is_named = False
         self._hidden: set[bytes] = set()  # below these no lower layer is seen
         self._for_whiteouts: set[bytes] = set()  # directories that hold nothing but whiteouts
         super().__init__(path)
+        self._root_is_named = False
+
+    @cached_property
+    def _stack(self) -> Stack:
         if self._lowers:
-            self._take_after(self.top, self._lowers[0])
+            self._wait()
+        return Stack([Root(lower).top for lower in self._lowers], self._marks)
+
+    def set_final(self, directory: Directory, mode: int, mtime: int | None) -> None:
+        self._root_is_named = self._root_is_named or not directory.path
+        super().set_final(directory, mode, mtime)
 
     def into(self, parts: tuple[bytes, ...], make: bool = True) -> Directory:
         self._make_missing = make
@@ -69,7 +89,11 @@ class OverlayTree(Tree):
         self._hide_below(here)
 
     def finish(self) -> None:
-        """As for every tree; an opaque root, which overlayfs does not know, becomes whiteouts of all names below it."""
+        """As for every tree. The root takes after the one below where the layer does not name it; an opaque root, which
+        overlayfs does not know, becomes whiteouts of all names below it.
+        """
+        if self._lowers and not self._root_is_named:
+            self._take_after(self.top, self._stack.topmost)
         if b"" in self._hidden:
             for name in self._stack.names():
                 status = self.top.status(name)
@@ -116,7 +140,7 @@ class OverlayTree(Tree):
 
     def _below(self, path: bytes) -> Found | None:
         """What the lower layers together have at `path`."""
-        return None if self._is_hidden(path) else self._stack.at(path)
+        return None if not self._lowers or self._is_hidden(path) else self._stack.at(path)
 
     def _absent(self, here: Directory, part: bytes) -> bytes | None:
         if self._marks.is_whiteout(here, part, None):

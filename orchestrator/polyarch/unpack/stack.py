@@ -127,6 +127,11 @@ class Stack:
         self._parts = parts
         self._marks = marks
 
+    @property
+    def topmost(self) -> Directory:
+        """The directory of the topmost layer; there is one."""
+        return self._parts[0]
+
     def find(self, name: bytes) -> Found | None:
         """What has that name in the directory."""
         topmost: tuple[Directory, os.stat_result] | None = None
