@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from polyarch.errors import IntegrityError
+from polyarch.limits import MAX_CONFIG_SIZE as MAX_CONFIG_SIZE
 from polyarch.oci.digest import Digest, check_digest, digest_of
 from polyarch.oci.json import list_of, mapping_of, parse_json, readable, string_map, strings, text_of
 from polyarch_platforms.errors import PlatformError
 from polyarch_platforms.platform import Platform, from_oci
-
-MAX_CONFIG_SIZE = 8 << 20
-"""Bytes of a config that are read."""
 
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # or a whole one
 

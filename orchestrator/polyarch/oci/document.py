@@ -10,16 +10,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from polyarch.errors import IntegrityError
+from polyarch.limits import MAX_DOCUMENT_SIZE as MAX_DOCUMENT_SIZE
+from polyarch.limits import MAX_INDEX_ENTRIES, MAX_LAYERS
 from polyarch.oci.descriptor import Descriptor, parse_descriptor
 from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.json import list_of, parse_json, string_map, text_of
 from polyarch.oci.media_types import DOCKER_SCHEMA1, DOCUMENTS, INDEXES, OCI_INDEX, OCI_MANIFEST
-
-MAX_DOCUMENT_SIZE = 4 << 20
-"""Bytes of a manifest or index; the distribution-spec asks registries to take at least this (manifests, "Pushing")."""
-
-MAX_INDEX_ENTRIES = 1000
-"""Entries of one index that are read."""
 
 # BuildKit marks provenance and SBOM entries so (BuildKit docs/attestations/attestation-storage.md).
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
@@ -134,12 +130,16 @@ def parse_document(
         return Index(manifests=manifests, **common)  # type: ignore[arg-type]
     if "config" not in document:
         raise IntegrityError(f"{where}: a manifest without config")
-    layers = list_of(document.get("layers"), f"{where}: layers")
-    return Manifest(
-        config=parse_descriptor(document["config"], f"{where}: config"),
-        layers=tuple(parse_descriptor(layer, f"{where}: layer {i}") for i, layer in enumerate(layers, 1)),
-        **common,  # type: ignore[arg-type]
-    )
+    entries = list_of(document.get("layers"), f"{where}: layers")
+    if len(entries) > MAX_LAYERS:
+        raise IntegrityError(f"{where}: {len(entries)} layers are more than a manifest may have ({MAX_LAYERS})")
+    config = parse_descriptor(document["config"], f"{where}: config")
+    layers = tuple(parse_descriptor(layer, f"{where}: layer {i}") for i, layer in enumerate(entries, 1))
+    sizes = {config.digest: config.size}
+    for layer in layers:
+        if sizes.setdefault(layer.digest, layer.size) != layer.size:
+            raise IntegrityError(f"{where}: {sizes[layer.digest]} and {layer.size} are both the size of {layer.digest}")
+    return Manifest(config=config, layers=layers, **common)  # type: ignore[arg-type]
 
 
 def _guessed_type(document: Mapping[str, object]) -> str:

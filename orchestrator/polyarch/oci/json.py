@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from polyarch.errors import IntegrityError
-
-MAX_DEPTH = 64
-"""Deeper nesting than this is refused; honest documents need less than ten."""
+from polyarch.limits import JSON_VALUE_SIZE, MAX_JSON_DEPTH, MAX_JSON_VALUES
 
 # Possessive, with an optional end: no text, cut short or hostile, makes it look at a byte twice.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -19,28 +17,45 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def parse_json(raw: bytes, where: str) -> dict[str, object]:
-    """The JSON object in `raw`; IntegrityError if it is none, nests too deep, or is not UTF-8."""
-    if _nesting(raw) > MAX_DEPTH:
-        raise IntegrityError(f"{where}: JSON nests deeper than {MAX_DEPTH} levels")
+    """The JSON object in `raw`.
+
+    IntegrityError if it is none, nests too deep, holds too many values, is not UTF-8, or can be read in two ways: with
+    a name twice in an object (RFC 8259, section 4: programs differ), or with a number that JSON does not have (NaN).
+    """
+    _check_shape(raw, where)
     try:
-        document = json.loads(raw.decode("utf-8"))
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{where}: not JSON ({error})") from error
     return dict(mapping_of(document, where))
 
 
-def _nesting(raw: bytes) -> int:
-    """The deepest nesting of brackets outside strings, found without recursion and in linear time."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", raw).translate(None, _NO_BRACKETS):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
+def _check_shape(raw: bytes, where: str) -> None:
+    """Depth and number of values, found without recursion, in linear time and before anything is made of it."""
+    opening, most = raw.count(b"[") + raw.count(b"{"), max(MAX_JSON_VALUES, len(raw) // JSON_VALUE_SIZE)
+    if opening <= MAX_JSON_DEPTH and opening + raw.count(b",") <= most:
+        return
+    bare = _STRING.sub(b"", raw)
+    if bare.count(b"[") + bare.count(b"{") + bare.count(b",") > most:
+        raise IntegrityError(f"{where}: JSON of more than {most} values")
+    depth = 0
+    for byte in bare.translate(None, _NO_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        if depth > MAX_JSON_DEPTH:
+            raise IntegrityError(f"{where}: JSON nests deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {twice[:100]!r} stands there twice")
+    return made
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(f"{text} is no number")
 
 
 def mapping_of(value: object, where: str) -> Mapping[str, object]:

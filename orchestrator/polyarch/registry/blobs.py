@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from polyarch.contract.registry import BlobStream, Endpoint
 from polyarch.errors import IntegrityError
+from polyarch.limits import MAX_REFUSAL
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import short
 from polyarch.reference import Reference
@@ -15,7 +16,7 @@ from polyarch.registry.documents import account_of
 from polyarch.registry.http_client import Call, HttpClient
 from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer, Reply
-from polyarch.registry.statuses import MAX_REFUSAL, about, refusal
+from polyarch.registry.statuses import about, refusal
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 

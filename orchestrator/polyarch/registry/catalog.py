@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import PolyarchError, UnauthorizedError, UnreachableError, UsageError
+from polyarch.limits import MAX_LIST_PAGE_SIZE
 from polyarch.oci.json import parse_json, strings
 from polyarch.registry.authenticator import Account
 from polyarch.registry.faults import ConnectionFault
 from polyarch.registry.http_client import HttpClient
-from polyarch.registry.pages import MAX_PAGE_SIZE, name_pages
+from polyarch.registry.pages import name_pages
 from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import error_codes, login_hint, words
@@ -28,7 +29,7 @@ def list_repositories(http: HttpClient, endpoint: Endpoint, registry: str) -> It
 
     def ask(path: str) -> Answer:
         try:
-            return http.fetch(call_to(endpoint, "GET", path, account=account), MAX_PAGE_SIZE)
+            return http.fetch(call_to(endpoint, "GET", path, account=account), MAX_LIST_PAGE_SIZE)
         except ConnectionFault as fault:
             raise UnreachableError(
                 f"registry {registry} cannot be reached: {fault.reason}", fault.hint, registry=registry

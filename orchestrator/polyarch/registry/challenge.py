@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MAX_LENGTH = 16 << 10
-"""Characters of a header field that are read."""
+from polyarch.limits import MAX_CHALLENGE
 
 _SEPARATORS = re.compile(r"[ \t,]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -27,7 +26,7 @@ class Challenge:
 
 def parse_challenges(text: str) -> tuple[Challenge, ...]:
     """The challenges in a WWW-Authenticate field (several fields joined by commas); what is malformed ends the list."""
-    text = text[:MAX_LENGTH]
+    text = text[:MAX_CHALLENGE]
     found: list[tuple[str, dict[str, str], str]] = []
     position = _skip(text, 0)
     while match := _TOKEN.match(text, position):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import IntegrityError, UnreachableError
+from polyarch.limits import MAX_DOCUMENT_SIZE
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of, is_digest
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, parse_document
+from polyarch.oci.document import Document, parse_document
 from polyarch.oci.media_types import ACCEPT, DOCKER_SCHEMA1, DOCUMENTS
 from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
@@ -29,7 +30,7 @@ def head_document(http: HttpClient, endpoint: Endpoint, reference: Reference) ->
     media_type = _media_type(answer.headers.get("content-type", ""))
     if not is_digest(digest) or not (length.isascii() and length.isdigit()) or media_type not in DOCUMENTS:
         return None
-    if int(length[:12]) > MAX_DOCUMENT_SIZE or (reference.digest and digest != reference.digest):
+    if len(length) > 12 or int(length) > MAX_DOCUMENT_SIZE or (reference.digest and digest != reference.digest):
         return None  # the document itself will show what is wrong
     return Descriptor(media_type, digest, int(length))
 

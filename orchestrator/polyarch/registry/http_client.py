@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError, UnreachableError, UsageError
 from polyarch.events import Emit
+from polyarch.limits import MAX_CHALLENGES, MAX_REDIRECTS, MAX_REFUSAL, MAX_TOKEN_ANSWER
 from polyarch.registry.authenticator import Account, Authenticator
 from polyarch.registry.certificates import DIRECTORIES, Certificates, find_certificates
 from polyarch.registry.faults import ConnectionFault, forbidden
-from polyarch.registry.limits import LimitWatch
 from polyarch.registry.origin import (
     Origin,
     is_listed,
@@ -25,19 +25,15 @@ from polyarch.registry.origin import (
     origin_of,
     split_url,
 )
+from polyarch.registry.rate_limits import LimitWatch
 from polyarch.registry.reply import Answer, Reply
 from polyarch.registry.retry import Retries
-from polyarch.registry.statuses import MAX_REFUSAL
-from polyarch.registry.tokens import MAX_ANSWER, TokenRequest
+from polyarch.registry.tokens import TokenRequest
 from polyarch.registry.trust import USUAL, Trust
 from polyarch.settings import Settings
 
 if TYPE_CHECKING:
     from polyarch.registry.transport import Transport
-
-MAX_REDIRECTS = 5
-MAX_CHALLENGES = 2
-"""Times that one request is sent again because its login was asked for: once for none, once for an old one."""
 
 HANDSHAKE_ON_LOOPBACK = 2.0
 """Seconds that a server on loopback, which did not understand plain HTTP, gets to show that it speaks TLS."""
@@ -303,7 +299,7 @@ class HttpClient:
             trust=replace(trust, headers=()),
         )
         try:
-            return self.fetch(call, MAX_ANSWER)
+            return self.fetch(call, MAX_TOKEN_ANSWER)
         except ConnectionFault as fault:  # it has had its tries: the request that needs the token gets no further ones
             raise UnreachableError(f"token server {fault}", fault.hint) from fault
         except IntegrityError as error:

@@ -8,11 +8,12 @@ from polyarch.auth import store
 from polyarch.auth.credentials import Credentials
 from polyarch.contract.registry import Endpoint, Registry
 from polyarch.errors import UnauthorizedError, UnreachableError, UsageError
+from polyarch.limits import MAX_REFUSAL
 from polyarch.reference import Reference
 from polyarch.registry.authenticator import Account
 from polyarch.registry.http_client import HttpClient
 from polyarch.registry.place import call_to
-from polyarch.registry.statuses import MAX_REFUSAL, words
+from polyarch.registry.statuses import words
 from polyarch.settings import Settings
 
 

@@ -7,16 +7,10 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
 from polyarch.errors import IntegrityError
+from polyarch.limits import LIST_PAGE, MAX_EMPTY_PAGES, MAX_LIST_PAGES, MAX_LISTED_NAMES
 from polyarch.registry.origin import join_url, split_url
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import error_codes
-
-PAGE = 1000
-"""Entries that are asked for at once; registries give fewer if they like."""
-
-MAX_PAGES = 10_000
-MAX_PAGE_SIZE = 4 << 20
-"""Bytes of one page."""
 
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _NEXT = re.compile(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNORECASE)
@@ -32,10 +26,11 @@ def name_pages(
     `catalog.maxentries`): then it gets to choose. One that gives a full page without saying what comes next is asked
     for what is behind the last name (`last`). Raises IntegrityError too, for pages without end.
     """
-    following = f"{path}?n={PAGE}"
+    following = f"{path}?n={LIST_PAGE}"
     seen: set[str] = set()
     before: tuple[str, ...] = ()
-    for _ in range(MAX_PAGES):
+    listed = empty = 0
+    for _ in range(MAX_LIST_PAGES):
         answer = ask(following)
         if answer.status == 400 and not seen and "PAGINATION_NUMBER_INVALID" in error_codes(answer.body):
             answer = ask(path)
@@ -43,16 +38,20 @@ def name_pages(
         names = read(answer)
         if names and names == before:  # it does not know `last`, or goes round in circles
             return
+        listed, empty = listed + len(names), 0 if names else empty + 1
+        if listed > MAX_LISTED_NAMES or empty > MAX_EMPTY_PAGES:
+            what_of = f"{MAX_LISTED_NAMES} names" if empty == 0 else f"{MAX_EMPTY_PAGES} empty pages"
+            raise IntegrityError(f"{what}: {host} lists more than {what_of}")
         yield from names
         before = names
         link = answer.headers.get("link", "")
         after = next_page(link, host, following)
-        if after is None and not link and len(names) == PAGE:
-            after = f"{path}?{urlencode({'n': PAGE, 'last': names[-1]})}"
+        if after is None and not link and len(names) == LIST_PAGE:
+            after = f"{path}?{urlencode({'n': LIST_PAGE, 'last': names[-1]})}"
         if after is None or after in seen:
             return
         following = after
-    raise IntegrityError(f"{what}: {host} has more than {MAX_PAGES} pages")
+    raise IntegrityError(f"{what}: {host} has more than {MAX_LIST_PAGES} pages")
 
 
 def next_page(field: str, host: str, path: str) -> str | None:

@@ -6,10 +6,10 @@ from typing import Protocol, runtime_checkable
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import UnreachableError
+from polyarch.limits import MAX_REFUSAL
 from polyarch.reference import Reference
 from polyarch.registry.http_client import HttpClient
 from polyarch.registry.place import call_to
-from polyarch.registry.statuses import MAX_REFUSAL
 
 # 401 asks for a login, 403 and 429 are refusals of somebody who is there.
 _ANSWERS = frozenset({200, 401, 403, 429})

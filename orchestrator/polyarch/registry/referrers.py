@@ -8,14 +8,15 @@ from urllib.parse import urlencode
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import IntegrityError, NotFoundError, UsageError
+from polyarch.limits import MAX_DOCUMENT_SIZE, MAX_EMPTY_PAGES, MAX_LISTED_REFERRERS
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Index, parse_document
+from polyarch.oci.document import Index, parse_document
 from polyarch.oci.media_types import OCI_INDEX
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of, get_document
 from polyarch.registry.http_client import HttpClient
-from polyarch.registry.pages import MAX_PAGES, next_page
+from polyarch.registry.pages import next_page
 from polyarch.registry.place import call_to
 from polyarch.registry.statuses import about, error_codes, refusal
 
@@ -39,7 +40,8 @@ def list_referrers(
     following = f"/v2/{endpoint.repository}/referrers/{reference.digest}{query}"
     seen: set[str] = set()
     where = f"{reference}: referrers"
-    for _ in range(MAX_PAGES):
+    listed = empty = 0
+    while listed <= MAX_LISTED_REFERRERS and empty <= MAX_EMPTY_PAGES:
         call = call_to(endpoint, "GET", following, {"Accept": OCI_INDEX}, account=account_of(endpoint, reference))
         with about(reference, endpoint.host):
             answer = http.fetch(call, MAX_DOCUMENT_SIZE)
@@ -51,13 +53,14 @@ def list_referrers(
         page = parse_document(answer.body, answer.headers.get("content-type", ""), where)
         if not isinstance(page, Index):
             raise IntegrityError(f"{where}: {endpoint.host} answered with a manifest, not with an index")
+        listed, empty = listed + len(page.manifests), 0 if page.manifests else empty + 1
         yield from _of_type(page.manifests, artifact_type)
         seen.add(following)
         after = next_page(answer.headers.get("link", ""), endpoint.host, following)
         if after is None or after in seen:
             return
         following = after
-    raise IntegrityError(f"{where}: {endpoint.host} has more than {MAX_PAGES} pages")
+    raise IntegrityError(f"{where}: {endpoint.host} lists more than {MAX_LISTED_REFERRERS}, or pages without any")
 
 
 def referrers_tag(digest: Digest) -> str:

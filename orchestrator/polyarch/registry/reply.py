@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from polyarch.errors import IntegrityError, printable
+from polyarch.limits import MAX_DISCARDED, MAX_DISCARDING
 from polyarch.registry.faults import ConnectionFault
-
-MAX_DISCARDED = 64 << 10
-"""Bytes of an unwanted body that are read, to keep its connection; for a longer one the connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,11 @@ class Reply:
     def excerpt(self, limit: int) -> bytes:
         """The first bytes of the body, as far as they come: what is shown of an answer that is a refusal."""
         body = bytearray()
+        until = time.monotonic() + MAX_DISCARDING
         with contextlib.suppress(ConnectionFault, IntegrityError):
             for part in self._decoded(limit):
                 body += part
-                if len(body) >= limit:
+                if len(body) >= limit or time.monotonic() > until:
                     break
         return bytes(body[:limit])
 
@@ -76,11 +76,11 @@ class Reply:
     def discard(self) -> None:
         """Done with it. A short body that nobody read is read, so that the connection can be used again."""
         if not self._read:
-            read = 0
+            read, until = 0, time.monotonic() + MAX_DISCARDING
             with contextlib.suppress(ConnectionFault):
                 for part in self.chunks():
                     read += len(part)
-                    if read > MAX_DISCARDED:
+                    if read > MAX_DISCARDED or time.monotonic() > until:
                         break
         self._close()
 
@@ -96,10 +96,19 @@ class Reply:
 
 def _inflated(parts: Iterable[bytes], encoding: str, limit: int, host: str) -> Iterator[bytes]:
     inflater = zlib.decompressobj(zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16)
+    came = 0
     try:
         for part in parts:
+            came += len(part)
+            # Packed it may come to nothing for ever: what is not worth its packing has a bound of its own.
+            if came > limit + MAX_DISCARDED:
+                raise IntegrityError(f"{host}: an answer of more than {limit} bytes, packed")
             yield inflater.decompress(part, limit)
             while inflater.unconsumed_tail:
                 yield inflater.decompress(inflater.unconsumed_tail, limit)
+            if inflater.unused_data:
+                raise IntegrityError(f"{host}: a body with something behind its {encoding}")
     except zlib.error as error:
         raise IntegrityError(f"{host}: a body that is not {encoding}, as it says") from error
+    if not inflater.eof:
+        raise IntegrityError(f"{host}: a body whose {encoding} has no end")

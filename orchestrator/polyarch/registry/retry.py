@@ -13,8 +13,9 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 
 from polyarch.events import Emit, Warned
+from polyarch.limits import MAX_ASKED_PAUSE
 from polyarch.registry.faults import ConnectionFault
-from polyarch.registry.limits import parse_limit
+from polyarch.registry.rate_limits import parse_limit
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that another try may change; every other one is final."""
@@ -24,8 +25,7 @@ REPEATABLE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 8.0
-LONGEST_ASKED_PAUSE = 60.0
-"""Seconds. A server that asks for a longer pause, or whose limit is used up for longer, gets no further try."""
+"""Seconds."""
 
 
 class Answer(Protocol):
@@ -78,7 +78,7 @@ class Retries:
                 refused = answer.status in (429, 503)  # nothing was done
                 if answer.status not in PASSING_STATUSES or not (method in REPEATABLE_METHODS or refused):
                     return answer
-                if (asked if asked is not None else _spent(answer)) > LONGEST_ASKED_PAUSE:
+                if (asked if asked is not None else _spent(answer)) > MAX_ASKED_PAUSE:
                     return answer
                 reason = f"{host} answered {answer.status}"
                 discard(answer)

@@ -18,12 +18,9 @@ from polyarch.errors import (
 from polyarch.oci.json import parse_json
 from polyarch.reference import Reference
 from polyarch.registry.faults import ConnectionFault
-from polyarch.registry.limits import parse_limit, when
+from polyarch.registry.rate_limits import parse_limit, when
 from polyarch.registry.reply import Answer
 from polyarch.registry.retry import retry_after
-
-MAX_REFUSAL = 64 << 10
-"""Bytes of a refusal's body that are read."""
 
 _TITLE = re.compile(rb"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
 

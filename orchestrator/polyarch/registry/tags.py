@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from polyarch.contract.registry import Endpoint
+from polyarch.limits import MAX_LIST_PAGE_SIZE
 from polyarch.oci.json import parse_json, strings
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of
 from polyarch.registry.http_client import HttpClient
-from polyarch.registry.pages import MAX_PAGE_SIZE, name_pages
+from polyarch.registry.pages import name_pages
 from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import about, refusal
@@ -25,7 +26,7 @@ def list_tags(http: HttpClient, endpoint: Endpoint, reference: Reference) -> Ite
     def ask(path: str) -> Answer:
         with about(reference, endpoint.host):
             call = call_to(endpoint, "GET", path, account=account_of(endpoint, reference))
-            return http.fetch(call, MAX_PAGE_SIZE)
+            return http.fetch(call, MAX_LIST_PAGE_SIZE)
 
     def read(answer: Answer) -> tuple[str, ...]:
         if answer.status != 200:

@@ -13,9 +13,6 @@ from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError
 from polyarch.oci.json import parse_json, text_of
 
-MAX_ANSWER = 64 << 10
-"""Bytes of a token server's answer that are read."""
-
 LIFETIME = 60.0
 """Seconds that a token lasts where its server says nothing, or less (docs/spec/auth/token.md, `expires_in`)."""
 

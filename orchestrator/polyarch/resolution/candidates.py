@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from polyarch.contract.others import TagConvention
 from polyarch.errors import IntegrityError, NotFoundError, UnauthorizedError
+from polyarch.limits import MAX_INDEX_ENTRIES, MAX_NESTING
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document, Index, Manifest, is_attestation
 from polyarch.oci.media_types import CONFIGS, INDEXES, MANIFESTS
@@ -16,9 +17,6 @@ from polyarch.resolution.documents import Documents
 from polyarch.selection.types import Candidate, Source
 from polyarch_platforms.compatibility import rank
 from polyarch_platforms.platform import Platform
-
-MAX_NESTING = 4
-"""How deep indexes may stand within indexes."""
 
 MAX_TAGS = 20_000
 """How many tags of a repository are looked through for a convention."""
@@ -44,7 +42,7 @@ def candidates_of(
     """The variants that `document`, read under `reference`, holds. Attestations and other artifacts are none.
 
     Entries without a platform get their config's. `source` overrides how they are said to be found.
-    Raises IntegrityError: nested deeper than MAX_NESTING.
+    Raises IntegrityError: nested deeper than MAX_NESTING, or of more than MAX_INDEX_ENTRIES in all.
     """
     if isinstance(document, Manifest):
         if document.config.media_type in CONFIGS:
@@ -68,6 +66,8 @@ def _entries(documents: Documents, reference: Reference, index: Index) -> Iterat
             if entry.digest in seen or is_attestation(entry) or entry.artifact_type:
                 continue
             seen.add(entry.digest)
+            if len(seen) > MAX_INDEX_ENTRIES + 1:
+                raise IntegrityError(f"{reference.familiar}: its indexes have more than {MAX_INDEX_ENTRIES} entries")
             if entry.media_type in MANIFESTS:
                 yield entry
             elif entry.media_type in INDEXES:

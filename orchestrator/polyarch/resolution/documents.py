@@ -7,10 +7,11 @@ from itertools import islice
 from polyarch.contract.registry import ListsTags, Registry
 from polyarch.contract.storage import ReadsBlobs
 from polyarch.errors import IntegrityError, NotFoundError, PolyarchError
-from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
+from polyarch.limits import MAX_CONFIG_SIZE, MAX_DOCUMENT_SIZE, MAX_READ_DOCUMENTS, MAX_READ_SIZE
+from polyarch.oci.config import ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of
-from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, check_document, parse_document
+from polyarch.oci.document import Document, Manifest, check_document, parse_document
 from polyarch.reference import Reference
 from polyarch.registry.several import HasMirrors
 
@@ -22,6 +23,7 @@ class Documents:
         self.registry = registry
         self._local = local
         self._read: dict[str, Document] = {}
+        self._asked: dict[str, tuple[int, int]] = {}
         self._tags: dict[str, tuple[frozenset[str], bool]] = {}
 
     def root(self, reference: Reference, *, known: bool = False) -> Document:
@@ -41,8 +43,19 @@ class Documents:
             check_document(
                 document, Descriptor(document.media_type, reference.digest, len(document.raw)), str(reference)
             )
+        self._charge(reference, len(document.raw))
         self._read[document.digest] = document
         return document
+
+    def _charge(self, reference: Reference, size: int) -> None:
+        """So much was asked of the registry. Raises IntegrityError where no honest name can need it."""
+        number, read = self._asked.get(reference.name, (0, 0))
+        self._asked[reference.name] = number, read = number + 1, read + size
+        if number > MAX_READ_DOCUMENTS or read > MAX_READ_SIZE:
+            raise IntegrityError(
+                f"{reference.familiar}: what it leads to are more than {MAX_READ_DOCUMENTS} documents"
+                f" or {MAX_READ_SIZE >> 20} MiB of them"
+            )
 
     def by_descriptor(self, reference: Reference, descriptor: Descriptor) -> Document:
         """The document that an index entry or a HEAD answer describes. Raises IntegrityError if it is another."""
@@ -51,6 +64,7 @@ class Documents:
         where = f"{reference.familiar_name}@{descriptor.digest}"
         document = self._at_hand(descriptor.digest, descriptor.media_type)
         if document is None:
+            self._charge(reference, descriptor.size)
             document = self.registry.get(reference.with_digest(descriptor.digest))
         check_document(document, descriptor, where)
         self._read[descriptor.digest] = document
@@ -117,6 +131,8 @@ class Documents:
         if blob.size > MAX_CONFIG_SIZE:
             raise IntegrityError(f"{where}: {blob.size} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
         raw = self._stored(blob.digest, blob.size)
+        if raw is None:
+            self._charge(reference, blob.size)
         while raw is None:
             raw = self._fetched(reference, blob)
             actual = digest_of(raw, blob.digest.partition(":")[0])

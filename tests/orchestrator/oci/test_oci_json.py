@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError
-from polyarch.oci.json import MAX_DEPTH, list_of, mapping_of, parse_json, string_map, strings, text_of
+from polyarch.limits import MAX_JSON_DEPTH, MAX_JSON_VALUES
+from polyarch.oci.json import list_of, mapping_of, parse_json, string_map, strings, text_of
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,11 @@ from polyarch.oci.json import MAX_DEPTH, list_of, mapping_of, parse_json, string
         b'{"a":' * 65 + b"1" + b"}" * 65,
         b'{"a": "' + b"[" * 100,
         b'"' + b'\\"' * 500_000,
+        b'{"size": NaN}',
+        b'{"size": -Infinity}',
+        b'{"layers": [], "layers": []}',
+        b'{"a": {"b": 1, "\\u0062": 2}}',
+        b"{" + b",".join(b'"%d":1' % i for i in range(100_000)) + b',"0":2}',
     ],
     ids=lambda raw: repr(raw[:20]),
 )
@@ -40,11 +46,18 @@ def test_what_is_no_object_is_refused(raw: bytes) -> None:
 
 
 def test_nesting_is_bounded_and_brackets_in_strings_do_not_count() -> None:
-    deepest = b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH
+    deepest = b'{"a":' * MAX_JSON_DEPTH + b"1" + b"}" * MAX_JSON_DEPTH
     assert parse_json(deepest, "here")
     assert parse_json(json.dumps({"a": "[{" * 1000, 'b"[': '\\"[[' * 100}).encode(), "here")
     with pytest.raises(IntegrityError, match="nests deeper than 64"):
         parse_json(b'{"a":' + deepest + b"}", "here")
+
+
+def test_values_are_counted_and_commas_in_strings_are_none() -> None:
+    assert parse_json(b'{"a":[' + b"0," * (MAX_JSON_VALUES - 4) + b"0]}", "here")
+    assert parse_json(json.dumps({"a": ",[{" * MAX_JSON_VALUES}).encode(), "here")
+    with pytest.raises(IntegrityError, match="more than 200000 values"):
+        parse_json(b'{"a":[' + b"0," * MAX_JSON_VALUES + b"0]}", "here")
 
 
 @given(

@@ -38,8 +38,8 @@ from polyarch.registry.authenticator import Account
 from polyarch.registry.client import DistributionRegistry
 from polyarch.registry.faults import ConnectionFault
 from polyarch.registry.http_client import HttpClient
-from polyarch.registry.limits import LimitWatch, RateLimit
 from polyarch.registry.ping import AnswersPing
+from polyarch.registry.rate_limits import LimitWatch, RateLimit
 from polyarch.settings import Settings
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, words
 

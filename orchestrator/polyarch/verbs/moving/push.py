@@ -10,6 +10,7 @@ from polyarch.contract.registry import TakesImages
 from polyarch.contract.storage import Image, ListsImages, ReadsBlobs, Storage
 from polyarch.errors import IntegrityError, NotFoundError, StorageError, UsageError
 from polyarch.events import Emit, PushFinished, PushStarted, Warned
+from polyarch.limits import MAX_NESTING
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import (
@@ -24,7 +25,6 @@ from polyarch.oci.document import (
 from polyarch.oci.joined import narrowed
 from polyarch.oci.written import write_index
 from polyarch.reference import Reference
-from polyarch.resolution.candidates import MAX_NESTING
 from polyarch.transfer.outgoing import stored
 from polyarch.transfer.send import Push, is_foreign, send
 from polyarch.verbs.moving.moved import MovedManifest, PushResult

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from polyarch.contract.registry import ListsReferrers, Registry
 from polyarch.errors import IntegrityError, NotFoundError, NoVariantError, UsageError
 from polyarch.events import Emit, Warned
+from polyarch.limits import MAX_NESTING
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document, Index, is_attestation
 from polyarch.oci.joined import narrowed
 from polyarch.oci.media_types import CONFIGS
 from polyarch.reference import Reference
 from polyarch.registry.referrers import referrers_tag
-from polyarch.resolution.candidates import MAX_NESTING
 from polyarch.resolution.documents import Documents
 from polyarch.transfer.threads import at_once
 from polyarch.verbs.moving.moved import MovedManifest

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polyarch.errors import UnreachableError
 from polyarch.events import Event, Warned
 from polyarch.reference import parse_reference
-from polyarch.registry.limits import LimitWatch, RateLimit, parse_limit, when
+from polyarch.registry.rate_limits import LimitWatch, RateLimit, parse_limit, when
 from support import faults
 from support.exchange import Answer, Request
 from support.faulty_registry import FaultyRegistry
