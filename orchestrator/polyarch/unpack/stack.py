@@ -95,7 +95,7 @@ def takes_marks(directory: Path, flavour: Literal["trusted", "user"]) -> bool:
     attribute = f"{flavour}.{probe.name}"
     try:
         os.mknod(probe, stat.S_IFCHR, os.makedev(0, 0))
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may clear away what it knows nobody for
         os.setxattr(directory, attribute, b"")
         os.removexattr(directory, attribute)
     except OSError as error:
