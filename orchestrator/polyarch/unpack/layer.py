@@ -9,32 +9,15 @@ import errno
 import os
 import stat
 
-from polyarch.errors import HostError, IntegrityError, PolyarchError
-from polyarch.files import disk_error
+from polyarch.errors import HostError
 from polyarch.unpack.attributes import clear_attributes, set_attributes
 from polyarch.unpack.beneath import Directory
-from polyarch.unpack.stack import OPAQUE, WHITEOUT
+from polyarch.unpack.rules import Role, hidden_name, role_of, translated
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
 from polyarch.unpack.tree import Tree
 
-# AUFS kept its own files under such names (moby pkg/archive/whiteouts.go, WhiteoutMetaPrefix); they are no content.
-_AUFS = b".wh..wh."
-
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# What only a hostile or broken layer brings about, the tree being ours alone.
-_FAULTS_OF_LAYER = frozenset(
-    (
-        errno.ENAMETOOLONG,
-        errno.ENOTDIR,
-        errno.ELOOP,
-        errno.EISDIR,
-        errno.EINVAL,
-        errno.ENOENT,
-        errno.EEXIST,
-        errno.EMLINK,
-    )
-)
 _SPECIAL = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
 
 
@@ -61,33 +44,22 @@ class LayerWriter:
                 try:
                     self._write(entry, reader)
                 except OSError as error:
-                    raise self._translated(error, entry, stream.where) from error
+                    raise translated(error, f"{stream.where}: {entry.kind.value} {entry.shown!r}") from error
             stream.finish()
         finally:
             stream.close()
 
-    def _translated(self, error: OSError, entry: Entry, where: str) -> PolyarchError:
-        what = f"{where}: {entry.kind.value} {entry.shown!r}"
-        if error.errno in _FAULTS_OF_LAYER:
-            return IntegrityError(f"{what}: {error.strerror}")
-        if error.errno in (errno.EPERM, errno.EACCES):
-            return HostError(f"{what}: {error.strerror}")
-        return disk_error(error, what)
-
     def _write(self, entry: Entry, reader: TarReader) -> None:
         tree = self._tree
-        if not entry.parts:
-            if entry.kind is not Kind.DIRECTORY:
-                raise OSError(errno.EISDIR, "the root of an image is a directory")
+        role = role_of(entry.parts, entry.kind)
+        if role is Role.IGNORED:
+            return
+        if role is Role.ROOT:
             self._finish_directory(tree.top, entry, new=False)
             return
         *parents, name = entry.parts
-        if any(part.startswith(_AUFS) for part in entry.parts) and name != OPAQUE:
-            return
-        if any(part.startswith(WHITEOUT) for part in parents):
-            raise OSError(errno.EINVAL, "a whiteout is no directory")
-        if name.startswith(WHITEOUT):
-            self._whiteout(tuple(parents), name)
+        if role is not Role.ENTRY:
+            self._hide(tuple(parents), name, role)
             return
         here = tree.into(tuple(parents))
         if entry.kind is Kind.DIRECTORY:
@@ -99,18 +71,15 @@ class LayerWriter:
             self._new(here, name, entry, reader)
         tree.add(here, name)
 
-    def _whiteout(self, parents: tuple[bytes, ...], name: bytes) -> None:
-        hidden = name.removeprefix(WHITEOUT)
-        if hidden in (b"", b".", b".."):
-            raise OSError(errno.EINVAL, "no whiteout can be called so")
+    def _hide(self, parents: tuple[bytes, ...], name: bytes, role: Role) -> None:
         try:
             here = self._tree.into(parents, make=False)
         except (FileNotFoundError, NotADirectoryError):
             return  # nothing is there that could be hidden
-        if name == OPAQUE:
+        if role is Role.HIDES_ALL:
             self._tree.hide_all(here)
         else:
-            self._tree.hide(here, hidden)
+            self._tree.hide(here, hidden_name(name))
 
     def _new(self, here: Directory, name: bytes, entry: Entry, reader: TarReader) -> None:
         """A file, symlink, device or FIFO; what has the name goes."""
