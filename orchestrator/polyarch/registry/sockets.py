@@ -12,8 +12,10 @@ from typing import Any
 
 import httpcore
 
+from polyarch.limits import LEAST_PROGRESS
 from polyarch.registry.faults import forbidden
 from polyarch.registry.origin import is_private_to_machine
+from polyarch.registry.watch import Watch
 
 READ_SIZE = 256 << 10
 """Bytes asked of a socket at once: 1 MiB is no faster, and costs 20 MB more memory with four connections."""
@@ -50,10 +52,11 @@ def _shut(opened: socket.socket) -> None:
 class Backend(httpcore.NetworkBackend):
     """Connects as httpcore does, looks at where it arrived, and reads more at once."""
 
-    def __init__(self, guarded: bool, sockets: Sockets) -> None:
+    def __init__(self, guarded: bool, sockets: Sockets, watch: Watch) -> None:
         """`guarded` refuses link-local and metadata addresses."""
         self._guarded = guarded
         self._sockets = sockets
+        self._watch = watch
         self._inner = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -69,25 +72,34 @@ class Backend(httpcore.NetworkBackend):
         if self._guarded and is_private_to_machine(str(peer[0])):
             stream.close()
             raise forbidden(host)
-        return Stream(stream, self._sockets)
+        return Stream(stream, self._sockets, self._watch)
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
-        return Stream(self._inner.connect_unix_socket(path, timeout, socket_options), self._sockets)
+        return Stream(self._inner.connect_unix_socket(path, timeout, socket_options), self._sockets, self._watch)
 
 
 class Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, sockets: Sockets, *, tls: bool = False) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, sockets: Sockets, watch: Watch, *, tls: bool = False) -> None:
         self._inner = inner
+        self._watch = watch
         self._sockets = sockets
         self._tls = tls
         self._last = b""
         sockets.add(inner.get_extra_info("socket"))
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._watch.talks_on:
+            raise httpcore.RemoteProtocolError("it sends much and says nothing")
         self._last = self._inner.read(max(max_bytes, READ_SIZE), timeout)
+        self._watch.heard(len(self._last))
+        self._go_on(len(self._last), timeout)
         return self._last
+
+    def _go_on(self, size: int, timeout: float | None) -> None:
+        if self._watch.drips(size, timeout):
+            raise httpcore.ReadTimeout(f"fewer than {LEAST_PROGRESS} bytes came")
 
     def gave_last(self, size: int) -> bool:
         """True if the first `size` bytes of a body are all that was read of it: h11 has none left.
@@ -104,6 +116,7 @@ class Stream(httpcore.NetworkStream):
             if not chunk:
                 raise httpcore.RemoteProtocolError("the connection was closed before all had come")
             size -= len(chunk)
+            self._go_on(len(chunk), timeout)
             yield chunk
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -139,7 +152,9 @@ class Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, tls=True)
+        return Stream(
+            self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, self._watch, tls=True
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

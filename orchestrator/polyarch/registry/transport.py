@@ -24,12 +24,14 @@ import httpcore
 import httpx
 
 from polyarch.errors import UsageError
+from polyarch.limits import MAX_HEAD
 from polyarch.registry.certificates import Certificates, TlsContexts
 from polyarch.registry.faults import ConnectionFault, os_fault, timeout_fault
 from polyarch.registry.origin import Origin
 from polyarch.registry.proxies import proxies_of_environment, proxy_for
 from polyarch.registry.reply import Reply
 from polyarch.registry.sockets import Backend, Sockets, Stream
+from polyarch.registry.watch import Watch
 from polyarch.version import __version__
 
 DIRECT_SIZE = 8 << 20
@@ -56,6 +58,14 @@ class Line:
     guarded: bool = False
     bulk: bool = False
     socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """A pool of one connection."""
+
+    pool: httpcore.ConnectionPool
+    watch: Watch
 
 
 class Transport:
@@ -113,7 +123,7 @@ class _Lines(httpx.BaseTransport):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[Line, list[httpcore.ConnectionPool]] = {}
+        self._idle: dict[Line, list[_Connection]] = {}
         self._contexts = TlsContexts()
         self._proxies = proxies_of_environment()
         self._sockets = Sockets()
@@ -125,7 +135,9 @@ class _Lines(httpx.BaseTransport):
         proxy = self._proxy(line)
         host = line.socket or line.origin.authority
         host += f" (through the proxy {proxy.url.host})" if proxy else ""
-        pool = self._take(line, proxy)
+        connection = self._take(line, proxy)
+        pool, watch = connection.pool, connection.watch
+        watch.begin()
         try:
             with _faults(host):
                 answer = pool.handle_request(
@@ -142,30 +154,34 @@ class _Lines(httpx.BaseTransport):
                         extensions=request.extensions,
                     )
                 )
+            if sum(len(name) + len(value) + len(": \r\n") for name, value in answer.headers) > MAX_HEAD:
+                raise ConnectionFault(host, f"the head of its answer has more than {MAX_HEAD} bytes", "request")
         except BaseException:
             pool.close()
             raise
+        watch.body()
         longest = request.extensions["timeout"]["read"] if line.bulk else None
         direct = _direct_size(request.method, answer) if line.bulk else 0
-        body = _Body(answer, host, lambda reusable: self._give(line, pool, reusable), direct, longest)
+        body = _Body(answer, host, watch, lambda reusable: self._give(line, connection, reusable), direct, longest)
         return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
 
-    def _take(self, line: Line, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
+    def _take(self, line: Line, proxy: httpx.Proxy | None) -> _Connection:
         with self._lock:
             if self._closed:
                 raise ConnectionFault(line.origin.authority, "the connection was closed here", "closed")
             idle = self._idle.get(line)
             if idle:
                 return idle.pop()
-        return self._new(line, proxy)
+        watch = Watch()
+        return _Connection(self._new(line, proxy, watch), watch)
 
-    def _give(self, line: Line, pool: httpcore.ConnectionPool, reusable: bool) -> None:
+    def _give(self, line: Line, connection: _Connection, reusable: bool) -> None:
         with self._lock:
             idle = self._idle.setdefault(line, [])
             if reusable and not self._closed and len(idle) < MAX_IDLE:
-                idle.append(pool)
+                idle.append(connection)
                 return
-        pool.close()
+        connection.pool.close()
 
     def _proxy(self, line: Line) -> httpx.Proxy | None:
         url = None if line.socket else proxy_for(line.origin, self._proxies)
@@ -182,14 +198,14 @@ class _Lines(httpx.BaseTransport):
             )
         return proxy
 
-    def _new(self, line: Line, proxy: httpx.Proxy | None) -> httpcore.ConnectionPool:
+    def _new(self, line: Line, proxy: httpx.Proxy | None, watch: Watch) -> httpcore.ConnectionPool:
         http2 = line.origin.scheme == "https" and not line.bulk and _has_http2()
         options: dict[str, Any] = {
             "max_connections": 1,
             "keepalive_expiry": 30.0,
             "http2": http2,
             # Behind a proxy it is the proxy that looks names up, and the proxy's own address may be any.
-            "network_backend": Backend(line.guarded and proxy is None, self._sockets),
+            "network_backend": Backend(line.guarded and proxy is None, self._sockets, watch),
         }
         if line.origin.scheme == "https":
             options["ssl_context"] = self._contexts.get(line.certificates, verify=line.verify, http2=http2)
@@ -209,7 +225,7 @@ class _Lines(httpx.BaseTransport):
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            pools = [pool for idle in self._idle.values() for pool in idle]
+            pools = [connection.pool for idle in self._idle.values() for connection in idle]
             self._idle.clear()
         self._sockets.shut()
         for pool in pools:
@@ -223,6 +239,7 @@ class _Body(httpx.SyncByteStream):
         self,
         answer: httpcore.Response,
         host: str,
+        watch: Watch,
         give_back: Callable[[bool], None],
         direct: int = 0,
         longest: float | None = None,
@@ -230,6 +247,7 @@ class _Body(httpx.SyncByteStream):
         """`direct` is how many bytes come if they may be read past h11, `longest` the seconds that each may take."""
         self._answer = answer
         self._host = host
+        self._watch = watch
         self._give_back = give_back
         self._direct = direct
         self._longest = longest
@@ -247,7 +265,9 @@ class _Body(httpx.SyncByteStream):
                     self._reusable = False
                     yield from network.rest(self._direct - len(first), self._longest)
                     return
-            yield from stream
+            for part in stream:
+                self._watch.body()
+                yield part
         self._reusable = True
 
     def close(self) -> None:

@@ -203,6 +203,7 @@ def test_the_socket_is_read_in_large_pieces() -> None:
     import httpcore
 
     from polyarch.registry import sockets
+    from polyarch.registry.watch import Watch
 
     asked: list[int] = []
 
@@ -214,7 +215,7 @@ def test_the_socket_is_read_in_large_pieces() -> None:
         def get_extra_info(self, info: str) -> object:
             return None
 
-    sockets.Stream(Watched(), set()).read(64 << 10)  # type: ignore[arg-type]
+    sockets.Stream(Watched(), set(), Watch()).read(64 << 10)  # type: ignore[arg-type]
     assert asked[0] >= 256 << 10  # httpx alone asks for 64 KiB
 
 
