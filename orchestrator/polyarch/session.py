@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
-from polyarch.contract.others import ReadsTags, TagConvention, Verifier
+from polyarch.contract.others import ReadsTags, TagConvention, Verifier, VerifierServices
 from polyarch.contract.registry import ListsTags
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
 from polyarch.errors import UsageError, platforms_errors
@@ -86,10 +86,22 @@ class Session(Composition):
         return [guarded(name, convention, self._emit) for name, convention in made]
 
     def _verifiers(self) -> list[Verifier]:
-        return [
-            self._parts.needed(plugin, lambda plugin: plugin.factory(self._parts.services(plugin.name)))
-            for plugin in self.plugins.all(VerifierPlugin)
-        ]
+        settings = self.settings
+
+        def make(plugin: VerifierPlugin) -> Verifier:
+            options = self._parts.options(plugin.name)
+            return plugin.factory(
+                VerifierServices(
+                    options,
+                    settings.environ,
+                    settings.policy,
+                    settings.home,
+                    lambda: self._registry_services.http,
+                    lambda: self._registry_services.temporary(),
+                )
+            )
+
+        return [self._parts.needed(plugin, make) for plugin in self.plugins.all(VerifierPlugin)]
 
     @cached_property
     def fleet(self) -> FleetVerbs:
@@ -375,6 +387,8 @@ class Session(Composition):
             names=self._at_hand,
             schemes=lambda: self.plugins.schemes(),
             archives=archives,
+            verifiers=self._verifiers,
+            registry=self._registry,
             emit=self._emit,
         )
         return KeptVerbs(self.settings, parts)
@@ -431,4 +445,6 @@ class Session(Composition):
         """What works here and what does not; asks the registries in use whether they answer, for three seconds."""
         from polyarch.verbs.doctor import checks
 
-        return checks(self.settings, self.plugins, self.emulator_sources, lambda: self.device, self.storage)
+        return checks(
+            self.settings, self.plugins, self.emulator_sources, lambda: self.device, self.storage, self._verifiers
+        )

@@ -25,8 +25,9 @@ class Settings:
     those of `plugin_order` come before the others of their kind, `options` has a table for each plugin that wants one
     (`[options.NAME]`). `insecure_registries` may speak plain HTTP
     or show any certificate (loopback addresses may anyway). `registries_conf` is a file in podman's format,
-    `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `sync` is
-    `batch` (one sync before a name is written) or `none`.
+    `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `policy` is
+    `auto`, `none`, or the file in the format of podman's policy.json that says which images are accepted. `sync` is
+    `batch` (one sync before a name is written) or `none`. `layers` is the form that layers are run from.
     """
 
     root: Path
@@ -35,6 +36,7 @@ class Settings:
     insecure_registries: tuple[str, ...] = ()
     registries_conf: str = "none"
     containerd_hosts: str = "none"
+    policy: str = "none"
     max_connections: int = 4
     retries: int = 5
     connect_timeout: float = 10.0
@@ -45,6 +47,7 @@ class Settings:
     qemu_directories: tuple[Path, ...] = ()
     qemu_image: str = ""
     runtime: Literal["auto", "crun", "runc"] = "auto"
+    layers: Literal["auto", "erofs", "unpack"] = "auto"
     disabled_plugins: tuple[str, ...] = ()
     plugin_order: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +72,12 @@ _BOUNDS = (
     ("read_timeout", 0.1, 3600),
     ("lock_timeout", 0, 86400),
 )
-_CHOICES = {"sync": ("batch", "none"), "emulation": ("auto", "never"), "runtime": ("auto", "crun", "runc")}
+_CHOICES = {
+    "sync": ("batch", "none"),
+    "emulation": ("auto", "never"),
+    "runtime": ("auto", "crun", "runc"),
+    "layers": ("auto", "erofs", "unpack"),
+}
 # The places of other tools' files are no settings of ours: the environment names them.
 _NOT_IN_FILE = {"config_file", "home", "config_home", "auth_file", "docker_config", "runtime_directory"}
 
@@ -101,6 +109,7 @@ def load_settings(
     values["root"] = absolute_path(str(values["root"]))
     for name in ("registries_conf", "containerd_hosts"):
         values[name] = env.get(f"POLYARCH_{name.upper()}") or values.get(name, "")
+    values["policy"] = env.get("POLYARCH_POLICY") or values.get("policy") or "auto"
     settings = Settings(
         config_file=file,
         environ=dict(env),

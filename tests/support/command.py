@@ -17,8 +17,12 @@ from support.users import OrdinaryUser
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-NO_FILES_OF_THE_MACHINE = {"POLYARCH_REGISTRIES_CONF": "none", "POLYARCH_CONTAINERD_HOSTS": "none"}
-"""Keeps out what podman's and containerd's files on this machine say of registries."""
+NO_FILES_OF_THE_MACHINE = {
+    "POLYARCH_REGISTRIES_CONF": "none",
+    "POLYARCH_CONTAINERD_HOSTS": "none",
+    "POLYARCH_POLICY": "none",
+}
+"""Keeps out what podman's and containerd's files on this machine say of registries and signatures."""
 
 
 @dataclass(frozen=True, slots=True)

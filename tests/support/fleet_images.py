@@ -65,7 +65,9 @@ def controller(
     stood: Mapping[str, str] | None = None,
 ) -> Iterator[Controller]:
     """One with its storage below `root`."""
-    settings = load_settings(root, None, {"HOME": str(root), "POLYARCH_REGISTRIES_CONF": "none"}, retries=1)
+    settings = load_settings(
+        root, None, {"HOME": str(root), "POLYARCH_REGISTRIES_CONF": "none", "POLYARCH_POLICY": "none"}, retries=1
+    )
     with Session(settings, emit=emit) as session:
         storage = session.storage()
         assert isinstance(storage, KeepsBlobs)

@@ -32,8 +32,10 @@ from polyarch.contract.hooks import (
 from polyarch.contract.http import Http, HttpResponse, get_json
 from polyarch.contract.others import (
     Certainty,
+    ChosenVariant,
     EmulatorServices,
     EmulatorSource,
+    ExplainsRules,
     FetchesEmulators,
     ImageFiles,
     Observer,
@@ -43,6 +45,8 @@ from polyarch.contract.others import (
     TagProposal,
     TagReading,
     Verifier,
+    VerifierServices,
+    VerifiesVariants,
 )
 from polyarch.contract.registry import (
     BlobStream,
@@ -141,6 +145,7 @@ __all__ = [
     "BuilderPlugin",
     "BuilderServices",
     "Certainty",
+    "ChosenVariant",
     "Descriptor",
     "Digest",
     "DockerArchive",
@@ -151,6 +156,7 @@ __all__ = [
     "EmulatorSource",
     "Endpoint",
     "Event",
+    "ExplainsRules",
     "FetchesEmulators",
     "FleetDevice",
     "FleetEngine",
@@ -226,6 +232,8 @@ __all__ = [
     "VerifiedPlace",
     "Verifier",
     "VerifierPlugin",
+    "VerifierServices",
+    "VerifiesVariants",
     "Warned",
     "absolute_path",
     "architecture_named",

@@ -22,6 +22,7 @@ from polyarch.contract.others import (
     PluginServices,
     TagConvention,
     Verifier,
+    VerifierServices,
 )
 from polyarch.contract.registry import Registry, RegistryServices, Search
 from polyarch.contract.storage import ImageLoader, Storage, StorageServices
@@ -93,7 +94,7 @@ class VerifierPlugin:
 
     name: str
     summary: str
-    factory: Callable[[PluginServices], Verifier]
+    factory: Callable[[VerifierServices], Verifier]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
+from polyarch.contract.http import Http
+from polyarch.contract.registry import Registry, no_folder
+from polyarch.errors import UnreachableError
 from polyarch.events import Event
-from polyarch.oci.document import Document
+from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
 from polyarch_platforms.platform import Platform
 
@@ -114,11 +117,64 @@ class FetchesEmulators(Protocol):
         """The emulator, brought here; None where there is none. Raises PolyarchError where it cannot be brought."""
 
 
+def no_http_here() -> Http:
+    """For those who have no connections to hand out: raises UnreachableError."""
+    raise UnreachableError("there is no HTTP here")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierServices(PluginServices):
+    """What polyarch hands to the factory of a verifier.
+
+    `policy` is the setting of that name: `auto`, `none` or a file; `home` is the user's home folder. `http` makes what
+    speaks HTTP, `temporary` a folder for files that are of no use later: ask for either when it is needed.
+    """
+
+    policy: str = "none"
+    home: Path = Path("/")
+    http: Callable[[], Http] = no_http_here
+    temporary: Callable[[], Path] = no_folder
+
+
 class Verifier(Protocol):
     """Decides whether an image may be used at all."""
 
     def verify(self, reference: Reference, document: Document) -> None:
         """Look at what the name points at, before anything is stored. Raises IntegrityError to refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenVariant:
+    """The variant of a name that is about to be stored, or that is read again.
+
+    `reference` is what was asked for, `found` the name that it was found under: another one where a tag convention led
+    there. `root` is what that name points at, `manifest` the one manifest in it. `registry` is where it came from.
+    """
+
+    reference: Reference
+    found: Reference
+    root: Document
+    manifest: Manifest
+    registry: Registry
+
+
+@runtime_checkable
+class VerifiesVariants(Protocol):
+    """A verifier that looks at the variant that was chosen, too, and may read more of its registry: signatures."""
+
+    def verify_variant(self, variant: ChosenVariant) -> None:
+        """Asked after `verify`, and before anything is stored. Raises IntegrityError to refuse the variant."""
+
+
+@runtime_checkable
+class ExplainsRules(Protocol):
+    """A verifier that can say what it asks for."""
+
+    def rules_for(self, reference: Reference | None) -> str:
+        """Its rule for a name, in words and with where it stands; for None, all of them in short.
+
+        Raises UsageError where its rules cannot be read.
+        """
 
 
 class Observer(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-CONTRACT_VERSION = "1.1"
+CONTRACT_VERSION = "1.2"
 MAJOR = int(CONTRACT_VERSION.partition(".")[0])
 ENTRY_POINT_GROUP = f"polyarch.v{MAJOR}"
 NEEDED = "POLYARCH_CONTRACT"

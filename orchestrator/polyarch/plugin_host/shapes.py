@@ -15,11 +15,13 @@ from polyarch.contract.builders import Builder
 from polyarch.contract.fleet import FleetEngine, SendsInput
 from polyarch.contract.others import (
     EmulatorSource,
+    ExplainsRules,
     FetchesEmulators,
     Observer,
     ReadsTags,
     TagConvention,
     Verifier,
+    VerifiesVariants,
 )
 from polyarch.contract.registry import (
     ListsReferrers,
@@ -76,6 +78,7 @@ ABILITIES: Mapping[str, Mapping[type, str]] = MappingProxyType(
         },
         "tag_conventions": {ReadsTags: "reads tags"},
         "emulators": {FetchesEmulators: "fetches emulators"},
+        "verifiers": {VerifiesVariants: "looks at variants", ExplainsRules: "explains its rules"},
         "fleet_engines": {SendsInput: "sends input"},
     }
 )

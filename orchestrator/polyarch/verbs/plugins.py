@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.contract.builders import BuilderServices
-from polyarch.contract.hooks import BuilderPlugin, EmulatorPlugin, RegistryPlugin, StoragePlugin
-from polyarch.contract.others import EmulatorServices, PluginServices
+from polyarch.contract.hooks import BuilderPlugin, EmulatorPlugin, RegistryPlugin, StoragePlugin, VerifierPlugin
+from polyarch.contract.others import EmulatorServices, PluginServices, VerifierServices
 from polyarch.contract.registry import RegistryServices
 from polyarch.contract.storage import StorageServices
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, printable
@@ -165,6 +165,8 @@ class PluginVerbs:
             return plugin.factory(EmulatorServices(options=options))
         if isinstance(plugin, BuilderPlugin):
             return plugin.factory(BuilderServices(self._services().temporary(), options=options, environ=environ))
+        if isinstance(plugin, VerifierPlugin):
+            return plugin.factory(VerifierServices(options, environ, home=self._settings.home))
         return plugin.factory(PluginServices(options, environ))
 
     def _registry_services(self, plugin: RegistryPlugin) -> RegistryServices:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from polyarch.contract.others import Verifier
+from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.registry import NamesImages
 from polyarch.contract.storage import Image, ReadsBlobs, Storage
 from polyarch.errors import NotFoundError
@@ -30,6 +30,7 @@ from polyarch.verbs.locked_pull import locked_candidates
 from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
 from polyarch.verbs.results import LayerResult, PullResult
+from polyarch.verbs.rules import check_name, check_variant
 from polyarch_platforms.platform import Platform
 
 
@@ -89,9 +90,9 @@ def pull_variant(
     candidate = verdict.candidate
     documents, storage, emit = context.documents, context.storage, context.emit
     source, root = candidate.reference, roots[candidate.manifest.digest]
-    for verifier in context.verifiers:
-        verifier.verify(reference, root)
+    check_name(context.verifiers, reference, root)
     manifest = documents.manifest(source, candidate.manifest)
+    check_variant(context.verifiers, ChosenVariant(reference, source, root, manifest, documents.registry))
     promised = candidate.platform
     emit(
         VariantChosen(

@@ -115,7 +115,9 @@ def _platform(verdict: Verdict) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedImage:
-    """What reading a stored image again gave. `problems` is empty for a sound one."""
+    """What reading a stored image again gave. `problems` is empty for a sound one; `policy` is what verifiers ask of
+    its name, in words, "" if there are none or it has no name.
+    """
 
     reference: Reference
     platform: str
@@ -123,6 +125,7 @@ class VerifiedImage:
     blobs: int
     bytes: int
     problems: tuple[str, ...]
+    policy: str = ""
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
@@ -133,4 +136,5 @@ class VerifiedImage:
             "blobs": self.blobs,
             "bytes": self.bytes,
             "problems": list(self.problems),
+            "policy": self.policy,
         }

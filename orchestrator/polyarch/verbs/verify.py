@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from polyarch.contract.storage import Image, ReadsBlobs
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from polyarch.contract.others import ChosenVariant, Verifier
+from polyarch.contract.registry import BlobStream, Registry
+from polyarch.contract.storage import Image, ReadsBlobs, is_unnamed
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.compression import decompressed
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
+from polyarch.oci.document import Document
+from polyarch.reference import Reference
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.results import VerifiedImage
+from polyarch.verbs.rules import check_name, check_variant, rules_of
 from polyarch_platforms.elf import contradiction
 
 _CHUNK = 1 << 20
@@ -35,6 +44,44 @@ def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None
         bytes=sum(blob.size for blob in blobs),
         problems=tuple(problems),
     )
+
+
+def verify_rules(
+    verifiers: Sequence[Verifier], image: Image, registry: Callable[[Reference], Registry], result: VerifiedImage
+) -> VerifiedImage:
+    """`result` with what verifiers ask of the image's name, and why they refuse it if they do.
+
+    `registry` is where a name comes from. Raises what reading signatures raises.
+    """
+    name = image.reference
+    if is_unnamed(name):
+        return result
+    result = replace(result, policy=rules_of(verifiers, name))
+    try:
+        check_name(verifiers, name, image.root)
+        check_variant(verifiers, ChosenVariant(name, name, image.root, image.manifest, _Later(lambda: registry(name))))
+    except IntegrityError as error:
+        return replace(result, problems=(*result.problems, error.message))
+    return result
+
+
+class _Later:
+    """A registry that is made when it is asked something: most verifiers ask for nothing."""
+
+    def __init__(self, make: Callable[[], Registry]) -> None:
+        self._make = make
+
+    def head(self, reference: Reference) -> Descriptor | None:
+        return self._make().head(reference)
+
+    def get(self, reference: Reference) -> Document:
+        return self._make().get(reference)
+
+    def open_blob(self, reference: Reference, blob: Descriptor, offset: int = 0) -> AbstractContextManager[BlobStream]:
+        return self._make().open_blob(reference, blob, offset)
+
+    def close(self) -> None:
+        """Its maker closes it."""
 
 
 def _blob_problems(storage: ReadsBlobs, blob: Descriptor) -> list[str]:

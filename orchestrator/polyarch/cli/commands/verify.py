@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @click.command(
     "verify",
     cls=Command,
-    help="Read stored images again: digests and sizes, diff IDs, and the platform against what the programs are.",
+    help="Read stored images again: digests and sizes, diff IDs, the platform against what the programs are, signatures.",
     examples=("polyarch verify alpine", "polyarch image ls -q | xargs polyarch verify"),
-    exits=(0, 2, 3, 7, 9, 10),
+    exits=(0, 2, 3, 6, 7, 8, 9, 10),
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
 @pass_invocation
@@ -54,3 +54,5 @@ def _lines(results: Sequence[VerifiedImage]) -> Iterator[str]:
             yield from (f"{what}: {problem}" for problem in result.problems)
         else:
             yield f"{what}: sound, {result.blobs} blobs, {human_size(result.bytes)}"
+        if result.policy:
+            yield f"{what}: policy: {result.policy}"

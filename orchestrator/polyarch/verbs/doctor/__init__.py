@@ -10,12 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from polyarch.contract.others import EmulatorSource
+from polyarch.contract.others import EmulatorSource, Verifier
 from polyarch.contract.storage import Storage
 from polyarch.errors import PolyarchError
 from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
-from polyarch.verbs.doctor import contents, emulation, machine, mirrors, namespaces, place, programs, registries
+from polyarch.verbs.doctor import contents, emulation, machine, mirrors, namespaces, place, policy, programs, registries
 from polyarch.verbs.doctor.check import Check as Check
 from polyarch.verbs.doctor.check import refused
 from polyarch_platforms.device import Device
@@ -27,12 +27,13 @@ def checks(
     sources: Sequence[EmulatorSource],
     device: Callable[[], Device],
     storage: Callable[[], Storage],
+    verifiers: Callable[[], Sequence[Verifier]],
 ) -> tuple[Check, ...]:
     """Every check, in the order in which the main job needs what they look at.
 
     The network comes last: the trials fork, and want no other thread beside them.
     """
-    return tuple(_checks(settings, plugins, sources, device, storage))
+    return tuple(_checks(settings, plugins, sources, device, storage, verifiers))
 
 
 def _checks(
@@ -41,6 +42,7 @@ def _checks(
     sources: Sequence[EmulatorSource],
     device: Callable[[], Device],
     storage: Callable[[], Storage],
+    verifiers: Callable[[], Sequence[Verifier]],
 ) -> Iterator[Check]:
     root = os.geteuid() == 0
     here: Device | None = None
@@ -84,4 +86,5 @@ def _checks(
     known, names = registries.credentials(settings)
     yield from known
     yield from mirrors.mirrors(settings)
+    yield policy.policy(verifiers)
     yield from registries.registries(settings, plugins, names)

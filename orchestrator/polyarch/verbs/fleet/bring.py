@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from polyarch.contract.others import Verifier
+from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.storage import HasBlobFiles, Image
 from polyarch.events import Emit, PullStarted
 from polyarch.fleet.facts import DeviceFacts
@@ -20,6 +20,7 @@ from polyarch.transfer.staged import KeepsBlobs
 from polyarch.verbs.fleet.offers import OF_AN_IMAGE, FleetOffers, Found
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.pull import PullContext, pull_variant
+from polyarch.verbs.rules import check_name, check_variant
 from polyarch_platforms import architecture
 from polyarch_platforms.platform import Platform, normalise, parse
 
@@ -98,6 +99,7 @@ class FleetImages:
         self._offers, self._storage, self._storage_name = offers, storage, storage_name
         self._verifiers, self._max_connections, self._retries, self._emit = verifiers, max_connections, retries, emit
         self._brought: set[tuple[str, Digest]] = set()
+        self._checked: set[tuple[str, Digest]] = set()
         self._aligned: set[Digest] = set()
         self._downloaded = 0
 
@@ -133,7 +135,7 @@ class FleetImages:
         for line in _missing(plan):
             found, candidate = self._offers.variant(line)
             if direct and not line.unproven:
-                self._read(found, candidate)
+                news |= self._read_checked(line, found, candidate)
             elif (line.reference, candidate.manifest.digest) not in self._brought:
                 news |= self._pull(line, found, candidate)
         for line in _present(plan):
@@ -153,14 +155,36 @@ class FleetImages:
             platform = candidate.platform or config.platform
             self.images[digest] = Image(candidate.reference, found.roots[digest], manifest, config, platform)
 
+    def _read_checked(self, line: ImagePlan, found: Found, candidate: Candidate) -> bool:
+        """The documents alone of what devices pull themselves, held against the rules here, once."""
+        if (line.reference, candidate.manifest.digest) in self._checked:
+            return False
+        try:
+            self._check(line, found, candidate)
+        except OF_AN_IMAGE as error:
+            self._offers.refute(candidate.manifest.digest, error)
+            return True
+        self._checked.add((line.reference, candidate.manifest.digest))
+        self._read(found, candidate)
+        return False
+
+    def _check(self, line: ImagePlan, found: Found, candidate: Candidate) -> None:
+        """Raises what a verifier raises that refuses the variant under the name that is wanted."""
+        if not self._verifiers:
+            return
+        reference, root = parse_reference(line.reference), found.roots[candidate.manifest.digest]
+        check_name(self._verifiers, reference, root)
+        manifest = found.documents.manifest(candidate.reference, candidate.manifest)
+        variant = ChosenVariant(reference, candidate.reference, root, manifest, found.documents.registry)
+        check_variant(self._verifiers, variant)
+
     def _pull(self, line: ImagePlan, found: Found, candidate: Candidate) -> bool:
         """Bring one variant under its name, and prove it."""
         digest, roots = candidate.manifest.digest, found.roots
         name = self._name(found, candidate)
         self._emit(PullStarted(str(name), tag_defaulted=False))
         try:
-            for verifier in self._verifiers:
-                verifier.verify(parse_reference(line.reference), roots[digest])
+            self._check(line, found, candidate)
             # For no target: what the programs are is told, and which devices can run them is the plan's.
             verdict = Verdict(candidate, line.match)
             result = pull_variant(self._context(found), name, verdict, roots, len(found.candidates))

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from polyarch.contract.others import Verifier
+from polyarch.contract.registry import Registry
 from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
 from polyarch.errors import NotFoundError, StorageError, platforms_errors
 from polyarch.events import Emit
@@ -29,7 +31,7 @@ class KeptParts:
     """What these verbs work with; everything is made when it is first asked for.
 
     `found` are the images that a text means, `one` is the one of them that fits a platform, `names` are the names that
-    it may mean; `schemes` are those of plugins.
+    it may mean; `schemes` are those of plugins; `registry` is where a name comes from.
     """
 
     storage: Callable[[], Storage]
@@ -41,6 +43,8 @@ class KeptParts:
     names: Callable[[str], tuple[Reference, ...]]
     schemes: Callable[[], Collection[str]]
     archives: Callable[[], ArchiveParts]
+    verifiers: Callable[[], Sequence[Verifier]]
+    registry: Callable[[Reference], Registry]
     emit: Emit
 
 
@@ -70,12 +74,17 @@ class KeptVerbs:
         return name
 
     def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
-        """Read an image at hand again, all its platforms; what is wrong stands in the results."""
-        from polyarch.verbs.verify import verify_image
+        """Read an image at hand again, all its platforms, and ask verifiers of it; what is wrong stands in the results.
 
-        storage, found = self._parts.reads(), self._at_hand(reference)
+        Verifiers may ask its registry for signatures, and raise what that raises.
+        """
+        from polyarch.verbs.verify import verify_image, verify_rules
+
+        storage, found, verifiers = self._parts.reads(), self._at_hand(reference), self._parts.verifiers()
         with platforms_errors():
-            return tuple(verify_image(storage, image) for image in found)
+            return tuple(
+                verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image)) for image in found
+            )
 
     def remove(self, reference: str, *, platform: str | None = None, force: bool = False) -> Removed:
         """Take a name away, or one platform of it, or by ID or digest the image; what nothing needs then goes, too.

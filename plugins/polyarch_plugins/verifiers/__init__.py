@@ -1,0 +1,1 @@
+"""Rules that images have to keep."""

@@ -1,0 +1,1 @@
+"""The signature policy of podman, skopeo and buildah: policy.json."""

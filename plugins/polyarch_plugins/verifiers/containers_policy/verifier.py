@@ -1,0 +1,121 @@
+"""Holds images against policy.json before anything of them is stored.
+
+A policy that accepts a name costs one small file: what looks for signatures is loaded where one is asked for.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from polyarch.contract import (
+    ChosenVariant,
+    Document,
+    HostError,
+    IntegrityError,
+    Reference,
+    StorageError,
+    UsageError,
+    VerifierServices,
+    absolute_path,
+    is_there,
+    printable,
+    read_bounded,
+)
+from polyarch_plugins.verifiers.containers_policy.policy import Accept, Policy, Reject, Unsupported, parse_policy
+from polyarch_plugins.verifiers.containers_policy.scopes import Rule, rule_for
+
+SYSTEM = Path("/etc/containers/policy.json")
+_MAX_FILE = 1 << 20
+
+
+class ContainersPolicy:
+    """A `Verifier`, by variants and with words: `VerifiesVariants`, `ExplainsRules`."""
+
+    def __init__(self, services: VerifierServices) -> None:
+        self._services = services
+
+    @cached_property
+    def _file(self) -> Path | None:
+        """The file in force: the one of the setting, else the user's, else the system's; None where there is none.
+
+        Source: containers-policy.json(5), "FORMAT"; what podman does without a file (it fails) is not done.
+        """
+        said = self._services.policy
+        if said == "none":
+            return None
+        if said != "auto":
+            path = absolute_path(said)
+            if not is_there(path):
+                raise UsageError(f"signature policy {path}: there is no such file", "the setting policy names it")
+            return path
+        usual = (self._services.home / ".config" / "containers" / "policy.json", SYSTEM)
+        return next((path for path in usual if is_there(path)), None)
+
+    @cached_property
+    def _policy(self) -> Policy | None:
+        if self._file is None:
+            return None
+        try:
+            return parse_policy(read_bounded(self._file, _MAX_FILE))
+        except OSError as error:
+            raise UsageError(f"signature policy {self._file}: {error.strerror}") from error
+        except (ValueError, StorageError) as error:
+            raise UsageError(
+                f"signature policy {self._file}: {printable(str(error))}",
+                "see containers-policy.json(5)",
+            ) from error
+
+    def verify(self, reference: Reference, document: Document) -> None:
+        """Raises IntegrityError for a name that the policy rejects whatever it is, UsageError for a broken policy."""
+        if self._policy is not None:
+            rule = rule_for(self._policy, reference)
+            if any(isinstance(each, Reject) for each in rule.requirements):
+                raise self._refusal(reference, rule, "the policy rejects all images there")
+
+    def verify_variant(self, variant: ChosenVariant) -> None:
+        """Raises IntegrityError unless all requirements hold of the name that was asked for, and of the one it was
+        found under; HostError where what checks them is missing.
+        """
+        if self._policy is None:
+            return
+        for name in dict.fromkeys((variant.reference, variant.found)):
+            rule = rule_for(self._policy, name)
+            self._check(variant, name, rule)
+
+    def rules_for(self, reference: Reference | None) -> str:
+        """What the policy asks of a name, and which file says so; of None, what it asks at all."""
+        if self._policy is None:
+            what = "the setting policy is none" if self._services.policy == "none" else "there is no policy.json"
+            return f"all images are accepted: {what}"
+        if reference is not None:
+            return f"{self._file}: {rule_for(self._policy, reference).words}"
+        scopes = sum(len(scopes) for scopes in self._policy.scopes.values())
+        rest = f", and {scopes} scopes" if scopes else ""
+        return f"{self._file}: {Rule(self._policy.default).words}{rest}"
+
+    def _check(self, variant: ChosenVariant, name: Reference, rule: Rule) -> None:
+        asks = [each for each in rule.requirements if not isinstance(each, Accept)]
+        for requirement in asks:
+            if isinstance(requirement, Reject):
+                raise self._refusal(name, rule, "the policy rejects all images there")
+            if isinstance(requirement, Unsupported):
+                raise HostError(
+                    f"{name.familiar}: {self._file} ({rule.place}) asks for {requirement.what}, "
+                    "which polyarch cannot check",
+                    "sign with a key and let the policy name it: see docs/trust.md",
+                )
+            from polyarch_plugins.verifiers.containers_policy.signatures import Signatures, held
+
+            try:
+                held(requirement, Signatures(variant, self._services))
+            except ValueError as error:
+                raise self._refusal(name, rule, str(error)) from error
+
+    def _refusal(self, name: Reference, rule: Rule, why: str) -> IntegrityError:
+        return IntegrityError(
+            f"{name.familiar}: refused by the signature policy: {printable(why)}",
+            f"{self._file} says of it: {rule.words}",
+            reference=str(name),
+            policy=str(self._file),
+        )
