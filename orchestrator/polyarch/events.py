@@ -6,8 +6,10 @@ A function that works long takes `emit`, a callable that is given each event; it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal, TypeAlias
+
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

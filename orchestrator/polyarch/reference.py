@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.errors import UsageError, printable
 from polyarch.oci.digest import Digest, is_digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"

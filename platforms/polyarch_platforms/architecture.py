@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
 from polyarch_platforms import knowledge
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

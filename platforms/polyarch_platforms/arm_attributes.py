@@ -7,8 +7,9 @@ form), 2.3 (how a value is written, by its tag) and 2.5 (Tag_CPU_arch, Tag_CPU_a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_SECTION = 64 * 1024
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
 from polyarch_platforms import knowledge
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Aarch32 = Literal["kernel", "user", "none"]
 

@@ -21,11 +21,12 @@ import errno
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.errors import BinfmtError, quoted
+from polyarch_platforms.lazy_dataclass import dataclass
 
 TABLE = Path("/proc/sys/fs/binfmt_misc")
 

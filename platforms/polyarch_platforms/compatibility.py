@@ -8,10 +8,11 @@ ordered, too. OCI image-spec 1.1.1, image-index.md: a platform states minimum re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch_platforms import architecture
 from polyarch_platforms.architecture import Architecture
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, normalise
 
 # Linux, arch/arm64/Kconfig: COMPAT depends on ARM64_4K_PAGES || EXPERT, as 32-bit programs are aligned to 4K.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from polyarch_platforms import architecture, arm_attributes, gnu_property, riscv_attributes
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.arm_attributes import ArmAttributes
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, normalise
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_GNU_PROPERTY = 1, 2, 3, 0x6474E553

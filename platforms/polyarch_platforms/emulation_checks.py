@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from polyarch_platforms.architecture import Architecture
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.qemu import Ended, run
 from polyarch_platforms.tiny import SHOWN, expected_output, reporting_program, tiny_program
 

@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Literal
 
 from polyarch_platforms import binfmt
 from polyarch_platforms.binfmt import Registration
 from polyarch_platforms.errors import BinfmtError, QemuError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 STATE_DIR = Path("/var/lib/polyarch/emulators")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.binfmt import TABLE, Registration
 from polyarch_platforms.emulation_checks import Check, checks
 from polyarch_platforms.errors import PlatformError, QemuError, quoted
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
 from polyarch_platforms.qemu import QemuBinary, Works
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from polyarch_platforms.errors import FactsError, quoted
+from polyarch_platforms.lazy_dataclass import dataclass
 
 VERSION = 1
 MAX_TEXT = 256 * 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from polyarch_platforms.binfmt import TABLE, Registration
 from polyarch_platforms.elf import platform_of, read_elf
 from polyarch_platforms.emulator_record import STATE_DIR, Record, State, Store, Way, boot_id
 from polyarch_platforms.errors import BinfmtError, ElfError, QemuError, quoted
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.qemu import QemuBinary
 
 _INSTALL_QEMU = "apt install qemu-user-static"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from polyarch_platforms import architecture
 from polyarch_platforms.errors import PlatformError, quoted
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_TEXT = 128
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.elf import read_elf
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.tiny import expected_output, tiny_program
 
 Version = tuple[int, ...]

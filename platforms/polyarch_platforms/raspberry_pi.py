@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from polyarch_platforms import arm_cpu, knowledge
 from polyarch_platforms.arm_cpu import ArmCpu
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _CODE = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})", re.ASCII)
 # Bits of a code: "New-style revision codes", NOQuuuWuFMMMCCCCPPPPTTTTTTTTRRRR.

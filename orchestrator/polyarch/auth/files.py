@@ -12,7 +12,6 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.auth import helpers
@@ -21,6 +20,7 @@ from polyarch.errors import IntegrityError, UsageError, printable
 from polyarch.oci.json import mapping_of, parse_json, string_map, text_of
 from polyarch.reference import DEFAULT_REGISTRY
 from polyarch.settings import Settings
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_SIZE = 1 << 20
 """Bytes of an auth file that are read."""

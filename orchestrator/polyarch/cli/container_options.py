@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ import click
 
 from polyarch.cli.completers import stored_images
 from polyarch.cli.options import emulation_option, platform_option
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,11 +7,12 @@ import os
 import platform
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import click
 
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, foreign, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

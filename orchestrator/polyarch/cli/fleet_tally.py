@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from polyarch.events import Event
@@ -21,6 +21,7 @@ from polyarch.fleet.rollout_events import (
     RolloutBegun,
     WaveBegun,
 )
+from polyarch_platforms.lazy_dataclass import dataclass
 
 State: TypeAlias = Literal["waiting", "pulling", "done", "up-to-date", "failed", "offline", "skipped"]
 STATES: tuple[State, ...] = ("waiting", "pulling", "done", "up-to-date", "failed", "offline", "skipped")

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
 
 from polyarch.container import syscalls
@@ -28,6 +27,7 @@ from polyarch.container.id_maps import as_root, same_ids_in_parts
 from polyarch.container.launch import Launch, packed, unpacked
 from polyarch.container.own_proc import mount_proc, proc_refused
 from polyarch.errors import HostError, InterruptedPull, PolyarchError, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _LINE = 64 << 10
 """Bytes of a line that are kept; what is longer comes in parts."""

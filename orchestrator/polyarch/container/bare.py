@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from polyarch.container import syscalls
@@ -23,6 +23,7 @@ from polyarch.container.request import RunRequest
 from polyarch.container.spec import write_spec
 from polyarch.container.users import User
 from polyarch.errors import HostError, UsageError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 WARNING = (
     "polyarch itself runs under an emulator, which lets no OCI runtime work: the program has namespaces and a root of "

@@ -11,11 +11,11 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container import syscalls
 from polyarch.errors import HostError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _MOUNTED = Path("/sys/fs/cgroup")
 _FREEZES_WITHIN = 10.0  # seconds: what waits for a disk does not stand still at once

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from polyarch.container.instructions import apply_instructions
@@ -14,6 +13,7 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.json import list_of, mapping_of, parse_json
 from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
 from polyarch.oci.written import encode
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, from_oci, to_oci
 
 _AS_OCI = {

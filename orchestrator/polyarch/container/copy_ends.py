@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +12,7 @@ from polyarch.errors import HostError, NotFoundError, PolyarchError, UsageError,
 from polyarch.files import disk_error
 from polyarch.unpack.beneath import Directory, Root, components
 from polyarch.unpack.copy_tree import Destination
+from polyarch_platforms.lazy_dataclass import dataclass
 
 STREAM = "-"
 """A tar archive on stdin or stdout."""

@@ -13,7 +13,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -26,6 +26,7 @@ from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source,
 from polyarch.unpack.send_tree import send_tree
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tar import Entry
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Inside: TypeAlias = Callable[[Callable[[str], None]], None]
 """Calls a function with the container's root directory, in a process that may do everything there."""

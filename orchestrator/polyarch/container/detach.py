@@ -11,7 +11,6 @@ import socket
 import sys
 import termios
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +20,7 @@ from polyarch.container.launch import packed, unpacked
 from polyarch.container.runtime import complaint
 from polyarch.container.state import Container
 from polyarch.errors import HostError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 STARTING = "starting"
 """A FIFO in the container's directory: the runtime takes it away once the program runs (`started_hook`)."""

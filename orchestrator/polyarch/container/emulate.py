@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,6 +34,7 @@ from polyarch_platforms import architecture, qemu_cpu
 from polyarch_platforms.device import Device
 from polyarch_platforms.elf import platform_of, read_elf
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary
 

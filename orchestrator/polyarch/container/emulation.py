@@ -13,7 +13,7 @@ import errno
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -27,6 +27,7 @@ from polyarch_platforms import architecture, binfmt, qemu, qemu_cpu
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import BinfmtError, PlatformsError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 from polyarch_platforms.qemu import QemuBinary, kernel_version, works
 

@@ -7,7 +7,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from polyarch.container.users import user_inside
 from polyarch.errors import StorageError, UsageError, printable
 from polyarch.files import read_bounded
 from polyarch.unpack.beneath import Root
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _MAX_SPEC = 8 << 20
 

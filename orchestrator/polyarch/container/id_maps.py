@@ -7,10 +7,10 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.errors import HostError, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _MAX_FILE = 1 << 20
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from polyarch.container.request import RunRequest, Volume, Words
 from polyarch.container.state import START
 from polyarch.errors import StorageError, UsageError
 from polyarch.files import read_bounded
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _MAX_SIZE = 16 << 20
 _TUPLES = ("argv", "env", "env_files", "volumes")

@@ -21,7 +21,6 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -29,6 +28,7 @@ from polyarch.container import syscalls
 from polyarch.container.id_maps import IdMaps
 from polyarch.container.refusals import no_user_namespace
 from polyarch.errors import HostError, PolyarchError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _Mask: TypeAlias = set[int] | set[signal.Signals]
 _ANSWER = b"g"

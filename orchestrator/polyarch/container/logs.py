@@ -7,13 +7,13 @@ import os
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from polyarch.container.record import Record
 from polyarch.errors import NotFoundError
 from polyarch.files import disk_error, open_regular
+from polyarch_platforms.lazy_dataclass import dataclass
 
 OUTPUT = "output"
 """The file in a container's directory."""

@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from polyarch.container.emulation import explicit_words, script_words
@@ -21,6 +20,7 @@ from polyarch.unpack.beneath import Directory, Root, components, followed
 from polyarch.unpack.entrypoint import mislabelled
 from polyarch_platforms.elf import Elf, contradiction, known_platform, read_elf
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _MAX_SCRIPTS = 5  # Linux, fs/exec.c, exec_binprm: an interpreter may be a script itself, to this depth

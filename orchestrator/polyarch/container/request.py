@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from polyarch.errors import UsageError, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_ENV_FILE = 1 << 20
 """Bytes of one file of variables."""

@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from polyarch.container.failures import CannotExecute, ProgramNotFound
 from polyarch.errors import HostError, PolyarchError, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"  # an ordinary user's PATH may lack them
 _MAX_LOG = 1 << 16

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.request import RunRequest, Volume
@@ -17,6 +16,7 @@ from polyarch.errors import UsageError
 from polyarch.files import disk_error
 from polyarch.oci.config import ImageConfig
 from polyarch.unpack.entrypoint import DEFAULT_PATH
+from polyarch_platforms.lazy_dataclass import dataclass
 
 CAPABILITIES = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from polyarch.container.prepared import Prepared
 from polyarch.container.programs import explicit_args
 from polyarch.container.runtime import Runtime
 from polyarch.container.spec import Host, runtime_spec, write_spec
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from polyarch.container.id_maps import IdMaps
 from polyarch.errors import HostError, UsageError, printable
 from polyarch.unpack.beneath import Root
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_FILE = 4 << 20
 """Bytes of the image's /etc/passwd and /etc/group that are read."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from polyarch.contract.version import CONTRACT_VERSION, version_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 WARNED_FOR = 2
 """Minor versions for which a deprecated name still works."""

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from polyarch.contract.registry import BlobStream
@@ -18,6 +18,7 @@ from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, check_document, is_attestation, parse_document
 from polyarch.oci.held import HeldImage, ImagePlace
 from polyarch.reference import DEFAULT_TAG, Reference, parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _LISTED = 20
 _NO_WORD = re.compile(r"[^a-z0-9]+")

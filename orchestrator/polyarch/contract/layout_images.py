@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.contract.layout_names import (
     Root,
@@ -28,6 +28,7 @@ from polyarch.oci.digest import Digest, digest_of, is_digest
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Manifest, is_attestation, parse_document
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, is_layer
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _MAX_DEPTH = 4

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.contract.storage import unnamed
 from polyarch.errors import UsageError
@@ -22,6 +22,7 @@ from polyarch.oci.held import POLYARCH_NAME, REF_NAME, ROOT, names_of
 from polyarch.oci.media_types import OCI_MANIFEST
 from polyarch.oci.written import write_index
 from polyarch.reference import Reference, parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 SCHEME = "io.polyarch.scheme"
 """The scheme that the name begins with, for names that a plugin understands."""

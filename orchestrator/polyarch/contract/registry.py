@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from polyarch.errors import StorageError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

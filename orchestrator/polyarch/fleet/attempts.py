@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from polyarch.contract.fleet import FleetDevice, FleetEngine, FleetResult, FleetRun, FleetStarted, SendsInput
@@ -25,6 +24,7 @@ from polyarch.fleet.transports import NoWay, choose_transport, falls_back
 from polyarch.fleet.turns import Turn
 from polyarch.oci.digest import Digest
 from polyarch.serve.one_time import OneTimeServer
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _POLL = 0.5
 """Seconds between two looks at how many bytes have gone."""

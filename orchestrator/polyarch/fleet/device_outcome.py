@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from polyarch.contract.fleet import FleetResult
 from polyarch.errors import printable
@@ -13,6 +12,7 @@ from polyarch.fleet.planned import DevicePlan, ImagePlan
 from polyarch.fleet.pull_answer import ImageAnswer, PullAnswer, parse_pull_answer, reason_of
 from polyarch.fleet.reasons import FactsFault, ReasonCode
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 # Where a temporary name is told, in an address of HTTP, too. It is of no use to whoever reads it.
 _TEMPORARY = re.compile(r"127\.0\.0\.1:[0-9]{1,5}/(v2/)?polyarch/[0-9a-f]{32}")

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.contract.storage import Image
@@ -29,6 +28,7 @@ from polyarch.fleet.outcomes import Transport
 from polyarch.fleet.planned import DevicePlan, ImagePlan
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 VERSION = 1
 MAX_WORDS = 96 << 10

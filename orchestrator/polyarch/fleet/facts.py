@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from polyarch.oci.digest import Digest
 from polyarch_platforms.device import Device
+from polyarch_platforms.lazy_dataclass import dataclass
 
 EngineKind: TypeAlias = Literal["docker", "podman", "containerd", "oci"]
 ENGINE_KINDS: tuple[EngineKind, ...] = get_args(EngineKind)

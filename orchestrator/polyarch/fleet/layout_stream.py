@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.contract.layout_images import LayoutImages
 from polyarch.contract.layout_names import reference_of, root_of
@@ -22,6 +22,7 @@ from polyarch.oci.layout import MAX_INDEX_JSON_SIZE, MAX_NAMES, index_json
 from polyarch.oci.media_types import OCI_INDEX
 from polyarch.oci.tar_stream import bytes_member, file_member, tar_chunks
 from polyarch.reference import parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _WHERE = "index.json of the device"
 

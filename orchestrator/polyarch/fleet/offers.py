@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.config import ImageConfig
@@ -11,6 +11,7 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.selection.types import Candidate
+from polyarch_platforms.lazy_dataclass import dataclass
 
 # What gzip and zstd make of images: a layer is unpacked to some two and a half times its size.
 _GROWTH = 2.5

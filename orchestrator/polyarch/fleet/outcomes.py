@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from polyarch.fleet.facts import EngineKind
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest
 from polyarch.selection.types import Match
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DeviceStatus: TypeAlias = Literal["pulled", "up-to-date", "failed", "skipped", "offline"]
 DEVICE_STATUSES: tuple[DeviceStatus, ...] = get_args(DeviceStatus)

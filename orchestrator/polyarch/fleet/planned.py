@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyarch.fleet.facts import EngineKind
@@ -11,6 +10,7 @@ from polyarch.fleet.outcomes import Transport
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest
 from polyarch.selection.types import EmulationPolicy, Match
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 FleetVerdict: TypeAlias = Literal["ready", "will-pull", "cannot"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from polyarch.errors import printable
@@ -12,6 +12,7 @@ from polyarch.fleet.device_pull import NO_INDEX, first_line, last_line
 from polyarch.fleet.framed import framed_lines
 from polyarch.fleet.reasons import ReasonCode
 from polyarch.oci.digest import Digest, is_digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 ImageAnswerStatus: TypeAlias = Literal["up-to-date", "pulled", "differs", "failed"]
 _STATUSES: tuple[ImageAnswerStatus, ...] = ("up-to-date", "pulled", "differs", "failed")

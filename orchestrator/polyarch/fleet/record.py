@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from polyarch.errors import IntegrityError
@@ -22,6 +22,7 @@ from polyarch.fleet.reasons import ReasonCode
 from polyarch.fleet.stop_rule import BY_WAVE, StopRule, parse_max_fail
 from polyarch.fleet.waves import ALL_AT_ONCE, Batch, parse_batch
 from polyarch.oci.json import text_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 RolloutPhase: TypeAlias = Literal["running", "broken-off", "cancelled", "ended"]
 """`broken-off`: its process was killed. That, and `cancelled`, can be resumed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.events import Event
 from polyarch.fleet.outcomes import SUCCEEDED, DeviceOutcome, Stop, WaveRecord
@@ -22,6 +22,7 @@ from polyarch.fleet.rollout_events import (
     WaveEnded,
 )
 from polyarch.fleet.stop_rule import Sign, Tally, sign_of, strikes
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

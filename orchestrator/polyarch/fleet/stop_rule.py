@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyarch.errors import UsageError, printable
 from polyarch.fleet.outcomes import SUCCEEDED, DeviceOutcome
 from polyarch.fleet.reasons import ReasonCode
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _LIMIT = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent>%?)")
 _NO_FAILURE: tuple[ReasonCode, ...] = ("interrupted", "held", "stopped", "offline")

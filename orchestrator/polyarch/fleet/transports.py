@@ -8,11 +8,10 @@ direct  the device's engine pulls them from their registry, with its own setting
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from polyarch.fleet.facts import EngineKind
 from polyarch.fleet.outcomes import Transport
 from polyarch.fleet.reasons import ReasonCode
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

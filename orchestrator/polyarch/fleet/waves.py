@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from polyarch.errors import UsageError, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent>%?)")
 _HINT = "write counts and percents, the last one repeats: --batch 1,10%,100%"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from polyarch.contract.fleet import FleetDevice
 from polyarch.errors import PolyarchError, UsageError, platforms_errors, printable
 from polyarch.fleet.facts import ENGINE_KINDS, EngineKind
 from polyarch.oci.json import list_of
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, is_known, parse
 
 # What is not text of ours comes as it stands in the inventory: Ansible fills templates in when it runs a task.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from polyarch.lock.interpolation import Unreadable, expand
 from polyarch.lock.named import Fault, NamedImage, named_image
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z]+)[ \t]*=[ \t]*(\S.*?)[ \t]*$")
 _HERE_DOCUMENT = re.compile(r"(?:^|(?<=\s))\d*<<(-?)([\"']?)([A-Za-z0-9_.-]+)\2")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from polyarch.errors import UsageError, platforms_errors, printable
 from polyarch.reference import parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import parse
 
 

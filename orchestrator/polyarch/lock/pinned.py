@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from polyarch.errors import UsageError
 from polyarch.lock.locked import Lock, LockedImage
 from polyarch.lock.named import NamedImage
 from polyarch.lock.sources import Source
 from polyarch.oci.digest import Digest
 from polyarch.reference import parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import parse
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +15,7 @@ from polyarch.lock.dockerfile import dockerfile_images, is_dockerfile
 from polyarch.lock.kubernetes import is_kubernetes, kubernetes_images
 from polyarch.lock.lock_file import parse_lock
 from polyarch.lock.named import Fault, NamedImage
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_SIZE = 8 << 20
 """Bytes of a file that are read."""

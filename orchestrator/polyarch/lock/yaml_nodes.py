@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from polyarch.errors import HostError, printable
 from polyarch.lock.named import Fault
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000

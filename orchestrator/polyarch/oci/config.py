@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyarch.errors import IntegrityError
 from polyarch.limits import MAX_CONFIG_SIZE as MAX_CONFIG_SIZE
 from polyarch.oci.digest import Digest, check_digest, digest_of
 from polyarch.oci.json import list_of, mapping_of, parse_json, readable, string_map, strings, text_of
 from polyarch_platforms.errors import PlatformError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, from_oci
 
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # or a whole one

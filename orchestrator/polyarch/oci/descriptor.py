@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyarch.errors import IntegrityError
 from polyarch.oci.digest import Digest, check_digest
 from polyarch.oci.json import mapping_of, string_map, strings, text_of
 from polyarch_platforms.errors import PlatformError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, from_oci, to_oci
 
 

@@ -6,7 +6,7 @@ The bytes received are kept beside what was read from them: digests are never co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from polyarch.errors import IntegrityError
@@ -16,6 +16,7 @@ from polyarch.oci.descriptor import Descriptor, parse_descriptor
 from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.json import list_of, parse_json, string_map, text_of
 from polyarch.oci.media_types import DOCKER_SCHEMA1, DOCUMENTS, INDEXES, OCI_INDEX, OCI_MANIFEST
+from polyarch_platforms.lazy_dataclass import dataclass
 
 # BuildKit marks provenance and SBOM entries so (BuildKit docs/attestations/attestation-storage.md).
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, check_digest, hex_of, is_digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation of an index.json's entry (image-spec annotations.md): a tag with most tools, a whole name with some."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyarch.errors import IntegrityError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 BLOCK = 512
 MAX_MEMBERS = 200_000

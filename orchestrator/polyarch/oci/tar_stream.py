@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tarfile import BLOCKSIZE, GNU_FORMAT, TarInfo
 
 from polyarch.errors import StorageError
 from polyarch.files import disk_error
+from polyarch_platforms.lazy_dataclass import dataclass
 
 CHUNK = 1 << 18
 """Bytes that come at a time, at most, where the members' own chunks are no larger."""

@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +25,7 @@ from polyarch.files import open_regular, write_in_one_step
 from polyarch.plugin_host.discovery import Items, load
 from polyarch.plugin_host.kinds import KINDS, OURS, Point, Registered
 from polyarch.version import __version__
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _FORM = 1
 """The arrangement of the file; another one is not read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TypeVar
 
 from polyarch.contract.hooks import (
@@ -17,6 +16,7 @@ from polyarch.contract.hooks import (
     VerifierPlugin,
 )
 from polyarch.errors import printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Registered = (
     RegistryPlugin

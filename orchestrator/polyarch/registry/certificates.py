@@ -9,11 +9,11 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.errors import UsageError
 from polyarch.registry.origin import DEFAULT_PORTS
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DIRECTORIES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 

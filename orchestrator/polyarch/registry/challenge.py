@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyarch.limits import MAX_CHALLENGE
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _SEPARATORS = re.compile(r"[ \t,]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.errors import UsageError, printable
@@ -19,6 +18,7 @@ from polyarch.registry.origin import split_url
 from polyarch.registry.place import API
 from polyarch.registry.toml_file import Fault, flag, parse_toml, read_toml, table, text, texts
 from polyarch.registry.trust import USUAL, Trust
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DEFAULT = "_default"
 """The folder of all registries that have none of their own."""

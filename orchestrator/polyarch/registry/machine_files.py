@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polyarch.errors import UsageError
 from polyarch.files import is_there
 from polyarch.settings import Settings
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.registry.hosts_toml import Hosts

@@ -6,7 +6,7 @@ The order: podman's rewriting, its mirrors, containerd's hosts, then the registr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.contract.registry import Endpoint
 from polyarch.errors import UnauthorizedError, UsageError
@@ -15,6 +15,7 @@ from polyarch.registry.hosts_toml import Host, Hosts
 from polyarch.registry.place import Place
 from polyarch.registry.registries_conf import Pulls, RegistriesConf, Rule, rewritten
 from polyarch.registry.trust import USUAL, Trust
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

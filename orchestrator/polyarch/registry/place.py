@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from polyarch.contract.registry import Endpoint
 from polyarch.registry.authenticator import Account
 from polyarch.registry.http_client import Call
 from polyarch.registry.trust import USUAL, Trust
+from polyarch_platforms.lazy_dataclass import dataclass
 
 API = "/v2"
 """The root of the distribution-spec's API."""

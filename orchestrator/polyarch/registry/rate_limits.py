@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from polyarch.errors import printable
 from polyarch.events import Emit, Warned
 from polyarch.registry.origin import address_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 FEW = 10
 """Percent of a limit that are few."""

@@ -8,13 +8,14 @@ port (the source calls that unintended), and names are compared without regard t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from polyarch.errors import UsageError, printable
 from polyarch.reference import Reference, names_registry, names_tag, parse_reference, parse_registry
 from polyarch.registry.toml_file import Fault, flag, parse_toml, table, tables, text, texts
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Pulls: TypeAlias = Literal["all", "digest-only", "tag-only"]
 Mode: TypeAlias = Literal["enforcing", "permissive", "disabled"]

@@ -6,11 +6,11 @@ import contextlib
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.limits import MAX_DISCARDED, MAX_DISCARDING
 from polyarch.registry.faults import ConnectionFault
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

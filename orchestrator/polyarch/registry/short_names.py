@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +10,7 @@ from polyarch.contract.registry import Registry
 from polyarch.errors import NotFoundError, PolyarchError, UnauthorizedError, UnreachableError, UsageError, printable
 from polyarch.events import Emit, Warned
 from polyarch.reference import Reference, names_registry, parse_reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.registry.registries_conf import RegistriesConf

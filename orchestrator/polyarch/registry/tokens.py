@@ -6,12 +6,13 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlencode
 
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError
 from polyarch.oci.json import parse_json, text_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 LIFETIME = 60.0
 """Seconds that a token lasts where its server says nothing, or less (docs/spec/auth/token.md, `expires_in`)."""

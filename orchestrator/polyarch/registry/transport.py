@@ -16,7 +16,6 @@ import contextlib
 import importlib.util
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -33,6 +32,7 @@ from polyarch.registry.reply import Reply
 from polyarch.registry.sockets import Backend, Sockets, Stream
 from polyarch.registry.watch import Watch
 from polyarch.version import __version__
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DIRECT_SIZE = 8 << 20
 """Bytes of a body from which on it is read past h11, which copies each byte four times: a quarter of the processor time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from polyarch.contract.others import TagConvention
 from polyarch.errors import IntegrityError, NotFoundError, UnauthorizedError
@@ -16,6 +15,7 @@ from polyarch.resolution.conventions import leads
 from polyarch.resolution.documents import Documents
 from polyarch.selection.types import Candidate, Source
 from polyarch_platforms.compatibility import rank
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 MAX_TAGS = 20_000

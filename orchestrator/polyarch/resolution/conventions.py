@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from polyarch.contract.others import Certainty, ReadsTags, TagConvention
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 CERTAINTIES: tuple[Certainty, ...] = ("sure", "likely", "guess")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from polyarch.contract.others import TagConvention
 from polyarch.errors import NotFoundError
@@ -14,6 +13,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.selection.errors import no_choice
 from polyarch.selection.select import select
 from polyarch.selection.types import EmulationPolicy, Selection, Target, Verdict
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

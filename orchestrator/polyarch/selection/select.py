@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.selection.types import Candidate, EmulationPolicy, Match, Selection, Target, Verdict
 from polyarch_platforms.architecture import get
 from polyarch_platforms.compatibility import Rank, asked, rank
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _NATIVE, _EMULATED = 0, 1

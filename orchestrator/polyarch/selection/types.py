@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyarch.oci.descriptor import Descriptor
 from polyarch.reference import Reference
 from polyarch_platforms.device import Device, Emulation
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 Match: TypeAlias = Literal["exact", "compatible", "emulated"]

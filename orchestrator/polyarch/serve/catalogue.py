@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from sys import intern
 
 from polyarch.contract.storage import Image
 from polyarch.oci.digest import Digest
 from polyarch.reference import DEFAULT_REGISTRY, Reference
 from polyarch.serve.offer import Servable, offer_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

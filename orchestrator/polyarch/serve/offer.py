@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, Storage
@@ -13,6 +12,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, check_document, parse_document
 from polyarch.oci.media_types import DOCUMENTS, OCI_INDEX
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_NESTING = 4
 """How deep indexes may stand within indexes."""

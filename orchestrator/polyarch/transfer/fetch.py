@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Literal
 
 from polyarch.contract.registry import Registry
@@ -16,6 +15,7 @@ from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.blob import bring_blob
 from polyarch.transfer.threads import at_once
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from polyarch.contract.registry import TakesImages
@@ -15,6 +14,7 @@ from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.outgoing import OpenBlob, Outgoing
 from polyarch.transfer.threads import at_once
+from polyarch_platforms.lazy_dataclass import dataclass
 
 PushStatus = Literal["uploaded", "exists", "mounted"]
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from polyarch.errors import HostError, PolyarchError, UsageError, printable
@@ -15,6 +15,7 @@ from polyarch.unpack.beneath import Directory
 from polyarch.unpack.layer import LayerWriter
 from polyarch.unpack.tar import Entry, Kind, TarReader
 from polyarch.unpack.tree import Tree
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Source: TypeAlias = Literal["file", "directory", "contents", "archive"]
 """What is copied: something that is no directory, a directory, what is in one (`DIR/.`), or what an archive holds."""

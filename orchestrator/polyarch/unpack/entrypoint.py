@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.oci.config import ImageConfig
 from polyarch_platforms.elf import Elf, read_elf
 from polyarch_platforms.errors import ElfError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:

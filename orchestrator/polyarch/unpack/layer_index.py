@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
 from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Kind, Outline, TarReader
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_CONTENT = 64 << 20
 """Bytes of one file that are kept."""

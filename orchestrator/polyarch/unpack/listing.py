@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
 from polyarch.errors import IntegrityError
@@ -16,6 +15,7 @@ from polyarch.unpack.columns import numbers, packed, texts, unpacked
 from polyarch.unpack.merged import FINGERPRINT, NONE
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _LETTERS = {
     Kind.FILE: "f",

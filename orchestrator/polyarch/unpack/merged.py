@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from polyarch.unpack.columns import numbers, packed, texts, unpacked
+from polyarch_platforms.lazy_dataclass import dataclass
 
 FINGERPRINT = 16
 """Bytes of a fingerprint: two files of one fingerprint have the same content and the same extended attributes."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from polyarch.oci.compression import gzip_compressor
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _CHUNK = 1 << 18
 _AHEAD = 4  # chunks that wait for the compressor, at most

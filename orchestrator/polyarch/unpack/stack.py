@@ -8,11 +8,11 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from polyarch.unpack.beneath import Directory, components
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Flavour = Literal["trusted", "user", "fuse"]
 """How a layer marks what it hides.

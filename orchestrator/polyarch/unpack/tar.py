@@ -14,11 +14,12 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.unpack.stream import LayerStream
+from polyarch_platforms.lazy_dataclass import dataclass
 
 BLOCK = 512
 MAX_EXTENDED = 1 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from polyarch.resolution.resolve import resolve
 from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import Candidate
 from polyarch.verbs.locked_pull import changed_by_hand
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
 
 

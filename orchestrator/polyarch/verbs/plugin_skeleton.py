@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -13,6 +12,7 @@ from polyarch.errors import UsageError, printable
 from polyarch.files import disk_error
 from polyarch.plugin_host.host import PluginHost
 from polyarch.plugin_host.kinds import NO_SCHEMES, WORDS
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _TEMPLATES = Path(__file__).with_name("skeleton")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)

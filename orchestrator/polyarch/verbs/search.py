@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from polyarch.contract.hooks import RegistryPlugin
 from polyarch.contract.registry import ListsRepositories, Registry, Search, SearchResult
 from polyarch.errors import UsageError, printable
 from polyarch.plugin_host.host import PluginHost
 from polyarch.reference import DEFAULT_REGISTRY, Reference, parse_registry
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MOST = 100
 """Results at most; docker's own limit, and Docker Hub's (moby/moby, daemon/pkg/registry/search.go)."""

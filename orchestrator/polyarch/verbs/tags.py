@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from polyarch.contract.others import Certainty, ReadsTags, TagReading
 from polyarch.errors import UsageError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_TAGS = 200_000
 """So many tags are grouped at most: some 100 MB."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from polyarch.contract.storage import HasBlobFiles, Image, ReadsBlobs, Storage
@@ -11,6 +10,7 @@ from polyarch.errors import NoVariantError, platforms_errors
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.verbs.stored import best_of, one_of, still_best
 from polyarch_platforms.device import Device
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.verbs.results import PullResult

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.contract.storage import Image
@@ -13,6 +12,7 @@ from polyarch.files import read_bounded
 from polyarch.lock.dockerfile import dockerfile_images
 from polyarch.lock.named import Fault
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _MAX_SIZE = 8 << 20

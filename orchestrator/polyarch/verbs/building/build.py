@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from polyarch.transfer.staged import KeepsBlobs
 from polyarch.verbs.building.bases import Bases, bases_of, platform_arguments, read_dockerfile, repository_of
 from polyarch.verbs.building.result import BuiltVariant, commit, layers_of, take
 from polyarch_platforms.device import Device
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _FILES = ("Containerfile", "Dockerfile")

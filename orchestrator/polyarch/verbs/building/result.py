@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ from polyarch.transfer.staged import KeepsBlobs
 from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.unpack.packing import LayerPacker
 from polyarch.verbs.proof import entrypoint_of, prove
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, to_oci
 
 # OCI image-spec, annotations.md

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from polyarch.errors import PolyarchError
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Verdict: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 

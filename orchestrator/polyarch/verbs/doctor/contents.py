@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from polyarch.contract.storage import Image, ListsImages, Storage
 from polyarch.errors import PolyarchError
 from polyarch.verbs.doctor.check import Check, Mend, refused
+from polyarch_platforms.lazy_dataclass import dataclass
 
 # Not the storage's: containers and unpacked layers, which may be millions of files.
 _NOT_COUNTED = frozenset({"containers", "snapshots"})

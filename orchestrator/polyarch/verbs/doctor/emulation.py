@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.emulation import Emulators, find_emulators, native_architectures, register_privately
@@ -19,6 +18,7 @@ from polyarch_platforms import architecture, binfmt, qemu
 from polyarch_platforms.binfmt import Registration
 from polyarch_platforms.device import Device
 from polyarch_platforms.errors import PlatformsError
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.qemu import QemuBinary, kernel_version
 
 _PACKAGE = "qemu-user-static"

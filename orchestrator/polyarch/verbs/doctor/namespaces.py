@@ -7,7 +7,6 @@ import pwd
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.cgroups import cgroup_of
@@ -16,6 +15,7 @@ from polyarch.container.refusals import no_user_namespace
 from polyarch.errors import HostError
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, refused, set_sysctl, words
 from polyarch.verbs.doctor.trial import inside, mount_proc
+from polyarch_platforms.lazy_dataclass import dataclass
 
 ENOUGH = 65536
 """IDs for which images are made: 0 to 65534 (nobody), and one more."""

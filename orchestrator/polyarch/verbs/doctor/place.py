@@ -9,7 +9,6 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.overlay import mount_overlay
@@ -18,6 +17,7 @@ from polyarch.errors import HostError, PolyarchError
 from polyarch.unpack.tree import remove_tree
 from polyarch.verbs.doctor.check import Check, Mend, refused, words
 from polyarch.verbs.doctor.trial import inside, mount_proc
+from polyarch_platforms.lazy_dataclass import dataclass
 
 TOO_LITTLE = 64 << 20
 """Bytes free below which hardly any image fits."""

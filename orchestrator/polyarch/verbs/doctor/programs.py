@@ -8,13 +8,13 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.runtime import Runtime, find_runtime
 from polyarch.errors import HostError
 from polyarch.settings import Settings
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, refused
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Version = tuple[int, ...]
 

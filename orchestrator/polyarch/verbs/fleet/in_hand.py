@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from polyarch.contract.fleet import FleetDevice, FleetEngine
 from polyarch.events import Emit
@@ -22,6 +22,7 @@ from polyarch.verbs.fleet.facts_cache import FactsCache
 from polyarch.verbs.fleet.gather import Answer, gather_with_cache
 from polyarch.verbs.fleet.offers import FleetOffers
 from polyarch.verbs.fleet.request import ASK_TIMEOUT, FleetRequest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _NO_SUMMARY = PlanSummary(0, {}, 0, 0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from polyarch.contract.others import TagConvention
 from polyarch.contract.registry import Registry
@@ -30,6 +30,7 @@ from polyarch.transfer.staged import KeepsBlobs
 from polyarch.transfer.threads import at_once
 from polyarch.verbs.fleet.documents import FleetDocuments
 from polyarch.verbs.locked_pull import check_root, locked_candidates
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 Fault = tuple[ReasonCode, str]

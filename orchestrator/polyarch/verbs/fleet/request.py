@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from polyarch.errors import IntegrityError, UsageError, printable
@@ -13,6 +13,7 @@ from polyarch.fleet.outcomes import TRANSPORTS, Transport
 from polyarch.fleet.record import RolloutSettings
 from polyarch.oci.json import strings
 from polyarch.selection.types import EmulationPolicy
+from polyarch_platforms.lazy_dataclass import dataclass
 
 FORKS = 20
 TIMEOUT = 600.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from polyarch.fleet.facts import DeviceFacts, Engine
@@ -11,6 +10,7 @@ from polyarch.fleet.offers import Content
 from polyarch.fleet.planned import DevicePlan, ImagePlan
 from polyarch.fleet.reasons import FactsFault
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Standing: TypeAlias = Literal["as-planned", "missing", "changed", "unknown"]
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ from polyarch.verbs.fleet.request import (
 )
 from polyarch.verbs.fleet.status import DeviceState, state_of
 from polyarch.verbs.lock import LockVerbs
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _FILES_A_DEVICE = 16
 """An engine asks for several blobs at once, over a connection each, and each answer has its file."""

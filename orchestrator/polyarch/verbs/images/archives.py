@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -18,6 +18,7 @@ from polyarch.oci.compression import decompressed_archive
 from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.oci_archive import OciArchive
 from polyarch.verbs.results import PullResult
+from polyarch_platforms.lazy_dataclass import dataclass
 
 ArchiveKind: TypeAlias = Literal["oci-archive", "docker-archive"]
 

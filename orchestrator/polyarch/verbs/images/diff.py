@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from polyarch.contract.storage import Image
 from polyarch.oci.config import ImageConfig
 from polyarch.oci.descriptor import Descriptor
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.unpack.merged import Seen

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polyarch.contract.storage import Image
 from polyarch.oci.config import HistoryLine
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.unpack.merged import Merged

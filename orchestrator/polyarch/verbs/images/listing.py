@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from polyarch.contract.storage import Image, ImageSummary, is_unnamed
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
 from polyarch.verbs.stored import shared_sizes
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from polyarch.reference import Reference
 from polyarch.verbs.image_files import remove_files
 from polyarch.verbs.images.prune_choice import PruneRules, going
 from polyarch.verbs.images.removal import layers_of
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

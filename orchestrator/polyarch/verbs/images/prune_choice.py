@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from polyarch.contract.storage import Image, is_unnamed
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from polyarch.container.record import Record
 from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
@@ -11,6 +10,7 @@ from polyarch.errors import NotFoundError, StorageError, UsageError
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from polyarch.contract.registry import Registry, TakesImages
 from polyarch.errors import NotFoundError, PolyarchError, UnauthorizedError, UsageError
@@ -22,6 +21,7 @@ from polyarch.verbs.moving.copy import blobs_at, doubt_of, mounts_from
 from polyarch.verbs.moving.index_entries import Part, as_index, entries_of, matching, merged, read_part
 from polyarch.verbs.moving.moved import IndexResult
 from polyarch.verbs.moving.push import Sending
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{1,64}|[0-9a-f]{7,64}", re.ASCII)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import Event as Flag
 from typing import BinaryIO, Self, cast
@@ -27,6 +27,7 @@ from polyarch.verbs.moving.moved import IndexEntry
 from polyarch.verbs.moving.push import Sending
 from polyarch.verbs.moving.trees import tree_of
 from polyarch.verbs.proof import prove
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, to_oci
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from polyarch.contract.registry import Registry, TakesImages
@@ -15,6 +15,7 @@ from polyarch.reference import DEFAULT_TAG, Reference, is_host, names_tag
 from polyarch.settings import Settings
 from polyarch.verbs.moving.moved import IndexResult, PushResult
 from polyarch.verbs.moving.push import Sending
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:

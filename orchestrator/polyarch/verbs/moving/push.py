@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from polyarch.contract.registry import TakesImages
@@ -28,6 +27,7 @@ from polyarch.reference import Reference
 from polyarch.transfer.outgoing import stored
 from polyarch.transfer.send import Push, is_foreign, send
 from polyarch.verbs.moving.moved import MovedManifest, PushResult
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 MAX_MOUNTS = 3

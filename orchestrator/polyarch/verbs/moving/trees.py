@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from polyarch.contract.registry import ListsReferrers, Registry
 from polyarch.errors import IntegrityError, NotFoundError, NoVariantError, UsageError
@@ -18,6 +17,7 @@ from polyarch.registry.referrers import referrers_tag
 from polyarch.resolution.documents import Documents
 from polyarch.transfer.threads import at_once
 from polyarch.verbs.moving.moved import MovedManifest
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 COSIGN_ENDINGS = ("sig", "att", "sbom")
