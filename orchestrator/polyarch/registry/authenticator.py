@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError, PolyarchError, UnauthorizedError, UnreachableError, printable
@@ -14,6 +13,7 @@ from polyarch.registry.origin import Origin, is_loopback, join_url, same_site, s
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import login_hint, words
 from polyarch.registry.tokens import TokenQuery, TokenRequest, Tokens, read_token, token_request
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,14 @@ class Authenticator:
         ask: Callable[[Origin, TokenRequest], Answer],
         emit: Emit,
         login_words: Callable[[str], str],
+        token_servers: Mapping[str, str] | None = None,
     ) -> None:
         """`find` knows credentials; `ask` sends a token request on behalf of a registry at that origin.
 
-        `login_words` says how one gets credentials of a registry, "" if nobody knows.
+        `login_words` says how one gets credentials of a registry, "" if nobody knows. `token_servers` are those that
+        the user trusts with a registry's credentials though they are none of its own hosts.
         """
+        self._token_servers = token_servers or {}
         self._find = find
         self._ask = ask
         self._emit = emit
@@ -127,10 +130,11 @@ class Authenticator:
             raise UnreachableError(
                 f"{home.authority} names the token server {origin}, which has no TLS", "tell the registry's operator"
             )
-        if credentials is not None and not may_show(home, origin):
+        if credentials is not None and not may_show(home, origin, self._token_servers.get(account.registry, "")):
             self._emit(
                 Warned(
                     f"the credentials of {account.registry} are not shown to {origin}, which is none of its own hosts"
+                    " (the setting token_servers may name it)"
                 )
             )
             credentials = None
@@ -163,17 +167,17 @@ def _scope(asked: str, account: Account) -> str:
     return " ".join(dict.fromkeys(wanted))
 
 
-def may_show(home: Origin, realm: Origin) -> bool:
+def may_show(home: Origin, realm: Origin, trusted: str = "") -> bool:
     """True if the credentials of a registry may be shown to the token server that it names.
 
     It is at the same place, or on the same host and no less protected, or on loopback like the registry itself, or
-    speaks TLS on a host of the registry's own domain.
+    speaks TLS on a host of the registry's own domain, or on the host (or host:port) that is `trusted`.
     """
     if realm == home or (is_loopback(home.host) and is_loopback(realm.host)):
         return True
     if realm.scheme == "http":
         return home.scheme == "http" and realm.host == home.host
-    return same_site(home.host, realm.host)
+    return same_site(home.host, realm.host) or trusted.lower() in (realm.host, f"{realm.host}:{realm.port}")
 
 
 def _refusal(

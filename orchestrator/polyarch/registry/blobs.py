@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from polyarch.contract.registry import BlobStream, Endpoint
 from polyarch.errors import IntegrityError
@@ -13,7 +14,8 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import short
 from polyarch.reference import Reference
 from polyarch.registry.documents import account_of
-from polyarch.registry.http_client import Call, HttpClient
+from polyarch.registry.http_client import Call, HttpClient, redirected
+from polyarch.registry.origin import origin_of, split_url
 from polyarch.registry.place import call_to
 from polyarch.registry.reply import Answer, Reply
 from polyarch.registry.statuses import about, refusal
@@ -27,12 +29,20 @@ def open_blob(
 ) -> Iterator[BlobStream]:
     """The blob's bytes from `offset` on, or from its first byte where the registry does not give that part.
 
+    A foreign layer that the registry does not have is fetched from where its `urls` say, if the settings allow that.
+
     Raises NotFoundError, UnauthorizedError, UnreachableError; the last also from the iterator, where it breaks off.
     """
-    for start in dict.fromkeys((offset, 0)):
+    elsewhere = list(blob.urls) if http.foreign_layers else []
+    call, start = _call(endpoint, reference, blob), offset
+    while True:
         with ExitStack() as opened:
             with about(reference, endpoint.host):
-                reply = opened.enter_context(http.open(_call(endpoint, reference, blob, start)))
+                ranged = {"Range": f"bytes={start}-"} if start else {}
+                reply = opened.enter_context(http.open(replace(call, headers={**call.headers, **ranged})))
+            if reply.status in (403, 404, 410) and elsewhere:
+                call, start = _foreign(endpoint, elsewhere.pop(0), reply), offset
+                continue
             if reply.status >= 400 and not (reply.status == 416 and start):
                 answer = Answer(reply.status, reply.headers, reply.excerpt(MAX_REFUSAL))
                 login = http.login_words(reference.registry)
@@ -40,16 +50,25 @@ def open_blob(
             if (begins := _begins_at(reply, blob)) in (0, start):
                 yield BlobStream(begins or 0, _chunks(reply, reference, endpoint.host))
                 return
-            status = reply.status
-    raise IntegrityError(f"{reference}: {endpoint.host} answered {status}, with something else than blob {blob.digest}")
+            if not start:
+                raise IntegrityError(
+                    f"{reference}: {endpoint.host} answered {reply.status}, with something else than blob {blob.digest}"
+                )
+            start = 0
 
 
-def _call(endpoint: Endpoint, reference: Reference, blob: Descriptor, offset: int) -> Call:
+def _foreign(endpoint: Endpoint, url: str, reply: Reply) -> Call:
+    """The request for a URL of a foreign layer: nobody's, guarded as a redirect of the registry's."""
+    here, path = split_url(reply.url)
+    target, there = redirected(here, path, url, origin_of(here.scheme, endpoint.host))
+    return Call("GET", endpoint.host, there, bulk=True, sent_to=target)
+
+
+def _call(endpoint: Endpoint, reference: Reference, blob: Descriptor) -> Call:
     return call_to(
         endpoint,
         "GET",
         f"/v2/{endpoint.repository}/blobs/{blob.digest}",
-        {"Range": f"bytes={offset}-"} if offset else {},
         account=account_of(endpoint, reference),
         bulk=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from polyarch.registry.retry import Retries
 from polyarch.registry.tokens import TokenRequest
 from polyarch.registry.trust import USUAL, Trust
 from polyarch.settings import Settings
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.registry.transport import Transport
@@ -52,6 +53,7 @@ class Call:
     `bulk` is for large bodies. `retries` is how often it is tried again, None leaves it to the settings.
     `content` other than bytes gives its bytes anew each time it is iterated, and goes with a Content-Length.
     `sent_to` is where an earlier answer of the registry has sent us for this: treated as a redirect to there.
+    `secret` says that the content is for nobody but who is asked: no redirect takes it to another origin.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Call:
     trust: Trust = USUAL
     retries: int | None = None
     sent_to: Origin | None = None
+    secret: bool = False
 
 
 def no_words(registry: str) -> str:
@@ -87,8 +90,11 @@ class HttpClient:
         self._settings = settings
         self._closing = threading.Event()
         self._retries = Retries(settings.retries, emit, self._closing)
-        self._authenticator = Authenticator(find_credentials, self._ask_token_server, emit, login_words)
+        self._authenticator = Authenticator(
+            find_credentials, self._ask_token_server, emit, login_words, settings.token_servers
+        )
         self.login_words = login_words
+        self.foreign_layers = settings.foreign_layers
         self.limits = LimitWatch(emit)
         self._directories = certificate_directories
         self._lock = threading.Lock()
@@ -255,6 +261,8 @@ class HttpClient:
             if redirects > MAX_REDIRECTS:
                 raise ConnectionFault(here.authority, f"more than {MAX_REDIRECTS} redirects", "request")
             target, path = redirected(here, call.path, location, home)
+            if call.secret and target != here and reply.status in (307, 308):
+                raise ConnectionFault(here.authority, f"it redirects a login to {target}, which is refused", "request")
             call = _call_at(call, path, reply.status, elsewhere=target != here)
             here = target
 
@@ -297,6 +305,7 @@ class HttpClient:
             request.content,
             schemes=(origin.scheme,),
             trust=replace(trust, headers=()),
+            secret=request.content is not None,
         )
         try:
             return self.fetch(call, MAX_TOKEN_ANSWER)

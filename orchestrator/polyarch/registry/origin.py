@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import quote, urljoin, urlsplit
+
+from polyarch_platforms.lazy_dataclass import dataclass
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -14,8 +15,10 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _SAFE = "%/:?#[]@!$&'()*+,;=~-._"
 
 # Where clouds answer with the machine's own secrets, beside the link-local addresses: documentation of AWS (EC2,
-# instance metadata over IPv6), Alibaba Cloud (ECS, instance metadata), Google Cloud (metadata server).
-_METADATA_ADDRESSES = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200")})
+# instance metadata over IPv6), Alibaba Cloud (ECS, instance metadata), Azure (168.63.129.16), Google Cloud (metadata
+# server).
+_METADATA_ADDRESSES = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 
 # Second labels under which countries register domains: co.uk, com.au …
@@ -95,6 +98,8 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return IPv4Address(address.packed[12:])
     return address
 
 

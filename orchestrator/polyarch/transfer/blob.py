@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from polyarch.contract.registry import Registry
@@ -15,6 +15,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.reference import Reference
 from polyarch.registry.several import HasMirrors
+from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -184,6 +185,6 @@ def _stream(registry: Registry, reference: Reference, intake: Intake) -> str:
             raise
         raise NotFoundError(
             f"{reference.familiar}: layer {blob.digest} is a foreign one, which its registry does not hold",
-            "its publisher keeps it elsewhere; polyarch takes layers from registries only",
+            "its publisher keeps it elsewhere; with the setting foreign_layers it is fetched from there",
         ) from error
     return "the stream ended early"

@@ -103,6 +103,8 @@ def test_no_loopback(host: str) -> None:
         "[::ffff:169.254.169.254]",
         "[fd00:ec2::254]",
         "100.100.100.200",
+        "168.63.129.16",
+        "[64:ff9b::a9fe:a9fe]",
         "metadata.google.internal",
         "Metadata.Google.Internal.",
     ],

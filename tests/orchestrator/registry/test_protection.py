@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from polyarch.errors import UnauthorizedError, UnreachableError
+from polyarch.errors import PolyarchError, UnauthorizedError, UnreachableError
 from polyarch.reference import parse_reference
 from polyarch.registry import authenticator, http_client
+from polyarch.registry.origin import Origin
 from support import faults
 from support.certificates import self_signed
 from support.faulty_registry import FaultyRegistry
@@ -101,6 +103,38 @@ def test_a_foreign_token_server_sees_no_credentials(
     assert asked.headers["Authorization"] == (basic_header() if neighbour else None)
     assert asked.query["scope"] == ["repository:busybox:pull"]  # the challenge named none
     assert ["are not shown to" in warning for warning in connected.warnings] == ([] if neighbour else [True])
+
+
+@pytest.mark.parametrize(
+    ("realm", "trusted", "shown"),
+    [
+        (Origin("https", "login.other.example", 443), "login.other.example", True),
+        (Origin("https", "login.other.example", 5001), "Login.Other.Example:5001", True),
+        (Origin("https", "login.other.example", 443), "", False),
+        (Origin("https", "login.other.example", 443), "other.example", False),
+        (Origin("https", "login.other.example", 443), "login.other.example:5001", False),
+        (Origin("http", "login.other.example", 80), "login.other.example", False),
+    ],
+)
+def test_settings_may_name_a_token_server(realm: Origin, trusted: str, shown: bool) -> None:
+    assert authenticator.may_show(Origin("https", "registry.example.com", 443), realm, trusted) is shown
+
+
+@pytest.mark.parametrize("code", [302, 307, 308])
+def test_a_token_server_that_sends_a_login_on_is_refused(
+    connect: Connect, faulty_registry: FaultyRegistry, tmp_path: Path, code: int
+) -> None:
+    """A refresh token goes in the body, which 307 and 308 would take along."""
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"auths": {faulty_registry.address: {"identitytoken": "secret-token"}}}))
+    realm = f'Bearer realm="http://{faulty_registry.address}/token"'
+    faulty_registry.script("GET", "/manifests/", faults.unauthorized(realm), forever=True)
+    faulty_registry.script("POST", "^/token", faults.redirect_to_host(faulty_registry.elsewhere, code))
+    with pytest.raises(PolyarchError):
+        connect(auth_file=file, retries=0).registry.get(parse_reference(faulty_registry.ref("busybox:1.36")))
+    assert len(faulty_registry.asked("POST", "^/token")) == 1
+    elsewhere = [request for request in faulty_registry.requests if request.host == faulty_registry.elsewhere]
+    assert [request.headers.get("Content-Length", "0") for request in elsewhere] == (["0"] if code == 302 else [])
 
 
 @pytest.mark.parametrize("allowed", [True, False])
