@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from polyarch.errors import UsageError
 from polyarch.files import absolute_path, is_there
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ _STANDARD: Any = dataclasses.dataclass
 _COMPARED = ("__eq__", "__hash__")
 _ORDER = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 _TABLES = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
-# What changes the arguments of __init__ in ways that are left to the standard library.
-_UNUSUAL = ("InitVar", "KW_ONLY")
+_NOT_OURS = frozenset(("__slots__", "__setattr__", "__delattr__", *_ORDER))
 
 
 def _lazily(
@@ -44,16 +43,18 @@ else:
 
 def _is_usual(cls: type) -> bool:
     space = cls.__dict__
-    annotations = space.get("__annotations__", {})
-    return (
-        ("__annotations__" in space or not any(name.startswith("__annotat") for name in space))
-        and all(isinstance(kind, str) and not any(word in kind for word in _UNUSUAL) for kind in annotations.values())
-        and not any(name in space for name in ("__slots__", "__setattr__", "__delattr__", *_ORDER))
-        and not any(
-            isinstance(value, dataclasses.Field) and (not value.init or value.kw_only is True)
-            for value in space.values()
-        )
-    )
+    annotations = space.get("__annotations__")
+    if annotations is None and any(name.startswith("__annotat") for name in space):
+        return False  # they are not at hand as words (Python 3.14)
+    for kind in (annotations or {}).values():
+        if not isinstance(kind, str) or "InitVar" in kind or "KW_ONLY" in kind:
+            return False  # they change what __init__ takes
+    for name, value in space.items():
+        if name in _NOT_OURS:
+            return False
+        if isinstance(value, dataclasses.Field) and (not value.init or value.kw_only is True):
+            return False
+    return True
 
 
 def _with_slots(cls: type, order: bool) -> type:
@@ -123,7 +124,7 @@ class _Maker:
         return found
 
     def _tables(self) -> dict[str, Any]:
-        space = {**self._given, "__annotations__": self._annotations, "__module__": self.cls.__module__, "__doc__": ""}
+        space = {**self._given, "__annotations__": self._annotations, "__module__": self.cls.__module__, "__doc__": "-"}
         own: type = _STANDARD(init=False, repr=False, eq=False)(type(self.cls.__name__, (), space))
         table: dict[str, _Field] = {}
         for base in self.cls.__mro__[-1:0:-1]:

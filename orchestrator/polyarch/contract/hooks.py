@@ -9,7 +9,6 @@ so that a plugin is not even imported where nothing of it is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import pluggy
 
@@ -28,6 +27,7 @@ from polyarch.contract.registry import Registry, RegistryServices, Search
 from polyarch.contract.storage import ImageLoader, Storage, StorageServices
 from polyarch.contract.version import CONTRACT_VERSION as CONTRACT_VERSION
 from polyarch.contract.version import ENTRY_POINT_GROUP as ENTRY_POINT_GROUP
+from polyarch_platforms.lazy_dataclass import dataclass
 
 PROJECT = "polyarch"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -13,6 +13,7 @@ from polyarch.errors import UnreachableError
 from polyarch.events import Event
 from polyarch.oci.document import Document, Manifest
 from polyarch.reference import Reference
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import FunctionType, MappingProxyType
 
@@ -42,6 +41,7 @@ from polyarch.contract.storage import (
     SummarisesImages,
 )
 from polyarch.errors import foreign, printable
+from polyarch_platforms.lazy_dataclass import dataclass
 
 SEARCH = "search"
 """Beside the kinds: what a registry's `search` makes."""

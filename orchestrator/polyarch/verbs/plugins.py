@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from polyarch.plugin_host.host import PluginHost, is_off
 from polyarch.plugin_host.kinds import Point, Registered, Registration
 from polyarch.plugin_host.shapes import SEARCH, abilities, faults, told
 from polyarch.settings import Settings
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _CONTRACT = "polyarch.contract"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -31,6 +31,7 @@ from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
 from polyarch.verbs.results import LayerResult, PullResult
 from polyarch.verbs.rules import check_name, check_variant
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Candidate, Match, Verdict
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.storage import HasBlobFiles, Image
@@ -22,6 +22,7 @@ from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.pull import PullContext, pull_variant
 from polyarch.verbs.rules import check_name, check_variant
 from polyarch_platforms import architecture
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, normalise, parse
 
 _USUAL_PAGE = 4096

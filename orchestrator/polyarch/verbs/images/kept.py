@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +17,7 @@ from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
 from polyarch.verbs.results import PullResult, VerifiedImage
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
 
 if TYPE_CHECKING:
