@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Mapping
 
 # Linux, include/uapi/linux/sched.h
 CLONE_NEWNS = 0x00020000
@@ -24,6 +25,18 @@ MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_SLAVE = 1 << 19
+_MNT_DETACH = 2
+
+_FSOPEN_CLOEXEC = 1
+_FSMOUNT_CLOEXEC = 1
+_FSCONFIG_SET_FLAG = 0
+_FSCONFIG_SET_STRING = 1
+_FSCONFIG_CMD_CREATE = 6
+
+# Linux, include/uapi/asm-generic/unistd.h; calls as young as these have one number on every architecture but Alpha
+_FSOPEN = 430
+_FSCONFIG = 431
+_FSMOUNT = 432
 
 # Linux, include/uapi/linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -45,6 +58,11 @@ def _checked(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), what)
+
+
+def _descriptor(result: int, what: str) -> int:
+    _checked(0 if result >= 0 else result, what)
+    return result
 
 
 def unshare(flags: int) -> None:
@@ -69,6 +87,30 @@ def mount(source: str, target: str | os.PathLike[str], kind: str | None, flags: 
         ),
         f"mount {os.fspath(target)}",
     )
+
+
+def unmount(target: str | os.PathLike[str]) -> None:
+    """Take away what is mounted there, and in it; who has it open, or lies above it, keeps it (umount2(2))."""
+    _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"unmount {os.fspath(target)}")
+
+
+def detached_mount(kind: str, options: Mapping[str, str], attributes: int) -> int:
+    """A file system mounted nowhere, as the descriptor of its root directory; it goes when that is closed.
+
+    `attributes` are MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC (mount.h gives MOUNT_ATTR_… the same numbers). No option
+    has more than 255 bytes.
+    """
+    context = _descriptor(_libc.syscall(_FSOPEN, kind.encode(), _FSOPEN_CLOEXEC), "fsopen")
+    try:
+        for name, value in options.items():
+            done = _libc.syscall(_FSCONFIG, context, _FSCONFIG_SET_STRING, name.encode(), os.fsencode(value), 0)
+            _checked(done, f"fsconfig {name}")
+        if attributes & MS_RDONLY:
+            _checked(_libc.syscall(_FSCONFIG, context, _FSCONFIG_SET_FLAG, b"ro", None, 0), "fsconfig ro")
+        _checked(_libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig")
+        return _descriptor(_libc.syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), "fsmount")
+    finally:
+        os.close(context)
 
 
 def mounts_to_slaves() -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_MAX_LINKS = 40  # Linux, namei.h: MAXSYMLINKS
+MAX_LINKS = 40  # Linux, namei.h: MAXSYMLINKS
 _MAX_KEPT = 64  # directories kept open: a name may have 2,000 components
 
 
@@ -43,7 +43,7 @@ def followed(path: bytes, link_at: Callable[[bytes], bytes | None]) -> bytes:
             done = here
             continue
         links += 1
-        if links > _MAX_LINKS:
+        if links > MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path))
         todo += components(target)[::-1]
         done = b"" if target.startswith(b"/") else done
@@ -141,7 +141,7 @@ class Root:
 
     def _count_link(self, name: bytes) -> None:
         self._links += 1
-        if self._links > _MAX_LINKS:
+        if self._links > MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(name))
 
     def _absent(self, here: Directory, part: bytes) -> bytes | None:
@@ -162,7 +162,7 @@ class Root:
         a path ends in without naming it), its status.
         """
         here = self.top
-        for _ in range(_MAX_LINKS):
+        for _ in range(MAX_LINKS):
             base = [] if path.startswith(b"/") else components(here.path)
             *parents, name = [b".", *base, *components(path)]
             here = self.directory([part for part in parents if part != b"."])

@@ -76,7 +76,7 @@ def unpack_layer(
         tree.finish()
         wait()
         if sync:
-            _sync_file_system(tree.top.fd)
+            sync_file_system(tree.top.fd)
 
 
 @contextmanager
@@ -102,7 +102,8 @@ def new_directory(directory: Path) -> Iterator[Path]:
         raise
 
 
-def _sync_file_system(fd: int) -> None:
+def sync_file_system(fd: int) -> None:
+    """Bring all that was written into a file system to the disk. Raises StorageError."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -93,9 +93,12 @@ class LayerWriter:
     def _file(self, here: Directory, name: bytes, entry: Entry, reader: TarReader) -> None:
         fd = os.open(name, _CREATE, 0o600, dir_fd=here.fd)
         try:
-            for part in reader.parts():
-                while part:
-                    part = part[os.write(fd, part) :]
+            if entry.segments is None:
+                for part in reader.parts():
+                    while part:
+                        part = part[os.write(fd, part) :]
+            else:
+                _write_pieces(fd, entry.size, reader)
             self._own(fd, entry)
             os.fchmod(fd, self._mode(entry))
             if entry.xattrs:
@@ -167,3 +170,12 @@ class LayerWriter:
             f"{entry.shown!r} belongs to {entry.uid}:{entry.gid}, which the user namespace does not know",
             "give this user more subordinate ids in /etc/subuid and /etc/subgid",
         )
+
+
+def _write_pieces(fd: int, size: int, reader: TarReader) -> None:
+    """A file with holes: they take no disk."""
+    os.ftruncate(fd, size)
+    for start, part in reader.pieces():
+        while part:
+            written = os.pwrite(fd, part, start)
+            start, part = start + written, part[written:]

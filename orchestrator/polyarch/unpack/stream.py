@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -37,11 +38,21 @@ class LayerStream:
         self.limits = limits or Limits()
         self._source = _Counted(source, where)
         self._chunks = decompressed(cast("BinaryIO", self._source), where)
-        self._diff_id = diff_id
+        self.diff_id = diff_id
         self._hash = hasher(diff_id) if diff_id else None
         self._chunk = b""
         self._at = 0
         self._total = 0
+        self._copy: Callable[[bytes], object] | None = None
+
+    def copy_to(self, write: Callable[[bytes], object]) -> None:
+        """Give every uncompressed byte from here on to `write` too: the same bytes as are hashed."""
+        self._copy = write
+
+    @property
+    def position(self) -> int:
+        """How many uncompressed bytes were read so far."""
+        return self._total - len(self._chunk) + self._at
 
     def _next(self) -> bool:
         chunk = next(self._chunks, None)
@@ -54,6 +65,8 @@ class LayerStream:
             raise IntegrityError(f"{self.where}: grows more than {self.limits.ratio}-fold when it is decompressed")
         if self._hash is not None:
             self._hash.update(chunk)
+        if self._copy is not None:
+            self._copy(chunk)
         self._chunk, self._at = chunk, 0
         return True
 
@@ -110,10 +123,10 @@ class LayerStream:
         while self._next():
             pass
         self._chunk, self._at = b"", 0
-        if self._hash is not None and self._diff_id is not None:
-            actual = f"{self._diff_id.partition(':')[0]}:{self._hash.hexdigest()}"
-            if actual != self._diff_id:
-                raise IntegrityError(f"{self.where}: diff ID {self._diff_id} was promised, {actual} came")
+        if self._hash is not None and self.diff_id is not None:
+            actual = f"{self.diff_id.partition(':')[0]}:{self._hash.hexdigest()}"
+            if actual != self.diff_id:
+                raise IntegrityError(f"{self.where}: diff ID {self.diff_id} was promised, {actual} came")
 
     def close(self) -> None:
         """Give back what decompresses (a process, where it is the zstd program)."""

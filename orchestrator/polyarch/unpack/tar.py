@@ -2,8 +2,7 @@
 
 Own and strict, because `tarfile` takes a damaged header in the middle for the end of the archive, and reads PAX headers
 of any size into memory. Formats: POSIX ustar and pax (IEEE Std 1003.1, pax, "ustar Interchange Format" and "pax Header
-Block"), GNU (GNU tar manual, "Basic Tar Format"), the old V7. Sparse files are refused: image-spec 1.1.1, layer.md,
-says that layers should have none.
+Block"), GNU (GNU tar manual, "Basic Tar Format"), the old V7; files with holes in each of GNU's ways (`sparse`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,16 @@ from dataclasses import field
 from typing import NamedTuple
 
 from polyarch.errors import IntegrityError, printable
+from polyarch.unpack.sparse import (
+    Segments,
+    Unsound,
+    collected,
+    is_number_of_map,
+    is_sparse,
+    old_map,
+    pax_map,
+    segments_of,
+)
 from polyarch.unpack.stream import LayerStream
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -31,6 +40,7 @@ MAX_NAME = 4096
 # name mode uid gid size mtime checksum type linkname magic+version uname gname major minor prefix
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _ZERO = bytes(BLOCK)
+_ZEROS = memoryview(bytes(1 << 18))
 _HALF = BLOCK // 2
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*(?:\0.*)?", re.DOTALL)
 _SECONDS = re.compile(rb"(-?)([0-9]{1,12})(?:\.([0-9]{0,40}))?")
@@ -55,6 +65,7 @@ _KINDS = {
     b"0": Kind.FILE,
     b"\0": Kind.FILE,
     b"7": Kind.FILE,  # a contiguous file
+    b"S": Kind.FILE,  # one with holes
     b"1": Kind.HARD_LINK,
     b"2": Kind.SYMLINK,
     b"3": Kind.CHARACTER,
@@ -68,6 +79,9 @@ _KINDS = {
 class Entry:
     """One entry. Names are bytes as they are in the archive; `parts` is the name cut at its slashes, without `.` and
     empty parts, and () for the root directory itself. `mtime` is in nanoseconds, `mode` has the twelve permission bits.
+
+    The content begins at `offset` of the uncompressed stream. Of a file with holes `segments` are what is stored, one
+    piece behind the other; `size` is with the holes.
     """
 
     name: bytes
@@ -81,6 +95,8 @@ class Entry:
     link: bytes = b""
     device: tuple[int, int] = (0, 0)
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    offset: int = field(default=0, compare=False)
+    segments: Segments | None = None
 
     @property
     def shown(self) -> str:
@@ -100,9 +116,11 @@ class Outline(NamedTuple):
 
 
 class TarReader:
-    """Iterates over the entries of `stream`; the content of the entry at hand is read with `parts`.
+    """Iterates over the entries of `stream`; the content of the entry at hand is read with `parts` or `pieces`.
 
-    Raises IntegrityError for everything that is no sound archive, and for names that lead out of it (`..`).
+    Raises IntegrityError for everything that is no sound archive, and for names that lead out of it (`..`). Holes take
+    no disk, but whoever reads or copies a file reads them: all files that have some may have as many bytes together,
+    holes and all, as the limits allow a layer.
     """
 
     def __init__(self, stream: LayerStream) -> None:
@@ -110,6 +128,9 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._count = 0
+        self._segments: Segments | None = None
+        self._expanded: Iterator[memoryview] | None = None
+        self._with_holes = 0
 
     def __iter__(self) -> Iterator[Entry]:
         while (header := self._header()) is not None:
@@ -122,11 +143,32 @@ class TarReader:
             yield Outline(self.path(name), kind, size, link)
 
     def parts(self) -> Iterator[memoryview]:
-        """The content of the entry at hand, from where it was left; each part is valid until the next."""
+        """The content of the entry at hand, from where it was left, holes as zeros; a part is valid until the next."""
+        if self._expanded is not None:
+            for part in self._expanded:  # goes on where it was left, which `yield from` would not
+                yield part
         while self._left:
             part = self._stream.part(self._left)
             self._left -= len(part)
             yield part
+
+    def pieces(self) -> Iterator[tuple[int, memoryview]]:
+        """The content without the holes: each part with its place in the file. Instead of `parts`."""
+        for start, length in self._segments if self._segments is not None else ((0, self._left),):
+            end = start + length
+            while start < end:
+                part = self._stream.part(end - start)
+                self._left -= len(part)
+                yield start, part
+                start += len(part)
+
+    def _with_zeros(self, size: int) -> Iterator[memoryview]:
+        at = 0
+        for start, part in self.pieces():
+            yield from _zeros(start - at)
+            yield part
+            at = start + len(part)
+        yield from _zeros(size - at)
 
     def _fault(self, what: str) -> IntegrityError:
         return IntegrityError(f"{self._stream.where}: entry {self._count} of its tar archive: {what}")
@@ -138,6 +180,7 @@ class TarReader:
         while True:
             block = stream.next_block(self._left + self._padding, BLOCK)
             self._left = self._padding = 0
+            self._segments = self._expanded = None
             if not block:
                 if extended:
                     raise self._fault("the archive ends behind an extended header")
@@ -193,6 +236,7 @@ class TarReader:
     def _records(self, data: bytes) -> dict[str, bytes]:
         """The records of a pax header: `LENGTH KEY=VALUE\\n`, where LENGTH counts the whole record."""
         records: dict[str, bytes] = {}
+        of_map: list[tuple[str, bytes]] = []
         at = 0
         while at < len(data):
             space = data.find(b" ", at, at + 8)
@@ -203,18 +247,26 @@ class TarReader:
                 raise self._fault("a broken pax header")
             key = os.fsdecode(data[space + 1 : equals])  # xattrs are called so in Python
             records[key] = data[equals + 1 : end - 1]
+            if is_number_of_map(key):
+                of_map.append((key, records[key]))
             at = end
+        if of_map:
+            try:
+                records["GNU.sparse.map"] = collected(of_map)
+            except Unsound as error:
+                raise self._fault(str(error)) from None
         return records
 
     def _essence(self, block: bytes, extended: dict[str, bytes]) -> tuple[bytes, Kind, int, bytes]:
         """Name, kind, size and link's target of an entry, whose content is what comes next."""
         flag = block[156:157]
-        if flag == b"S" or (extended and any(key.startswith("GNU.sparse.") for key in extended)):
-            raise self._fault("a sparse file, which image layers should not have (image-spec, layer.md)")
         kind = _KINDS.get(flag)
         if kind is None:
             raise self._fault(f"unknown type {flag!r}")
-        name = self._text(extended.get("path") or _ustar_name(block), "name")
+        holes = flag == b"S" or (extended and is_sparse(extended))
+        name = self._text(
+            (holes and extended.get("GNU.sparse.name")) or extended.get("path") or _ustar_name(block), "name"
+        )
         if flag == b"\0" and name.endswith(b"/"):
             kind = Kind.DIRECTORY  # V7 had no type for it
         link = b""
@@ -226,7 +278,35 @@ class TarReader:
             if not link:
                 raise self._fault("a link without a target")
         self._left, self._padding = size, -size % BLOCK
+        if holes:
+            if kind is not Kind.FILE:
+                raise self._fault("a map of holes in what is no file")
+            size = self._map_holes(block, extended, size)
         return name, kind, size, link
+
+    def _map_holes(self, block: bytes, extended: dict[str, bytes], stored: int) -> int:
+        """Read the map of the file at hand; its size with the holes."""
+
+        def next_block() -> bytes:
+            self._left -= BLOCK
+            if self._left < 0:
+                raise Unsound("a map longer than its file")
+            return self._stream.read(BLOCK)
+
+        try:
+            if block[156:157] == b"S":
+                size, numbers = old_map(block, lambda: self._stream.read(BLOCK), self._number)
+            else:
+                size, numbers, taken = pax_map(extended, next_block)
+                stored -= taken
+            if not 0 <= size <= self._stream.limits.size - self._with_holes:
+                raise Unsound(f"more than {self._stream.limits.size} bytes in files with holes, which is the limit")
+            self._with_holes += size
+            self._segments = segments_of(numbers, size, stored)
+        except Unsound as error:
+            raise self._fault(str(error)) from None
+        self._expanded = self._with_zeros(size)
+        return size
 
     def _entry(self, block: bytes, extended: dict[str, bytes]) -> Entry:
         name, kind, size, link = self._essence(block, extended)
@@ -243,6 +323,8 @@ class TarReader:
             link=link,
             device=self._device(fields) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
             xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)},
+            offset=self._stream.position,
+            segments=self._segments,
         )
 
     def _text(self, name: bytes, what: str) -> bytes:
@@ -302,6 +384,13 @@ def checksum(block: bytes) -> int:
     8.2), and 256 bytes come to 65280 at most: several times as fast as `sum`.
     """
     return (zlib.adler32(block[:_HALF]) & 0xFFFF) + (zlib.adler32(block[_HALF:]) & 0xFFFF) - 2
+
+
+def _zeros(count: int) -> Iterator[memoryview]:
+    while count:
+        part = _ZEROS[:count]
+        count -= len(part)
+        yield part
 
 
 def _ustar_name(block: bytes) -> bytes:

@@ -1,0 +1,164 @@
+"""A layer made mountable without unpacking it: its archive as it is, and beside it the metadata of an EROFS image.
+
+::
+
+    DIRECTORY/layer.tar      the uncompressed layer, to the last byte
+    DIRECTORY/layer.erofs    names, owners, modes…, and where in the archive the bytes of each file are
+
+In two steps, because layers arrive at the same time and a layer's metadata depend on those of the layers below it:
+`scan_layer` writes the archive while it is hashed, `write_layer` the metadata. Every byte that a container can read
+is of an archive whose diff ID was held against what was written, and the metadata say what those same bytes said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.errors import IntegrityError, StorageError
+from polyarch.files import FILE_MODE, disk_error
+from polyarch.oci.digest import Digest, hex_of, short
+from polyarch.unpack.erofs import format as form
+from polyarch.unpack.erofs.filling import fill
+from polyarch.unpack.erofs.node import Folder, Node, Unfit
+from polyarch.unpack.erofs.reader import Lower
+from polyarch.unpack.erofs.scanned import Scanned
+from polyarch.unpack.erofs.tree import MemoryTree
+from polyarch.unpack.erofs.writer import write_metadata
+from polyarch.unpack.image import OpenLayer, new_directory, sync_file_system
+from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.tar import Kind, TarReader
+
+ARCHIVE = form.ARCHIVE_NAME
+METADATA = form.METADATA_NAME
+
+__all__ = ["ARCHIVE", "METADATA", "Scanned", "Unfit", "prepare_layer", "scan_layer", "write_layer", "write_trial"]
+
+
+def scan_layer(stream: LayerStream, archive: BinaryIO | None) -> Scanned:
+    """Read a layer to its end, write its uncompressed bytes into `archive`, and keep what is said of its entries.
+
+    Returns when the diff ID is the right one. Closes the stream. Raises IntegrityError: the layer is hostile, damaged,
+    or another one; StorageError: the disk is full.
+    """
+    scanned = Scanned(stream.where)
+    if archive is not None:
+        stream.copy_to(lambda data: _write(archive, data, stream.where))
+    try:
+        reader = TarReader(stream)
+        for entry in reader:
+            link = b"/".join(reader.components(entry.link)) if entry.kind is Kind.HARD_LINK else entry.link
+            scanned.add(entry, b"/".join(entry.parts), link)
+        stream.finish()
+    finally:
+        stream.close()
+    scanned.size = stream.position
+    if stream.diff_id:
+        scanned.tag = hex_of(stream.diff_id)[:64].encode()
+    return scanned
+
+
+def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, sync: bool) -> None:
+    """Write the metadata of a layer beside its archive in `directory`.
+
+    `lowers` are finished directories of this form, the nearest first. With `sync` all of `directory` is on the disk
+    then. Raises IntegrityError: the layer cannot be laid over those; Unfit: it can, but not in this form; StorageError.
+    """
+    try:
+        with _opened(lowers) as layers:
+            tree = MemoryTree(layers)
+            fill(tree, scanned)
+            tree.finish()
+            with (directory / form.METADATA_NAME).open("xb") as file:
+                os.fchmod(file.fileno(), FILE_MODE)
+                write_metadata(file, tree.root, scanned.tag, scanned.size)
+                file.flush()
+                if sync:
+                    sync_file_system(file.fileno())
+    except OSError as error:
+        raise disk_error(error, f"{scanned.where}: its metadata cannot be written") from error
+
+
+def prepare_layer(
+    open_layer: OpenLayer,
+    diff_id: Digest,
+    directory: Path,
+    lowers: Sequence[Path],
+    *,
+    limits: Limits | None = None,
+    sync: bool = True,
+    same: Path | None = None,
+    ready: Callable[[Scanned, Path], None] = lambda scanned, archive: None,
+) -> None:
+    """Both steps, in a new directory that gets the name `directory` at the end.
+
+    The `lowers` may still be on their way: `ready` is called between the steps, with what was scanned and its archive,
+    which is the right one, and returns when they are whole. `same` is the archive of a finished layer of the same diff
+    ID: it gets a further name instead of being written again, if its bytes are still those of the diff ID.
+
+    Raises as the two steps do and as `ready` does, and UsageError where `directory` cannot be made.
+    """
+    where = f"layer {short(diff_id)}"
+    with new_directory(directory) as new:
+        archive = new / form.ARCHIVE_NAME
+        scanned = _scan_again(same, archive, where, diff_id, limits) if same else None
+        if scanned is None:
+            with open_layer() as source, _created(archive, where) as file:
+                scanned = scan_layer(LayerStream(source, where, diff_id, limits), file)
+        ready(scanned, archive)
+        write_layer(scanned, new, lowers, sync=sync)
+
+
+def _scan_again(same: Path, archive: Path, where: str, diff_id: Digest, limits: Limits | None) -> Scanned | None:
+    """Give the archive a further name and scan it; None where that cannot be."""
+    try:
+        archive.hardlink_to(same)
+        with archive.open("rb") as source:
+            return scan_layer(LayerStream(source, where, diff_id, limits), None)
+    except (OSError, IntegrityError, StorageError):
+        archive.unlink(missing_ok=True)
+        return None
+
+
+def write_trial(directory: Path) -> bytes:
+    """Write a layer that holds one file, called `file`, for a mount on trial; returns what is in that file."""
+    content = b"polyarch"
+    root = Folder(None, b"", 0o755)
+    root.names[b"file"] = Node(0o100644, 0, 0, 0, len(content), form.BLOCK)
+    (directory / form.ARCHIVE_NAME).write_bytes(bytes(form.BLOCK) + content + bytes(form.BLOCK - len(content)))
+    with (directory / form.METADATA_NAME).open("wb") as file:
+        write_metadata(file, root, b"", 2 * form.BLOCK)
+    return content
+
+
+@contextlib.contextmanager
+def _opened(directories: Sequence[Path]) -> Iterator[list[Lower]]:
+    with contextlib.ExitStack() as stack:
+        lowers = []
+        for directory in directories:
+            lowers.append(lower := Lower(directory))
+            stack.callback(lower.close)
+        yield lowers
+
+
+@contextlib.contextmanager
+def _created(path: Path, where: str) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("xb", buffering=0)
+    except OSError as error:
+        raise disk_error(error, f"{where}: its archive cannot be written") from error
+    with file:
+        os.fchmod(file.fileno(), FILE_MODE)
+        yield file
+
+
+def _write(archive: BinaryIO, data: bytes, where: str) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[archive.write(rest) :]
+    except OSError as error:
+        raise disk_error(error, f"{where}: its archive cannot be written") from error

@@ -1,0 +1,90 @@
+"""What a layer has at a path, in memory, until its metadata is written."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from polyarch.unpack.erofs.reader import Inode, Lower
+
+
+class Unfit(Exception):
+    """This form cannot hold the layer just as unpacking would write it: it is to be unpacked. Says why."""
+
+
+class Stored(NamedTuple):
+    """`size` bytes of a lower layer; `read` gives some of them, from an offset on."""
+
+    size: int
+    read: Callable[[int, int], bytes]
+
+
+class Chunks(NamedTuple):
+    """A file with holes: chunks of 1 << `bits` bytes, each at an offset of the archive, of a lower layer, or a hole."""
+
+    bits: int
+    places: tuple[int | Stored | None, ...]
+
+
+Data: TypeAlias = "int | bytes | Stored | Chunks"
+
+
+class Node:
+    """A file, symlink, device or FIFO; of a hard-linked one there is one node with several names.
+
+    `mode` is as `stat` has it, `mtime` in nanoseconds. `data` is of a regular file where its bytes are (an offset in
+    the archive, `Stored` or `Chunks`), of a symlink its target, of a device its encoded number. `nid` and `links` are
+    the writer's.
+    """
+
+    __slots__ = ("data", "gid", "links", "mode", "mtime", "nid", "size", "uid", "xattrs")
+
+    def __init__(
+        self,
+        mode: int,
+        uid: int,
+        gid: int,
+        mtime: int,
+        size: int = 0,
+        data: Data = 0,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime
+        self.size = size
+        self.data = data
+        self.xattrs = xattrs
+        self.nid = 0
+        self.links = 0
+
+
+class Folder(Node):
+    """A directory called `name` in another, `above` (the root is in itself), with what is in it.
+
+    `opaque`: overlayfs shows nothing of the lower layers in it. `below` are the directories of lower layers that are
+    seen through it, the topmost first; None where nobody has asked yet. `only_marks`: this layer itself brings nothing
+    that is in it.
+    """
+
+    __slots__ = ("above", "below", "depth", "name", "names", "only_marks", "opaque")
+
+    def __init__(self, above: Folder | None, name: bytes, mode: int) -> None:
+        super().__init__(stat.S_IFDIR | mode, 0, 0, 0)
+        self.above: Folder = above or self
+        self.name = name
+        self.names: dict[bytes, Node] = {}
+        self.opaque = False
+        self.below: tuple[Part, ...] | None = None
+        self.only_marks = False
+        self.depth: int = above.depth + 1 if above else 0
+
+
+class Part(NamedTuple):
+    """A file, directory, or whatever, of a finished layer."""
+
+    layer: Lower
+    inode: Inode

@@ -1,0 +1,239 @@
+"""Writing a tree as EROFS metadata: inodes, directories, extended attributes, symlinks, and the bytes that a layer
+brings without having them in its archive.
+
+::
+
+    0      zeros
+    1024   the superblock, the archive's device slot
+    1280   inodes, the root's first, each with its extended attributes, chunk list, and a symlink's or a small
+           directory's content
+    …      blocks of larger directories and long symlinks, then of copied files
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import BinaryIO
+
+from polyarch.unpack.erofs import format as form
+from polyarch.unpack.erofs.node import Chunks, Folder, Node, Stored, Unfit
+
+OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"
+
+_INLINE = form.BLOCK - (1 << form.SLOT_BITS)  # more cannot be put so that it lies within one block
+_PAGE = 4096
+_PART = 1 << 20
+
+
+def write_metadata(file: BinaryIO, root: Folder, tag: bytes, archive_size: int) -> None:
+    """Write the tree into a new file. `tag` (64 bytes) names the archive, of `archive_size` bytes.
+
+    Raises OSError; Unfit where the format cannot hold it.
+    """
+    _Writer(file, tag, archive_size).write(root)
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO, tag: bytes, archive_size: int) -> None:
+        self._file = file
+        self._tag = tag
+        self._blocks = -(-archive_size // form.BLOCK)
+        if self._blocks >= form.ARCHIVE:
+            raise Unfit("an archive of more than a tebibyte")
+        self._count = 0
+        self._chunked = False
+        self._next_block = 0
+        self._late: list[bytes | Stored] = []  # in the order of their blocks, behind all inodes
+
+    def write(self, root: Folder) -> None:
+        order = list(_walk(root))
+        end = self._place(order)
+        self._next_block = -(-end // form.BLOCK)
+        content = bytearray(end - form.FIRST_INODE)
+        for node in order:
+            self._fill(content, node)
+        self._file.seek(form.FIRST_INODE)
+        self._file.write(content)
+        self._file.write(bytes(-end % form.BLOCK))
+        for late in self._late:
+            self._write_late(late)
+        self._file.write(bytes(-self._file.tell() % _PAGE))
+        self._file.seek(0)
+        self._file.write(bytes(form.SUPER_OFFSET) + self._superblock(root.nid))
+
+    def _superblock(self, root_nid: int) -> bytes:
+        incompatible = form.INCOMPAT_DEVICE_TABLE | (form.INCOMPAT_CHUNKED_FILE if self._chunked else 0)
+        superblock = form.SUPER.pack(
+            *(form.MAGIC, 0, form.COMPAT_MTIME, form.BLOCK_BITS, 0, root_nid, self._count, 0, 0),
+            *(self._next_block, 0, 0, b"", b"", incompatible, 0, 1, form.DEVICE_OFFSET // form.DEVICE_SLOT, 0),
+            *(0, 0, 0, 0),
+        )
+        return superblock + form.DEVICE.pack(self._tag, self._blocks, form.ARCHIVE)
+
+    def _place(self, order: Iterable[Node]) -> int:
+        """Give every inode its number; where the last one ends."""
+        end = form.FIRST_INODE
+        for node in order:
+            self._count += 1
+            size = form.INODE_SIZE
+            if node.xattrs or _is_opaque(node):
+                size += len(_xattrs(node))
+            inline = _inline_size(node, size)
+            if isinstance(node.data, Chunks):
+                size += 4 * len(node.data.places)
+            if inline and (end + size) % form.BLOCK + inline > form.BLOCK:
+                start = end + size
+                end = start + -start % form.BLOCK - size
+                end += -end % (1 << form.SLOT_BITS)
+            node.nid = end >> form.SLOT_BITS
+            end += size + inline
+            end += -end % (1 << form.SLOT_BITS)
+        return end
+
+    def _fill(self, content: bytearray, node: Node) -> None:
+        """Write an inode and what belongs to it at its place."""
+        xattrs = _xattrs(node) if node.xattrs or _is_opaque(node) else b""
+        layout, size, where, tail = self._data(node, form.INODE_SIZE + len(xattrs))
+        seconds, nanoseconds = divmod(node.mtime, 1_000_000_000)
+        inode = form.INODE.pack(
+            form.EXTENDED | layout << 1,
+            (len(xattrs) - form.XATTR_HEADER) // 4 + 1 if xattrs else 0,
+            node.mode,
+            size,
+            where,
+            node.nid & 0xFFFFFFFF,
+            node.uid,
+            node.gid,
+            seconds,
+            nanoseconds,
+            node.links,
+        )
+        at = (node.nid << form.SLOT_BITS) - form.FIRST_INODE
+        content[at : at + form.INODE_SIZE + len(xattrs) + len(tail)] = inode + xattrs + tail
+
+    def _data(self, node: Node, head: int) -> tuple[int, int, int, bytes]:
+        """The layout of an inode, its size, its field `i_u`, and what follows its `head` bytes."""
+        data = node.data
+        if isinstance(node, Folder):
+            data = _directory(node)
+        if isinstance(data, bytes):
+            if _inline_size(node, head):
+                return form.FLAT_INLINE, len(data), 0, data
+            return form.FLAT_PLAIN, len(data), self._take(data, len(data)), b""
+        if isinstance(data, Chunks):
+            self._chunked = True
+            places = (form.NO_BLOCK if place is None else self._address(place) for place in data.places)
+            return (
+                form.CHUNK_BASED,
+                node.size,
+                data.bits - form.BLOCK_BITS,
+                b"".join(place.to_bytes(4, "little") for place in places),
+            )
+        if not stat.S_ISREG(node.mode):
+            assert isinstance(data, int)
+            return form.FLAT_PLAIN, 0, data, b""
+        return form.FLAT_PLAIN, node.size, self._address(data) if node.size else 0, b""
+
+    def _address(self, place: int | Stored) -> int:
+        if isinstance(place, int):
+            return form.ARCHIVE + place // form.BLOCK
+        return self._take(place, place.size)
+
+    def _take(self, late: bytes | Stored, size: int) -> int:
+        """The next free blocks for it."""
+        first = self._next_block
+        self._next_block += -(-size // form.BLOCK)
+        if self._next_block >= form.ARCHIVE:
+            raise Unfit("a layer of more than a tebibyte")
+        self._late.append(late)
+        return first
+
+    def _write_late(self, late: bytes | Stored) -> None:
+        if isinstance(late, bytes):
+            self._file.write(late)
+            size = len(late)
+        else:
+            size = late.size
+            for offset in range(0, size, _PART):
+                self._file.write(late.read(offset, min(_PART, size - offset)))
+        self._file.write(bytes(-size % form.BLOCK))
+
+
+def _walk(root: Folder) -> Iterator[Node]:
+    """Every inode once, the root first; its links are counted on the way."""
+    root.links = 2
+    yield root
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        for node in folder.names.values():
+            if isinstance(node, Folder):
+                folder.links += 1
+                node.links = 2
+                waiting.append(node)
+            else:
+                node.links += 1
+                if node.links > 1:
+                    continue
+            yield node
+
+
+def _is_opaque(node: Node) -> bool:
+    return isinstance(node, Folder) and node.opaque
+
+
+def _inline_size(node: Node, head: int) -> int:
+    """Bytes of a directory or symlink that stand behind its inode of `head` bytes; 0 where it gets blocks."""
+    data = node.data
+    if isinstance(node, Folder):
+        size = 2 * form.DIRENT.size + 3 + sum(form.DIRENT.size + len(name) for name in node.names)
+    elif isinstance(data, bytes):
+        size = len(data)
+    else:
+        return 0
+    return size if size <= _INLINE else 0
+
+
+def _directory(folder: Folder) -> bytes:
+    """Blocks, each of entries and then their names, all in the order of their bytes; the last one ends with them."""
+    named = sorted([(b".", folder), (b"..", folder.above), *folder.names.items()], key=itemgetter(0))
+    blocks = bytearray()
+    group: list[tuple[bytes, Node]] = []
+    room = form.BLOCK
+    for name, node in named:
+        size = form.DIRENT.size + len(name)
+        if size > room:
+            blocks += _directory_block(group)
+            blocks += bytes(-len(blocks) % form.BLOCK)
+            group, room = [], form.BLOCK
+        group.append((name, node))
+        room -= size
+    return bytes(blocks + _directory_block(group))
+
+
+def _directory_block(group: list[tuple[bytes, Node]]) -> bytes:
+    offset = form.DIRENT.size * len(group)
+    entries = bytearray()
+    for name, node in group:
+        entries += form.DIRENT.pack(node.nid, offset, form.FILE_TYPES[stat.S_IFMT(node.mode)])
+        offset += len(name)
+    return bytes(entries) + b"".join([name for name, _ in group])
+
+
+def _xattrs(node: Node) -> bytes:
+    """The extended attributes of an inode as they stand behind it."""
+    named = dict(node.xattrs or {})
+    if _is_opaque(node):
+        named[OPAQUE] = b"y"
+    entries = b""
+    for name, value in sorted(named.items()):
+        prefix = next(prefix for prefix in form.XATTR_PREFIXES if name.startswith(prefix))
+        suffix = os.fsencode(name.removeprefix(prefix))
+        entry = form.XATTR.pack(len(suffix), form.XATTR_PREFIXES[prefix], len(value)) + suffix + value
+        entries += entry + bytes(-len(entry) % 4)
+    if len(entries) > form.MAX_XATTRS:
+        raise Unfit("extended attributes of more than 256 KiB")
+    return bytes(form.XATTR_HEADER) + entries
