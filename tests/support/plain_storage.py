@@ -48,6 +48,9 @@ class PlainWriter:
             while piece := file.read(1 << 16):
                 yield piece
 
+    def open_written(self) -> BinaryIO:
+        return self.path.open("rb", buffering=0)
+
     def write(self, data: bytes | memoryview) -> None:
         self.file.write(data)
 

@@ -64,6 +64,17 @@ class BlobWriter(Protocol):
         """The blob is whole and verified: make it visible, in one step."""
 
 
+@runtime_checkable
+class ReadsBack(Protocol):
+    """A BlobWriter whose bytes can be read while further ones come, by those who can wait until they are verified."""
+
+    def open_written(self) -> BinaryIO:
+        """An unbuffered file (with `fileno`) of what is here, in which later bytes appear as they are written.
+
+        The caller closes it; it can be read until then, when the writer is done, too. Raises StorageError.
+        """
+
+
 class Storage(Protocol):
     """Where images are kept. May be used from several threads and processes at once. Raises StorageError."""
 

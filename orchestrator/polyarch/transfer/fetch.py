@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Literal
 
 from polyarch.contract.registry import Registry
-from polyarch.contract.storage import Storage
+from polyarch.contract.storage import BlobWriter, Storage
 from polyarch.events import BlobDone, Emit, ignore
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
@@ -39,12 +39,14 @@ def fetch(
     emit: Emit = ignore,
     arrived: Callable[[Descriptor], None] | None = None,
     wanted: Collection[Digest] | None = None,
+    watch: Callable[[Descriptor, BlobWriter], BlobWriter] | None = None,
 ) -> tuple[BlobResult, ...]:
     """Bring the config and the layers of `manifest` into the storage; one result a blob, the config's first.
 
     `max_connections` blobs come at once: the config, then the largest first; `retries` is how often in a row one may
     break off without a new byte. `arrived` is told each blob that is in the storage now, or was before; by any thread.
-    Of the blobs only those `wanted` are brought, the others count as being there; None wants all.
+    Of the blobs only those `wanted` are brought, the others count as being there; None wants all. `watch` may put a
+    writer of its own before each blob's.
     The first failure, and Ctrl-C, end all transfers; what came of them is kept by the storage.
     Raises IntegrityError, NotFoundError, UnauthorizedError, UnreachableError, StorageError.
     """
@@ -69,6 +71,8 @@ def fetch(
         with storage.write_blob(blob) as writer:
             if writer is None:
                 return done(blob, "exists", 0)
+            if watch is not None:
+                writer = watch(blob, writer)
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
         return done(blob, "resumed" if fetched < blob.size else "downloaded", fetched)
 

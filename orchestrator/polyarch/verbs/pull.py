@@ -24,6 +24,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.resolve import Resolution
 from polyarch.selection.types import Target, Verdict
 from polyarch.transfer.fetch import fetch
+from polyarch.transfer.growing import GrowingBlobs
 from polyarch.transfer.staged import StagedStorage
 from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.verbs.locked_pull import locked_candidates
@@ -124,12 +125,13 @@ def pull_variant(
     if context.dry_run:
         return _planned(context, variant, wanted)
 
-    searching = ProgramSearch(storage, manifest, config) if isinstance(storage, ReadsBlobs) else nullcontext()
-    with searching as search, loading as loaded_from:
+    growing = GrowingBlobs(storage, manifest.layers) if isinstance(storage, ReadsBlobs) else None
+    search = ProgramSearch(growing, manifest, config) if growing else None
+    with search or nullcontext(), growing or nullcontext(), loading as loaded_from:
 
         def arrived(blob: Descriptor) -> None:
-            if search:
-                search.arrived(blob)
+            if growing:
+                growing.arrived(blob)
             if loaded_from:
                 loaded_from(blob)
 
@@ -145,6 +147,7 @@ def pull_variant(
             emit=emit,
             arrived=arrived,
             wanted=wanted,
+            watch=growing.watch if growing else None,
         )
         unchanged = same and not any(blob.fetched for blob in blobs)
         if unchanged:

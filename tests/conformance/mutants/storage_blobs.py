@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from polyarch.contract import (
     BlobWriter,
@@ -212,6 +212,30 @@ class PublishesAtCommit(PlainStorage):
 
     def publish(self, digest: Digest) -> None:
         self.waiting.add(digest)
+
+
+@breaks("test_what_is_written_can_be_read_meanwhile")
+class ShowsWhatWasWritten(PlainStorage):
+    class writer(PlainWriter):
+        def open_written(self) -> BinaryIO:
+            copy = self.path.with_suffix(".copy")
+            copy.write_bytes(self.path.read_bytes())
+            return copy.open("rb", buffering=0)
+
+
+@breaks("test_what_is_written_can_be_read_meanwhile")
+class ShowsItsOwnPlace(PlainStorage):
+    class writer(PlainWriter):
+        def open_written(self) -> BinaryIO:
+            return os.fdopen(os.dup(self.file.fileno()), "rb", buffering=0)
+
+
+@breaks("test_what_is_written_can_be_read_meanwhile")
+class BeginsInAnotherFile(PlainStorage):
+    class writer(PlainWriter):
+        def restart(self) -> None:
+            self.path.unlink()
+            self.file = self.path.open("ab+", buffering=0)
 
 
 @breaks("test_big_blobs_pass_through")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import partial
 
 import pytest
 
-from polyarch.contract import Descriptor, NotFoundError, ReadsBlobs, Storage
+from polyarch.contract import Descriptor, NotFoundError, ReadsBack, ReadsBlobs, Storage
 from polyarch.testing.conformance.images import SampleImage, SampleImages
 from polyarch.testing.conformance.storage_base import (
     PIECE,
@@ -136,6 +137,29 @@ class StorageBlobs(StorageBase):
             assert b"".join(writer.kept()) == blob.data, "writes go on behind what is kept (BlobWriter.offset)"
             writer.finish()
         assert reopen().has_blob(blob.descriptor), "a blob that was resumed is whole (BlobWriter.finish)"
+
+    def test_what_is_written_can_be_read_meanwhile(self, storage: Storage, blob: Blob) -> None:
+        """The file of `open_written` shows each byte once it is written, is another one's reading, and stays open."""
+        with storage.write_blob(blob.descriptor) as writer:
+            assert writer is not None
+            writer.write(blob.data[: blob.half])
+            if not isinstance(writer, ReadsBack):
+                pytest.skip("its writers do not satisfy ReadsBack")
+            with writer.open_written() as file:
+                assert os.pread(file.fileno(), len(blob.data), 0) == blob.data[: blob.half], (
+                    "what was written before is there (ReadsBack.open_written)"
+                )
+                assert file.read(10) == blob.data[:10], "it is read from the first byte on (ReadsBack.open_written)"
+                writer.write(b"wrong")
+                assert os.pread(file.fileno(), len(blob.data), 0) == blob.data[: blob.half] + b"wrong", (
+                    "what is written later appears, and goes behind what is here (ReadsBack.open_written)"
+                )
+                writer.restart()
+                writer.write(blob.data)
+                writer.finish()
+                assert os.pread(file.fileno(), len(blob.data), 0) == blob.data, (
+                    "it can be read after `restart` and `finish`, too (ReadsBack.open_written)"
+                )
 
     def test_restart_throws_away_what_is_here(self, storage: Storage, blob: Blob) -> None:
         """After wrong bytes came, `restart` begins from nothing, and the right ones make the blob."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from polyarch.contract import Digest, disk_error
 from polyarch_plugins.storages.oci.locks import Patience, open_locked
@@ -17,7 +18,7 @@ _MODE = 0o644
 
 
 class PartialBlob:
-    """The BlobWriter of this storage. It owns `descriptor`, an open and locked file, until it is closed."""
+    """The BlobWriter of this storage; satisfies ReadsBack. It owns `descriptor`, an open, locked file, until closed."""
 
     def __init__(self, path: Path, descriptor: int, publish: Callable[[], None], *, sync: bool) -> None:
         """`publish` renames the finished file into place; the lock is held until then, so nobody writes it twice.
@@ -45,6 +46,13 @@ class PartialBlob:
                 return
             yield chunk
             position += len(chunk)
+
+    def open_written(self) -> BinaryIO:
+        """The file itself, which stays the same one when it is renamed."""
+        try:
+            return self._path.open("rb", buffering=0)
+        except OSError as error:
+            raise disk_error(error, f"cannot read {self._path}") from error
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
