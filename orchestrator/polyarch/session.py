@@ -306,7 +306,9 @@ class Session(Composition):
         """Images on their way to registries: pushed, copied from one to another, joined under one name."""
         from polyarch.verbs.moving.moving import MovingParts, MovingVerbs
 
-        parts = MovingParts(self.storage, self._found, self.reference, self._taken, self._registry, self.platform)
+        parts = MovingParts(
+            self.storage, self._found, self.reference, self._taken, self._registry, self.platform, self._verifiers
+        )
         return MovingVerbs(self.settings, parts, self._emit)
 
     @cached_property

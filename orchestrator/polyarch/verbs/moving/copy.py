@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.registry import Registry, TakesImages
 from polyarch.events import PushFinished, PushStarted, Warned
 from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.registry.several import HasMirrors
 from polyarch.resolution.documents import Documents
@@ -16,6 +18,7 @@ from polyarch.transfer.send import Push, certain, send
 from polyarch.verbs.moving.moved import PushResult
 from polyarch.verbs.moving.push import Sending, new_index_words
 from polyarch.verbs.moving.trees import moved_manifests, read_ahead, referring, some_of, tree_of
+from polyarch.verbs.rules import check_name, check_variant
 from polyarch_platforms.platform import Platform
 
 
@@ -28,11 +31,13 @@ def copy_image(
     *,
     platforms: Sequence[Platform] = (),
     tag_defaulted: bool = False,
+    verifiers: Sequence[Verifier] = (),
 ) -> PushResult:
     """Copy what a name points at, for `platforms` only if there are any, and what refers to it.
 
-    What the name pointed at when it was first asked is copied, whatever it points at later; that is told. Raises what
-    reading from the one and pushing to the other raises, NoVariantError for a platform that there is none of.
+    What the name pointed at when it was first asked is copied, whatever it points at later; that is told. Every
+    manifest has to keep the rules of `verifiers` under the source's name. Raises what reading from the one and pushing
+    to the other raises, NoVariantError for a platform that there is none of, and what verifiers raise.
     """
     documents = Documents(registry)
     emit, most = sending.emit, sending.max_connections
@@ -44,6 +49,10 @@ def copy_image(
         emit(Warned(new_index_words(source.familiar, read, root, name, "copied")))
     read_ahead(documents, source, root, most)
     documents_read = tree_of(documents, source, root)
+    check_name(verifiers, source, read)
+    for each in documents_read:
+        if isinstance(each, Manifest):
+            check_variant(verifiers, ChosenVariant(source, source, read, each, registry))
     others = referring(registry, documents, source, [each.digest for each in documents_read], most, emit)
     pushes = [Push(name.with_digest(each.digest), each) for each in documents_read[:-1]]
     pushes += [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from polyarch.contract.others import Verifier
 from polyarch.contract.registry import Registry, TakesImages
 from polyarch.contract.storage import Image, Storage
 from polyarch.errors import NotFoundError, UnauthorizedError, UsageError, platforms_errors
@@ -28,7 +29,7 @@ class MovingParts:
 
     `found` are the images at hand that a text means; `name` is the reference that a text is, `taken` the one that it
     turns out to be where several registries are searched; `registry` is where a reference is kept, `platform` the
-    platform that a text names.
+    platform that a text names, `verifiers` are the rules that images have to keep.
     """
 
     storage: Callable[[], Storage]
@@ -37,6 +38,7 @@ class MovingParts:
     taken: Callable[[str], Reference]
     registry: Callable[[Reference], Registry]
     platform: Callable[[str], Platform]
+    verifiers: Callable[[], Sequence[Verifier]]
 
 
 class MovingVerbs:
@@ -106,6 +108,7 @@ class MovingVerbs:
                 self._sending(max_connections),
                 platforms=self._platforms(platform),
                 tag_defaulted=not names_tag(target),
+                verifiers=self._parts.verifiers(),
             )
 
     def create_index(

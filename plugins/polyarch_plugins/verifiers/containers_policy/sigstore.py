@@ -46,7 +46,7 @@ def load_keys(pems: Sequence[bytes]) -> tuple[PublicKey, ...]:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError as error:
         raise HostError(_LIBRARY, "pip install 'polyarch[verify]'") from error
-    found = list[PublicKey]()
+    found: list[PublicKey] = []
     for number, pem in enumerate(pems, 1):
         try:
             key = load_pem_public_key(pem)
