@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +121,20 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def program(name: str, path: str | None = None) -> str | None:
+    """Where the program `name` is, by PATH or the folders of `path`, as shutil.which says; None if it is nowhere."""
+    folders = os.get_exec_path() if path is None else path.split(os.pathsep)
+    for place in (name,) if os.sep in name else (os.path.join(folder, name) for folder in folders):  # noqa: PTH118
+        if os.access(place, os.X_OK) and not os.path.isdir(place):  # noqa: PTH112
+            return place
+    return None
+
+
+def random_name(size: int) -> str:
+    """`size` random bytes that nobody can guess, in hexadecimal digits; without all that comes with `secrets`."""
+    return os.urandom(size).hex()
+
+
 def disk_usage(top: Path) -> int:
     """The bytes that a directory takes on the disk with all that is in it, a file with several names once."""
     seen: set[tuple[int, int]] = set()
@@ -142,7 +155,8 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
     Raises StorageError.
     """
-    import tempfile  # with six modules more; few commands need such a folder
+    import shutil
+    import tempfile  # with many modules more; few commands need such a folder
 
     try:
         make_directory(parent, 0o700)

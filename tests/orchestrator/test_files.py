@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from polyarch.files import (
     make_directory,
     open_regular,
     place_for,
+    program,
     read_bounded,
     temporary_folder,
     write_in_one_step,
@@ -191,3 +193,18 @@ def test_a_temporary_folder_where_none_can_be(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot make a folder for temporary files"):
         with temporary_folder(tmp_path / "file" / "below"):
             pass
+
+
+def test_a_program_is_found_as_everybody_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    (one / "plain").touch(0o644)
+    (one / "folder").mkdir()
+    for name in ("plain", "folder", "tool"):
+        (two / name).touch(0o755)
+    (one / "broken").symlink_to("nothing")
+    monkeypatch.setenv("PATH", f"{one}:{two}:{tmp_path / 'none'}")
+    for name in ("plain", "folder", "tool", "broken", "missing", str(two / "tool"), str(one / "plain")):
+        assert program(name) == shutil.which(name)
+        assert program(name, str(one)) == shutil.which(name, path=str(one))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import traceback
 from collections.abc import Mapping
 from dataclasses import field
 
@@ -63,7 +61,9 @@ def _refused(error: click.ClickException) -> str:
 
 def _report(error: BaseException) -> str:
     """Write the traceback where the user finds it; the hint that says where. No word of the command line is in it."""
+    import platform
     import tempfile
+    import traceback
 
     from polyarch import __version__
 

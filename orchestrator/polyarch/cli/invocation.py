@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +114,8 @@ class Invocation:
     def tell(self, failure: Failure, error: BaseException) -> None:
         """One line and perhaps a hint on stderr; with JSON asked for one object on stdout, too."""
         if self.given.get("debug"):
+            import traceback
+
             sys.stderr.write("".join(traceback.format_exception(error)))
         line(f"error: {failure.message}", sys.stderr)
         if failure.hint:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,7 +74,11 @@ def json_line(document: Mapping[str, object], stream: TextIO | None = None) -> N
 
 def terminal_width() -> int | None:
     """The columns of the terminal that stdout is; None if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # with all compressions that Python knows
+
+    return shutil.get_terminal_size().columns
 
 
 def columns(rows: Iterable[Sequence[str]], width: int | None = None) -> list[str]:

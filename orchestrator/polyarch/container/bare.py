@@ -9,7 +9,9 @@ do something in the machine that is emulated may do it here.
 from __future__ import annotations
 
 import os
+import pickle  # noqa: F401 - a failure is told by it, and inside there is no Python to load it from
 import socket
+import traceback  # noqa: F401
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path

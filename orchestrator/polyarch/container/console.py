@@ -113,15 +113,6 @@ class Console:
                 typed = typed[os.write(terminal, typed) :] if typed else b""
 
 
-def terminal_size() -> tuple[int, int] | None:
-    """Rows and columns of the terminal that this process's input is; None if it is none."""
-    try:
-        columns, rows = os.get_terminal_size(_OUR_INPUT)
-    except OSError:
-        return None
-    return rows, columns
-
-
 def _write(number: int, data: bytes) -> None:
     while data:
         try:

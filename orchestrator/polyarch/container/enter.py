@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polyarch.container.console import terminal_size
 from polyarch.container.failures import CannotExecute
-from polyarch.container.foreground import to_its_end
+from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import IdMaps
 from polyarch.container.launch import Launch
 from polyarch.container.programs import check_program, explicit_args

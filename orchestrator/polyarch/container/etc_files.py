@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ _LOOPBACK = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 def write_etc_files(directory: Path, hostname: str, network: Literal["host", "none"]) -> dict[str, Path]:
     """Write hosts, hostname and resolv.conf into `directory`: path inside -> file. Raises StorageError."""
     hosts = _copied("/etc/hosts") if network == "host" else _LOOPBACK
-    if hostname != socket.gethostname() or network == "none":
+    if hostname != os.uname().nodename or network == "none":
         hosts = hosts.removesuffix(b"\n") + b"\n127.0.1.1\t%b\n" % hostname.encode()
     contents = {"hosts": hosts, "hostname": hostname.encode() + b"\n", "resolv.conf": _copied("/etc/resolv.conf")}
     try:

@@ -6,14 +6,16 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from polyarch.container.console import Console
 from polyarch.container.emulation import exit_code
 from polyarch.container.launch import Launch
 from polyarch.container.request import ExecRequest, RunRequest
 from polyarch.container.runtime import Runtime, complaint
 from polyarch.errors import HostError
+
+if TYPE_CHECKING:
+    from polyarch.container.console import Console
 
 
 class MakesLaunch(Protocol):
@@ -38,8 +40,11 @@ def to_its_end(
     Raises HostError, and what the runtime complained of: `program` did not start.
     """
     with contextlib.ExitStack() as stack:
-        console, files = None, dict[int, int]()
+        console: Console | None = None
+        files = dict[int, int]()
         if request.tty and runtime.hands_console_over:
+            from polyarch.container.console import Console
+
             console = Console(place, interactive=request.interactive)
             stack.callback(console.close)
         if console is not None or not (request.interactive or request.tty):
@@ -65,3 +70,12 @@ def to_its_end(
     if failure is not None:
         raise failure
     return code
+
+
+def terminal_size() -> tuple[int, int] | None:
+    """Rows and columns of the terminal that this process's input is; None if it is none."""
+    try:
+        columns, rows = os.get_terminal_size(0)
+    except OSError:
+        return None
+    return rows, columns

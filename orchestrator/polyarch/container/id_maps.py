@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from polyarch.errors import HostError, printable
+from polyarch.files import program
 from polyarch_platforms.lazy_dataclass import dataclass
 
 _MAX_FILE = 1 << 20
@@ -57,8 +56,8 @@ class IdMaps:
     def write(self, pid: int) -> None:
         """Give the ranges to the user namespace of the process `pid`, which was just made. Raises HostError."""
         if self.helpers:
-            for program, ranges in (("newuidmap", self.users), ("newgidmap", self.groups)):
-                _by_helper(program, pid, ranges)
+            for helper, ranges in (("newuidmap", self.users), ("newgidmap", self.groups)):
+                _by_helper(helper, pid, ranges)
             return
         try:
             if self.one_id:
@@ -69,12 +68,14 @@ class IdMaps:
             raise HostError(f"the kernel refuses IDs for a user namespace: {error.strerror}") from error
 
 
-def _by_helper(program: str, pid: int, ranges: tuple[Range, ...]) -> None:
+def _by_helper(helper: str, pid: int, ranges: tuple[Range, ...]) -> None:
+    import subprocess
+
     words = [word for each in ranges for word in str(each).split()]
-    done = subprocess.run([program, str(pid), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([helper, str(pid), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         said = printable(done.stderr.strip() or f"it ended with {done.returncode}", 300)
-        raise HostError(f"{program} failed: {said}", "see that /etc/subuid and /etc/subgid have this user")
+        raise HostError(f"{helper} failed: {said}", "see that /etc/subuid and /etc/subgid have this user")
 
 
 def same_ids() -> IdMaps:
@@ -113,7 +114,7 @@ def as_root() -> IdMaps:
     """This user as root, and its subordinate IDs as 1, 2, …; without these or the helpers this user alone."""
     alone = alone_as_root()
     more_users, more_groups = _subordinates("/etc/subuid"), _subordinates("/etc/subgid")
-    if not (more_users and more_groups and shutil.which("newuidmap") and shutil.which("newgidmap")):
+    if not (more_users and more_groups and program("newuidmap") and program("newgidmap")):
         return alone
     return IdMaps((*alone.users, *_in_a_row(more_users)), (*alone.groups, *_in_a_row(more_groups)), helpers=True)
 

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
-import socket
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, Self, TypeAlias
 
 from polyarch.container import syscalls
 from polyarch.container.id_maps import IdMaps
@@ -33,6 +30,8 @@ from polyarch_platforms.lazy_dataclass import dataclass
 _Mask: TypeAlias = set[int] | set[signal.Signals]
 _ANSWER = b"g"
 _MAX_MESSAGE = 1 << 16
+_CHILD, _MAP, _READY, _FAILED = b"c", b"m", b"r", b"f"
+"""What a child says first: its child's process ID comes, or it wants IDs, or it lives, or a pickled failure comes."""
 FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 """Signals that are passed on to the program."""
 HEARD = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
@@ -95,7 +94,7 @@ class Launch:
 
     def start(self, mask: _Mask) -> int:
         """Start it, with signals masked as `mask` says; its process ID, once it executes or has ended."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _channel()
         if self.pid_namespace:
             syscalls.adopt_orphans(True)  # before the fork: the first child may end, and leave the last one, at once
         try:
@@ -110,18 +109,19 @@ class Launch:
             if self.pid_namespace:
                 syscalls.adopt_orphans(False)
 
-    def _guided(self, child: int, channel: socket.socket) -> int:
+    def _guided(self, child: int, channel: _Channel) -> int:
         """Do for the children what only this process can; the process ID of the last one once it executes."""
         try:
-            while message := channel.recv(_MAX_MESSAGE):
-                kind, value = pickle.loads(message)
-                if kind == "failed":
-                    raise unpacked(value)
-                if kind == "map":
-                    value.write(child)
-                elif kind == "child":
+            while message := channel.receive():
+                kind, value = message[:1], message[1:]
+                if kind == _FAILED:
+                    raise _told(value + channel.rest())
+                if kind == _MAP:
+                    assert self.outer is not None
+                    self.outer.write(child)
+                elif kind == _CHILD:
                     os.waitpid(child, 0)
-                    child = value
+                    child = int(value)
                 channel.send(_ANSWER)
             return child
         except KeyboardInterrupt:
@@ -134,10 +134,57 @@ class Launch:
             raise
 
 
+class _Channel:
+    """One end of two pipes between a process and its child, each of which waits for the other's answer.
+
+    Nothing more comes where all other ends are closed: the child executes its program, has ended, or is alone.
+    """
+
+    def __init__(self, incoming: int, outgoing: int) -> None:
+        self._files = [incoming, outgoing]
+
+    def send(self, message: bytes) -> None:
+        """Raises OSError where nobody is there."""
+        while message:
+            message = message[os.write(self._files[1], message) :]
+
+    def receive(self) -> bytes:
+        """The message, or its beginning; nothing where nothing more comes."""
+        return os.read(self._files[0], _MAX_MESSAGE)
+
+    def rest(self) -> bytes:
+        """All that comes until nothing more does."""
+        return b"".join(iter(self.receive, b""))
+
+    def close(self) -> None:
+        """Let go of it; it may be called again."""
+        while self._files:
+            os.close(self._files.pop())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _channel() -> tuple[_Channel, _Channel]:
+    """Both ends, which no executed program keeps."""
+    (here, there), (back, forth) = os.pipe(), os.pipe()
+    return _Channel(here, forth), _Channel(back, there)
+
+
+def _told(data: bytes) -> BaseException:
+    """What a child raised."""
+    import pickle
+
+    return unpacked(pickle.loads(data))
+
+
 class _Child:
     """What runs between the first fork and the program."""
 
-    def __init__(self, launch: Launch, channel: socket.socket, mask: _Mask) -> None:
+    def __init__(self, launch: Launch, channel: _Channel, mask: _Mask) -> None:
         self._launch = launch
         self._channel = channel
         self._mask = mask
@@ -148,13 +195,13 @@ class _Child:
                 _join(self._launch.joined)
             elif self._launch.outer is not None:
                 self._unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
-                self._ask("map", self._launch.outer)
+                self._ask(_MAP)
             if self._launch.pid_namespace:
                 if self._launch.joined is None:
                     self._unshare(syscalls.CLONE_NEWPID)
                 last = os.fork()
                 if last:
-                    self._ask("child", last, answer=False)
+                    self._channel.send(b"%b%d" % (_CHILD, last))
                     os._exit(0)
                 self._await_answer()
             self._last()
@@ -166,7 +213,7 @@ class _Child:
         if launch.own_group:
             os.setpgid(0, 0)
         syscalls.die_with_parent()
-        self._ask("ready", None)  # the parent was there after this process had bound its life to it
+        self._ask(_READY)  # the parent was there after this process had bound its life to it
         if launch.mounts is not None:
             self._unshare(syscalls.CLONE_NEWNS)
             syscalls.mounts_to_slaves()
@@ -187,7 +234,7 @@ class _Child:
     def _enter(self, maps: IdMaps) -> None:
         """A further user namespace; a child that stays behind writes its IDs, as only the namespace above may."""
         pid = os.getpid()
-        ours, theirs = socket.socketpair()
+        ours, theirs = _channel()
         with ours, theirs:
             helper = os.fork()
             if helper == 0:
@@ -196,7 +243,7 @@ class _Child:
             theirs.close()
             self._unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
             ours.send(_ANSWER)
-            said = ours.recv(_MAX_MESSAGE)
+            said = ours.receive()
             if os.waitpid(helper, 0)[1] != 0:
                 raise HostError(said.decode("utf-8", "replace") or "no IDs for a user namespace")
 
@@ -206,18 +253,19 @@ class _Child:
         except OSError as error:
             raise no_user_namespace(error) from error
 
-    def _ask(self, kind: str, value: object, *, answer: bool = True) -> None:
-        self._channel.send(pickle.dumps((kind, value)))
-        if answer:
-            self._await_answer()
+    def _ask(self, kind: bytes) -> None:
+        self._channel.send(kind)
+        self._await_answer()
 
     def _await_answer(self) -> None:
-        if self._channel.recv(1) != _ANSWER:
+        if self._channel.receive() != _ANSWER:
             os._exit(1)  # the parent is gone
 
     def _fail(self, error: BaseException) -> NoReturn:
         try:
-            self._channel.send(pickle.dumps(("failed", packed(error))))
+            import pickle
+
+            self._channel.send(_FAILED + pickle.dumps(packed(error)))
         finally:
             os._exit(1)
 
@@ -241,9 +289,9 @@ def _join(pid: int) -> None:
         raise HostError(f"the namespaces of process {pid} cannot be entered: {error.strerror}") from error
 
 
-def _written(maps: IdMaps, pid: int, channel: socket.socket) -> int:
+def _written(maps: IdMaps, pid: int, channel: _Channel) -> int:
     """0 once the IDs are written; 1 with the reason on the channel."""
-    if channel.recv(1) != _ANSWER:
+    if channel.receive() != _ANSWER:
         return 1
     try:
         maps.write(pid)
@@ -286,6 +334,8 @@ def packed(error: BaseException) -> _Packed:
         return OSError, (error.errno, error.strerror, error.filename), {}
     if isinstance(error, KeyboardInterrupt):
         return KeyboardInterrupt, (), {}
+    import traceback
+
     return RuntimeError, ("".join(traceback.format_exception(error)),), {}
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from polyarch.container import syscalls
 from polyarch.container.reaper import leave_reaper
 from polyarch.errors import HostError, printable
+from polyarch.files import program as find_program
 from polyarch.unpack.stack import Flavour
 from polyarch_platforms.qemu import kernel_version
 
@@ -33,7 +32,7 @@ def mount_overlay(
     With the flavour `user` fuse-overlayfs stands in where the kernel cannot (before 5.11, or not on this file system);
     layers of the flavour `fuse` only it understands. Raises HostError, with what mends it.
     """
-    program = shutil.which("fuse-overlayfs") if flavour != "trusted" else None
+    program = find_program("fuse-overlayfs") if flavour != "trusted" else None
     if flavour == "fuse":
         if program is None:
             raise unfit(upper.parent, flavour)
@@ -85,6 +84,8 @@ def by_fuse(program: str, lowers: Sequence[Path], upper: Path, work: Path, targe
     except OSError as error:
         hint = f"as root: chmod 666 {_FUSE}"
         raise HostError(f"fuse-overlayfs may not open {_FUSE}: {error.strerror}", hint) from error
+    import subprocess
+
     for path in (*lowers, upper, work):
         if set(str(path)) & set(":,\\"):
             raise HostError(f"fuse-overlayfs cannot use {path}: ':', ',' and '\\' separate its options", "use --root")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
 from polyarch.container.failures import CannotExecute, ProgramNotFound
 from polyarch.errors import HostError, PolyarchError, printable
+from polyarch.files import program
 from polyarch_platforms.lazy_dataclass import dataclass
 
 _FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"  # an ordinary user's PATH may lack them
@@ -64,7 +63,7 @@ def find_runtime(wanted: Literal["auto", "crun", "runc"] = "auto") -> Runtime:
     """The runtime of the settings, crun before runc. Raises HostError if there is none."""
     names: tuple[Literal["crun", "runc"], ...] = ("crun", "runc") if wanted == "auto" else (wanted,)
     for name in names:
-        path = shutil.which(name) or shutil.which(name, path=_FOLDERS)
+        path = program(name) or program(name, _FOLDERS)
         if path:
             return Runtime(name, path)
     raise HostError(f"no OCI runtime here: {' or '.join(names)} is needed", f"apt install {names[0]}")
@@ -109,6 +108,8 @@ def process_in(runtime: Runtime, state: Path, identifier: str) -> int:
 
     Raises HostError.
     """
+    import subprocess
+
     words = [runtime.path, "--root", str(state), "state", identifier]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:

@@ -6,14 +6,14 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
-from polyarch.container.console import terminal_size
-from polyarch.container.detach import TERMINAL, Streams, open_streams, started_hook
 from polyarch.container.emulation import Arrangement, register_privately
-from polyarch.container.foreground import to_its_end
+from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
 from polyarch.container.logs import OUTPUT
@@ -23,6 +23,9 @@ from polyarch.container.programs import explicit_args
 from polyarch.container.runtime import Runtime
 from polyarch.container.spec import Host, runtime_spec, write_spec
 from polyarch_platforms.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from polyarch.container.detach import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Start:
 
     def apart(self) -> tuple[int, Streams]:
         """Start it with streams of its own, and signals blocked; the runtime's process ID."""
+        from polyarch.container.detach import open_streams
+
         container, request = self.prepared.container, self.prepared.request
         (container.directory / OUTPUT).touch(0o600)
         streams = open_streams(
@@ -99,10 +104,13 @@ class Start:
             same_ids=namespaced and os.geteuid() == 0 and maps is None,
             cgroup="" if namespaced else cgroup_of(record.id),
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-            terminal=TERMINAL if request.detach else terminal_size(),
-            started=started_hook(directory) if request.detach else None,
+            terminal=terminal_size(),
             emulator=arrangement.explicit.path.resolve() if arrangement.explicit else None,
         )
+        if request.detach:
+            from polyarch.container.detach import TERMINAL, started_hook
+
+            host = replace(host, terminal=TERMINAL, started=started_hook(directory))
         args = explicit_args(record.command, inside.program) if arrangement.explicit else record.command
         environment = {**arrangement.variables, **inside.environment}
         volumes = prepared.words.volumes

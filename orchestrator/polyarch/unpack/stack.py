@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from polyarch.files import random_name
 from polyarch.unpack.beneath import Directory, components
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -91,7 +91,7 @@ def takes_marks(directory: Path, flavour: Literal["trusted", "user"]) -> bool:
 
     Nobody needs a privilege for one (since Linux 5.8). Raises OSError for what has nothing to do with that.
     """
-    probe = directory / f".polyarch-{secrets.token_hex(6)}"
+    probe = directory / f".polyarch-{random_name(6)}"
     attribute = f"{flavour}.{probe.name}"
     try:
         os.mknod(probe, stat.S_IFCHR, os.makedev(0, 0))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,10 @@ def subordinates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     monkeypatch.setattr(os, "getegid", lambda: 1235)
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd(("me", "x", uid, uid, "", "/", "/bin/sh")))
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    for name in ("newuidmap", "newgidmap"):
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     return tmp_path
 
 
@@ -47,7 +49,7 @@ def test_one_id_without_subordinates(subordinates: Path) -> None:
 def test_one_id_without_the_helpers(subordinates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("subuid", "subgid"):
         (subordinates / name).write_text("me:100000:65536\n")
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(subordinates))
     assert as_root().one_id
 
 
