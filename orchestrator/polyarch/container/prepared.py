@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.etc_files import write_etc_files
@@ -17,6 +16,7 @@ from polyarch.container.state import Container
 from polyarch.container.users import User, user_inside
 from polyarch.contract.storage import Image
 from polyarch.unpack.beneath import Root
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Prepared:
         request, config, identifier = self.request, self.image.config, self.container.record.id
         rootfs = Root(self.rootfs)
         user = user_inside(request.user or config.user, rootfs, self.rights.maps)
-        hostname = request.hostname or (identifier[:12] if request.network == "none" else socket.gethostname())
+        hostname = request.hostname or (identifier[:12] if request.network == "none" else os.uname().nodename)
         environment = environment_of(config, self.words.variables, user, hostname, tty=request.tty)
         workdir = working_directory(request, config)
         program = check_program(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from polyarch.errors import StorageError
-from polyarch.files import read_bounded, write_in_one_step
+from polyarch.files import random_name, read_bounded, write_in_one_step
+from polyarch_platforms.lazy_dataclass import dataclass
 
 RECORD = "container.json"
 MAKING = "making.json"
@@ -57,7 +57,7 @@ _KEYS = frozenset(field.name for field in fields(Record))
 
 def new_id() -> str:
     """64 random hexadecimal digits."""
-    return secrets.token_hex(32)
+    return random_name(32)
 
 
 def now() -> str:

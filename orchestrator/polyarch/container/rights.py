@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
-import secrets
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
 from polyarch.container.id_maps import IdMaps, as_root, same_ids_in_parts
 from polyarch.container.launch import call_inside
-from polyarch.files import disk_error, make_directory
+from polyarch.files import disk_error, make_directory, random_name
 from polyarch.unpack.stack import Flavour, takes_marks
+from polyarch_platforms.lazy_dataclass import dataclass
 
 T = TypeVar("T")
 
@@ -46,7 +43,10 @@ class Rights:
 
     def ask(self, function: Callable[[], T]) -> T:
         """The same for a function that answers, with something that can be pickled. Raises OSError: no room for it."""
-        with tempfile.TemporaryFile() as answer:
+        import pickle
+    import tempfile
+
+    with tempfile.TemporaryFile() as answer:
 
             def look() -> None:
                 pickle.dump(function(), answer)
@@ -87,7 +87,7 @@ def under_emulator() -> bool:
 
 def may_use_trusted(directory: Path) -> bool:
     """Whether this process may set trusted.* attributes there: real root may, root of a user namespace may not."""
-    name = f"trusted.polyarch.{secrets.token_hex(4)}"
+    name = f"trusted.polyarch.{random_name(4)}"
     try:
         os.setxattr(directory, name, b"")
         os.removexattr(directory, name)

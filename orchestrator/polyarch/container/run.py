@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from polyarch.container.bare import WARNING, BareStart, check_bare
-from polyarch.container.detach import detach
 from polyarch.container.emulation import Arrangement, arrange
 from polyarch.container.prepared import Prepared
 from polyarch.container.record import Record, new_id, now
@@ -30,6 +28,7 @@ from polyarch.oci.config import check_layer_count
 from polyarch.oci.digest import Digest
 from polyarch.settings import Settings
 from polyarch_platforms.device import Device
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,8 @@ def run_container(
     """
     argv = argv_of(request, image.config)
     if under_emulator():
+        from polyarch.container.bare import check_bare
+
         check_bare(request)
     ways = Ways(image, device, sources, settings, emit)
     runtime, arrangement = ways.chosen()
@@ -102,6 +103,8 @@ class Ways:
         """The OCI runtime (None under an emulator), and how foreign programs are executed; warnings are told."""
         emulated = under_emulator()
         if emulated:
+            from polyarch.container.bare import WARNING
+
             self.emit(Warned(WARNING))
         runtime = None if emulated else find_runtime(self.settings.runtime)
         arrangement = arrange(self.image.platform, self.device, self.sources)
@@ -113,11 +116,17 @@ class Ways:
 def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangement) -> Ran:
     """Start what is prepared, and wait for its end unless its request says `detach`."""
     container, request = prepared.container, prepared.request
-    start = Start(prepared, runtime, arrangement) if runtime else BareStart(prepared)
-    if request.detach and isinstance(start, Start):
-        detach(container, start.apart)
+    if runtime is None:
+        from polyarch.container.bare import BareStart
+
+        code = BareStart(prepared).to_its_end()
+    elif request.detach:
+        from polyarch.container.detach import detach
+
+        detach(container, Start(prepared, runtime, arrangement).apart)
         return Ran(container.record.id, None)
-    code = start.to_its_end()
+    else:
+        code = Start(prepared, runtime, arrangement).to_its_end()
     if request.rm:
         container.remove(prepared.rights)
     return Ran(container.record.id, code)
