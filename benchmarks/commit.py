@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.bench import Bench, alternating
 from benchmarks.engines import dockerd, one_version, podman_words
 from benchmarks.process import BenchmarkError, measured
-from benchmarks.registry import program
+from benchmarks.programs import program
 from benchmarks.result import Case, Figure, max_rss, median
 
 MOST = 0.5
@@ -68,9 +68,9 @@ def commit(bench: Bench) -> Case:
         contenders = alternating(
             bench,
             {
-                "docker commit": lambda folder: [*docker, "commit", "changed", f"new:{next(numbers)}"],
-                "podman commit": lambda folder: [*podman, "commit", "-q", "changed", f"new:{next(numbers)}"],
-                "polyarch commit": lambda folder: [*own, f"new:{next(numbers)}"],
+                "docker commit": lambda turn: [*docker, "commit", "changed", f"new:{next(numbers)}"],
+                "podman commit": lambda turn: [*podman, "commit", "-q", "changed", f"new:{next(numbers)}"],
+                "polyarch commit": lambda turn: [*own, f"new:{next(numbers)}"],
             },
             bench.runs,
         )
@@ -124,8 +124,8 @@ def _podman(bench: Bench, archive: Path) -> list[str]:
 def _docker(bench: Bench, archive: Path) -> Iterator[list[str]]:
     folder = bench.work / "commit-docker"
     folder.mkdir()
-    with dockerd(folder, bench.environment, alone=True) as socket:
-        words = [program("docker"), "--host", f"unix://{socket}"]
+    with dockerd(folder, bench.environment, alone=True) as daemon:
+        words = [program("docker"), "--host", f"unix://{daemon.socket}"]
         measured([*words, "load", "--quiet", "--input", str(archive)], bench.environment)
         measured([*words, "run", "--name", "changed", "--network", "none", "commit:1", *_CHANGE], bench.environment)
         yield words

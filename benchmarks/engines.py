@@ -12,14 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.process import BenchmarkError, measured
-from benchmarks.registry import await_true, program
+from benchmarks.programs import program
+from benchmarks.registry import await_true
 
 # Where systemd mounts version 2 beside version 1 ("hybrid"). crun refuses that, unless version 2 has no controllers.
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 # podman asks for more open files and processes than some machines let even root have.
 _LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon: where it listens, and its process."""
+
+    socket: Path
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +59,22 @@ def podman(folder: Path, reference: str, environment: Mapping[str, str]) -> Engi
     return Engine(words, reference)
 
 
-def podman_words(folder: Path, run: Path) -> tuple[str, ...]:
+def podman_words(folder: Path, run: Path, groups: str = "") -> tuple[str, ...]:
     """The words that start podman with its storage and settings below `folder`, and what lives shorter in `run`.
 
-    That is a path of at most 50 characters (podman: "the specified runroot is longer than 50 characters").
+    That is a path of at most 50 characters (podman: "the specified runroot is longer than 50 characters"). `groups` is
+    who makes control groups (containers.conf(5): cgroup_manager), else podman's own choice.
     """
     settings = folder / "containers.conf"
-    settings.write_text(f'{_LIMITS}[engine]\ntmp_dir = "{run}/tmp"\n')
+    manager = f'cgroup_manager = "{groups}"\nevents_logger = "file"\n' if groups else ""
+    settings.write_text(f'{_LIMITS}[engine]\n{manager}tmp_dir = "{run}/tmp"\n')
     own = ("--root", str(folder / "podman"), "--runroot", str(run / "run"), "--runtime", program("crun"))
     return ("env", f"CONTAINERS_CONF={settings}", program("podman"), *own)
 
 
 @contextmanager
-def containerd(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """The socket of a daemon with its content in `folder`, in a mount namespace with a /run of its own."""
+def containerd(folder: Path, environment: Mapping[str, str]) -> Iterator[Daemon]:
+    """A daemon with its content in `folder`, in a mount namespace with a /run of its own."""
     log, settings = folder / "containerd.log", folder / "containerd.toml"
     # The paths of its sockets must not be long (unix(7): 108 bytes).
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as run, log.open("wb") as output:
@@ -81,7 +93,7 @@ def containerd(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
                 lambda: daemon.poll() is not None or _answers(client, environment),
                 f"containerd does not start; see {log}",
             )
-            yield socket
+            yield Daemon(socket, daemon.pid)
         finally:
             daemon.terminate()
             daemon.wait()
@@ -96,15 +108,15 @@ def docker(folder: Path, reference: str, environment: Mapping[str, str]) -> Iter
     archive, name = folder / "image.tar", "benchmark:1"
     source = ("--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", f"docker://{reference}")
     measured([program("skopeo"), *source, f"docker-archive:{archive}:{name}"], environment)
-    with dockerd(folder, environment, alone=True) as socket:
-        client = (program("docker"), "--host", f"unix://{socket}")
+    with dockerd(folder, environment, alone=True) as daemon:
+        client = (program("docker"), "--host", f"unix://{daemon.socket}")
         measured([*client, "load", "--quiet", "--input", archive], environment)
         yield Engine(client, name)
 
 
 @contextmanager
-def dockerd(folder: Path, environment: Mapping[str, str], *, alone: bool) -> Iterator[Path]:
-    """The socket of a daemon with its content in `folder`, in a mount namespace; `alone`: in one of networks, too."""
+def dockerd(folder: Path, environment: Mapping[str, str], *, alone: bool) -> Iterator[Daemon]:
+    """A daemon with its content in `folder`, in a mount namespace; `alone`: in one of networks, too."""
     log = folder / "dockerd.log"
     # The paths of its sockets must not be long (unix(7): 108 bytes).
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as run, log.open("wb") as output:
@@ -122,7 +134,7 @@ def dockerd(folder: Path, environment: Mapping[str, str], *, alone: bool) -> Ite
             await_true(
                 lambda: daemon.poll() is not None or _answers(client, environment), f"dockerd does not start; see {log}"
             )
-            yield socket
+            yield Daemon(socket, daemon.pid)
         finally:
             daemon.terminate()
             daemon.wait()
@@ -138,10 +150,15 @@ def _answers(client: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 def crun(bundle: Path) -> list[str]:
     """The words that start `true` by crun alone, in `bundle`, which has a `rootfs`; in the host's network."""
-    subprocess.run([program("crun"), "spec"], cwd=bundle, check=True)
-    file = bundle / "config.json"
-    spec = json.loads(file.read_text())
+    (bundle / "config.json").write_text(json.dumps(spec_for(program("crun"))))
+    return [*one_version(), program("crun"), "run", "--bundle", str(bundle), "polyarch-benchmark"]
+
+
+def spec_for(runtime: str) -> dict[str, Any]:
+    """What an OCI runtime takes as the usual, for `true` in the host's network (OCI runtime-spec, config.md)."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([runtime, "spec"], cwd=folder, check=True)
+        spec: dict[str, Any] = json.loads(Path(folder, "config.json").read_text())
     spec["process"].update(terminal=False, args=["true"])
     spec["linux"]["namespaces"] = [each for each in spec["linux"]["namespaces"] if each["type"] != "network"]
-    file.write_text(json.dumps(spec))
-    return [*one_version(), program("crun"), "run", "--bundle", str(bundle), "polyarch-benchmark"]
+    return spec

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.fleet_images import push
 from benchmarks.fleet_site import FleetSite, fleet_site
 from benchmarks.process import BenchmarkError, Run, measured
-from benchmarks.registry import program
+from benchmarks.programs import program
 from benchmarks.result import Case, Figure
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.registry import Origin, program
+from benchmarks.programs import program
+from benchmarks.registry import Origin
 
 _FILE = 48 << 10
 """Bytes of a file, of which half does not become smaller."""

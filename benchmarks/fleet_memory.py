@@ -15,10 +15,10 @@ from pathlib import Path
 
 from benchmarks.fleet_images import push
 from benchmarks.fleet_site import CHECKOUT, FleetSite, fleet_site
-from benchmarks.memory import highest
 from benchmarks.process import BenchmarkError, Run
-from benchmarks.registry import program
+from benchmarks.programs import program
 from benchmarks.result import Case, Figure
+from benchmarks.watch import highest
 
 SIZES = (10, 100, 1000)
 """Megabytes of the one layer that counts."""

@@ -20,7 +20,7 @@ from benchmarks.fleet_bytes import bytes_to_devices
 from benchmarks.fleet_memory import controller, downloads
 from benchmarks.fleet_race import DEVICES, race
 from benchmarks.process import BenchmarkError
-from benchmarks.result import Case, table, write_json
+from benchmarks.result import Case, document, table, write_json
 
 CASES: Mapping[str, Callable[[argparse.Namespace], list[Case]]] = {
     "race": lambda options: [race(options.devices, options.runs)],
@@ -56,7 +56,7 @@ def main() -> int:
         return 1
     print(table(cases))
     if options.json:
-        write_json(cases, options.json)
+        write_json([document(case) for case in cases], options.json)
     return 0
 
 

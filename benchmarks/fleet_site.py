@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import COMMAND
 from benchmarks.process import BenchmarkError
-from benchmarks.registry import Origin, await_true, program, served
+from benchmarks.programs import program
+from benchmarks.registry import Origin, await_true, served
 
 if TYPE_CHECKING:
     from support.fleet_lab import Device, Lab

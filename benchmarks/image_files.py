@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bench import QUICK_FACTOR, Bench, alternating
+from benchmarks.bench import QUICK_FACTOR, Bench, Turn, alternating
 from benchmarks.process import measured
-from benchmarks.registry import program
+from benchmarks.programs import program
 from benchmarks.result import Case, Figure, max_rss, median
 
 MOST_FIRST = 5.0
@@ -34,14 +34,14 @@ def image_files(bench: Bench) -> Case:
     layers = [str(path) for path in (root / "oci/blobs/sha256").iterdir() if path.stat().st_size > 1 << 20]
     by_tar = f"for layer in {' '.join(layers)}; do {program('gzip')} -dc $layer | {program('tar')} -tvf -; done"
 
-    def first(folder: Path) -> Sequence[str]:
+    def first(turn: Turn) -> Sequence[str]:
         shutil.rmtree(root / "cache/listings", ignore_errors=True)
         return command
 
-    walked = alternating(bench, {"gzip and tar -tv": lambda folder: ["sh", "-c", by_tar], "first": first}, bench.runs)
+    walked = alternating(bench, {"gzip and tar -tv": lambda turn: ["sh", "-c", by_tar], "first": first}, bench.runs)
     again = alternating(
         bench,
-        {"again": lambda folder: command, "again, as JSON": lambda folder: [*command, "--format", "json"]},
+        {"again": lambda turn: command, "again, as JSON": lambda turn: [*command, "--format", "json"]},
         bench.runs * QUICK_FACTOR,
     )
     peer, first_time = walked.values()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.bench import Bench, alternating
+from benchmarks.bench import Bench, Turn, alternating
 from benchmarks.engines import dockerd
 from benchmarks.process import BenchmarkError
-from benchmarks.registry import program
-from benchmarks.result import Case, Figure, max_rss, median
+from benchmarks.programs import program
+from benchmarks.result import Case, against, memory
 
 
 def into_docker(bench: Bench) -> Case:
@@ -19,26 +18,23 @@ def into_docker(bench: Bench) -> Case:
     if os.geteuid() != 0:
         raise BenchmarkError("a docker daemon of its own takes root")
     reference = bench.origin.reference
-    with ExitStack() as running:
 
-        def fresh(folder: Path) -> Path:
-            running.close()  # the last one's daemon
-            return running.enter_context(dockerd(folder, bench.environment, alone=False))
+    def fresh(turn: Turn) -> Path:
+        return turn.ends.enter_context(dockerd(turn.folder, bench.environment, alone=False)).socket
 
-        def by_docker(folder: Path) -> Sequence[str]:
-            return [program("docker"), "--host", f"unix://{fresh(folder)}", "pull", "--quiet", reference]
+    def by_docker(turn: Turn) -> Sequence[str]:
+        return [program("docker"), "--host", f"unix://{fresh(turn)}", "pull", "--quiet", reference]
 
-        def by_polyarch(folder: Path) -> Sequence[str]:
-            return bench.polyarch(folder / "root", "pull", "--into", f"docker:{fresh(folder)}", reference)
+    def by_polyarch(turn: Turn) -> Sequence[str]:
+        return bench.polyarch(turn.folder / "root", "pull", "--into", f"docker:{fresh(turn)}", reference)
 
-        contenders = alternating(bench, {"docker pull": by_docker, "polyarch pull": by_polyarch}, bench.runs)
-    peer, own = contenders.values()
+    contenders = alternating(bench, {"docker pull": by_docker, "polyarch pull": by_polyarch}, bench.runs)
     return Case(
         "pull into docker",
         contenders,
         [
-            Figure("pull --into docker ÷ docker pull", median(own) / median(peer), 0.9),
-            Figure("memory of a pull into docker", max_rss(own) / 1e6, 80, " MB"),
+            *against(contenders, "polyarch pull", "docker pull", 0.9, "pull --into docker ÷ docker pull"),
+            *memory(contenders, "polyarch pull", 80),
         ],
         ["the processor time is that of the command alone: most of the work is done by the daemon"],
     )

@@ -1,15 +1,13 @@
-"""What processes take up: of memory that several share, each counts its part (PSS)."""
+"""What processes take up: CPU seconds, and memory; of memory that several share, each counts its part (PSS)."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import time
-from collections.abc import Mapping, Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process import BenchmarkError
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +25,29 @@ def memory_of(pid: int) -> Memory:
     return Memory(rollup["Pss"], rollup["Pss_File"], _fields(Path(f"/proc/{pid}/status"))["RssFile"])
 
 
-def highest(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """The most bytes that were resident of a program, without what it starts (proc(5): VmHWM). It is run to its end."""
-    most = 0
-    child = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(environment)
-    )
-    while child.poll() is None:
-        # A process that has just ended has no memory any more.
-        most = _fields(Path(f"/proc/{child.pid}/status")).get("VmHWM", most)
-        time.sleep(0.01)
-    if child.returncode != 0:
-        raise BenchmarkError(f"{' '.join(argv)} ended with {child.returncode}")
-    return most
-
-
 def chain(pid: int) -> list[int]:
     """A process's parent, the process, and its descendants, each with one child at most; the last comes last."""
     found = [int(_words(Path(f"/proc/{pid}/stat"))[1]), pid]
     while children := Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split():
         found.append(int(children[0]))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU that a process, all below it, and those of them that have ended and were waited for have had."""
+    ticks = 0
+    for one in tree(pid):
+        with contextlib.suppress(OSError):  # it has just ended
+            ticks += sum(map(int, _words(Path(f"/proc/{one}/stat"))[11:15]))  # utime, stime, cutime, cstime
+    return ticks / _TICKS
+
+
+def memory_of_tree(pid: int) -> int:
+    """Bytes (PSS) of a process and all below it."""
+    found = 0
+    for one in tree(pid):
+        with contextlib.suppress(OSError, KeyError):  # it has just ended
+            found += _fields(Path(f"/proc/{one}/smaps_rollup"))["Pss"]
     return found
 
 
@@ -63,6 +64,11 @@ def tree(pid: int) -> list[int]:
 def _words(stat: Path) -> list[str]:
     """The fields of a stat file behind the program's name, which may hold blanks."""
     return stat.read_text().rpartition(")")[2].split()
+
+
+def resident(pid: int) -> int | None:
+    """The most bytes that a process had at a time so far (proc(5): VmHWM); None where it has ended."""
+    return _fields(Path(f"/proc/{pid}/status")).get("VmHWM")
 
 
 def _fields(file: Path) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.bench import QUICK_FACTOR, Bench, alternating
+from benchmarks.bench import QUICK_FACTOR, Bench, Turn, alternating
 from benchmarks.process import measured
 from benchmarks.result import Case, Figure, median
 
@@ -40,18 +40,18 @@ def plugins(bench: Bench) -> Case:
     empty.mkdir()
     install(site)
 
-    def command(site: Path, folder: Path) -> Sequence[str]:
+    def command(site: Path, turn: Turn | None = None) -> Sequence[str]:
         root = bench.work / f"root-{site.name}"
         return ("env", f"PYTHONPATH={site}", *bench.polyarch(root, "resolve", bench.origin.reference))
 
-    def anew(folder: Path) -> Sequence[str]:
-        return ("env", f"PYTHONPATH={site}", *bench.polyarch(folder, "resolve", bench.origin.reference))
+    def anew(turn: Turn) -> Sequence[str]:
+        return ("env", f"PYTHONPATH={site}", *bench.polyarch(turn.folder, "resolve", bench.origin.reference))
 
     without, with_them, unknown = "polyarch resolve", f"with {COUNT} plugins", f"with {COUNT} plugins, not remembered"
     turns = {without: partial(command, empty), with_them: partial(command, site), unknown: anew}
     for place in (empty, site):
         (bench.work / f"root-{place.name}").mkdir()
-        measured(command(place, bench.work), bench.environment)
+        measured(command(place), bench.environment)
     contenders = alternating(bench, turns, bench.runs * QUICK_FACTOR)
     pairs = zip(contenders[without], contenders[with_them], strict=True)
     added = statistics.median(more.seconds - less.seconds for less, more in pairs) * 1000

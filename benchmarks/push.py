@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
-from benchmarks.bench import Bench, alternating
+from benchmarks.bench import Bench, Turn, alternating
 from benchmarks.process import measured
-from benchmarks.registry import NAME, Origin, origin, program
-from benchmarks.result import Case, Figure, max_rss, median
+from benchmarks.programs import program
+from benchmarks.registry import NAME, Origin, origin
+from benchmarks.result import Case, Figure, against, memory
 
 
 def push(bench: Bench) -> Case:
@@ -20,35 +19,33 @@ def push(bench: Bench) -> Case:
     source = f"oci:{layout}:big"
     subprocess.run([program("skopeo"), *plain, "--src-tls-verify=false", f"docker://{reference}", source], check=True)
     measured(bench.polyarch(root, "pull", reference), bench.environment)
-    with ExitStack() as running:
 
-        def fresh(folder: Path) -> Origin:
-            running.close()  # the last one
-            return running.enter_context(origin(folder / "storage", folder / "registry.log"))
+    def fresh(turn: Turn) -> Origin:
+        return turn.ends.enter_context(origin(turn.folder / "storage", turn.folder / "registry.log"))
 
-        def by_skopeo(folder: Path) -> Sequence[str]:
-            target = f"docker://{fresh(folder).address}/{NAME}"
-            return [program("skopeo"), *plain, "--dest-tls-verify=false", source, target]
+    def by_skopeo(turn: Turn) -> Sequence[str]:
+        target = f"docker://{fresh(turn).address}/{NAME}"
+        return [program("skopeo"), *plain, "--dest-tls-verify=false", source, target]
 
-        def by_polyarch(folder: Path) -> Sequence[str]:
-            return bench.polyarch(root, "push", reference, f"{fresh(folder).address}/{NAME}")
+    def by_polyarch(turn: Turn) -> Sequence[str]:
+        return bench.polyarch(root, "push", reference, f"{fresh(turn).address}/{NAME}")
 
-        contenders = alternating(bench, {"skopeo copy": by_skopeo, "polyarch push": by_polyarch}, bench.runs)
-        folder = bench.work / "push-again"
-        folder.mkdir()
-        again = fresh(folder)
+    contenders = alternating(bench, {"skopeo copy": by_skopeo, "polyarch push": by_polyarch}, bench.runs)
+    twice = Turn(bench.work / "push-again")
+    twice.folder.mkdir()
+    with twice.ends:
+        again = fresh(twice)
         command = bench.polyarch(root, "push", reference, f"{again.address}/{NAME}")
         measured(command, bench.environment)
         before = len(again.requests())
         second = measured(command, bench.environment)
         uploads = sum("/blobs/uploads/" in path for _, path in again.requests()[before:])
-    peer, own = contenders.values()
     return Case(
         "push to a registry",
         {**contenders, "polyarch push, again": [second]},
         [
-            Figure("push ÷ skopeo copy", median(own) / median(peer), 1.0),
+            *against(contenders, "polyarch push", "skopeo copy", 1.0),
             Figure("uploads of a second push", uploads, 0),
-            Figure("memory of a push", max_rss(own) / 1e6, 60, " MB"),
+            *memory(contenders, "polyarch push", 60),
         ],
     )

@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from benchmarks.process import BenchmarkError
+from benchmarks.programs import program
 
 NAME = "big:1.0"
 SAMPLE = "busybox:1.36"
@@ -59,14 +60,6 @@ class Origin:
         await_true(lambda: mark in self.log.read_text(), "the registry's log is not written")
         found = _REQUEST.findall(self.log.read_text())
         return [(method, path, int(size)) for method, path, size in found if not path.startswith("/v2/?")]
-
-
-def program(name: str) -> str:
-    """The path of a program. Raises BenchmarkError."""
-    path = shutil.which(name)
-    if path is None:
-        raise BenchmarkError(f"{name} is not installed; .ci/setup installs it")
-    return path
 
 
 VARIANTS = "variants:1.0"
