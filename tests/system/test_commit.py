@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from polyarch.container.commit import CommitRequest
+from polyarch.container.layers import Layers, folder_of
 from polyarch.container.mounted import in_stopped
 from polyarch.container.request import RunRequest
 from polyarch.container.rights import Rights
@@ -62,7 +63,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
     rights = Rights("trusted", None)
     containers = Containers(polyarch.root / "containers", rights)
     record = containers.find("c")
-    snapshots = [polyarch.root / "snapshots" / "trusted" / layer for layer in record.layers]
+    folder_of_layers = folder_of(polyarch.root / "snapshots", record.form, "trusted")
+    snapshots = Layers(record.form, tuple(folder_of_layers / layer for layer in record.layers))
     answer = folder / "answer"
 
     def act(root: str) -> None:

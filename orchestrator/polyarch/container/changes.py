@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
+from polyarch.container.layers import MOUNTS, Layers, look
 from polyarch.container.rights import Rights
 from polyarch.errors import StorageError
 from polyarch.files import disk_error, read_bounded
@@ -45,19 +46,19 @@ class Change:
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
 
-def container_changes(directory: Path, layers: Sequence[Path], rights: Rights) -> tuple[Change, ...]:
-    """The changes of the container in `directory`, sorted by path; `layers` are its snapshots, the topmost first.
+def container_changes(directory: Path, layers: Layers, rights: Rights) -> tuple[Change, ...]:
+    """The changes of the container in `directory`, sorted by path; `layers` are its snapshots.
 
-    Raises StorageError.
+    Raises StorageError, HostError.
     """
+
+    def compare(lowers: Sequence[Path]) -> list[Change]:
+        return changes(directory / "upper", lowers, rights.flavour, mount_targets(directory / "config.json"))
+
     try:
-        return tuple(rights.ask(lambda: _of_container(directory, layers, rights.flavour)))
+        return tuple(look(layers, rights, directory / MOUNTS, compare))
     except OSError as error:
         raise disk_error(error, f"cannot read the layers of the container {directory.name[:12]}") from error
-
-
-def _of_container(directory: Path, layers: Sequence[Path], flavour: Flavour) -> list[Change]:
-    return changes(directory / "upper", layers, flavour, mount_targets(directory / "config.json"))
 
 
 def mount_targets(spec: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 from polyarch.container.base import base_manifest, gone, read_blob
 from polyarch.container.cgroups import frozen
 from polyarch.container.committed import Step, committed_config, oci_layer_type, scratch_config
+from polyarch.container.layers import Layers
 from polyarch.container.packing import PackedChanges, pack_changes
 from polyarch.container.record import Record
 from polyarch.container.rights import Rights
@@ -74,14 +75,14 @@ class _Base:
 def commit_container(
     containers: Containers,
     record: Record,
-    layers: Sequence[Path],
+    layers: Layers,
     rights: Rights,
     storage: KeepsImages,
     name: Reference,
     request: CommitRequest,
     emit: Emit,
 ) -> Committed:
-    """Pack the container's changes and let `name` point at the image; `layers` are its snapshots, the topmost first.
+    """Pack the container's changes and let `name` point at the image; `layers` are its snapshots.
 
     One that runs is frozen meanwhile where it has a control group to freeze, and `request.pause` says so.
     Raises UsageError, StorageError; NotFoundError: the image that it was made from is no longer whole in the storage.

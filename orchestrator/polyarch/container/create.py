@@ -11,13 +11,15 @@ from polyarch.container.base import SCRATCH, base_manifest, read_blob
 from polyarch.container.committed import scratch_config
 from polyarch.container.console import CONSOLE
 from polyarch.container.detach import STARTING
+from polyarch.container.image_layers import layers_of, make_layers
 from polyarch.container.later_start import LaterStart, read_later_start
+from polyarch.container.layers import MOUNTS, Layers, look
 from polyarch.container.mounted import prepare_top
 from polyarch.container.prepared import Prepared
 from polyarch.container.record import Record
 from polyarch.container.request import check_terminal
 from polyarch.container.rights import Rights, rights_at, under_emulator
-from polyarch.container.run import Ran, Ways, layers_of, new_record, started, unpack_layers
+from polyarch.container.run import Ran, Ways, new_record, started
 from polyarch.container.spec import argv_of
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
@@ -72,9 +74,10 @@ def create_container(later: LaterStart, image: Image, storage: HasBlobFiles, set
     container = Containers(settings.root / "containers", rights).create(record, later.encoded(), whole=False)
     try:
         if record.manifest:
-            unpack_layers(image, storage, rights, settings, emit)
-        rights.call(lambda: prepare_top(container.directory, layers, rights))
-        container.made()
+            layers = make_layers(layers, image, storage, rights, settings, emit)
+        directory = container.directory
+        look(layers, rights, directory / MOUNTS, lambda lowers: prepare_top(directory, lowers, rights))
+        container.made(layers.form)
     except BaseException:
         container.remove(rights)
         raise
@@ -88,7 +91,7 @@ def start_container(
     record: Record,
     image: Image,
     rights: Rights,
-    layers: Sequence[Path],
+    layers: Layers,
     device: Device,
     sources: Sequence[EmulatorSource],
     settings: Settings,

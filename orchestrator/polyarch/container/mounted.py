@@ -9,6 +9,7 @@ from pathlib import Path
 
 from polyarch.container import syscalls
 from polyarch.container.launch import Launch
+from polyarch.container.layers import MOUNTS, Layers, readable
 from polyarch.container.overlay import mount_overlay
 from polyarch.container.record import Record
 from polyarch.container.rights import Rights
@@ -22,7 +23,7 @@ _NOTHING = "nothing"
 def prepare_top(directory: Path, layers: Sequence[Path], rights: Rights) -> None:
     """Make the read-write layer of a new container look like the topmost layer: it is what the container sees as /.
 
-    Called with the rights that mount. Raises OSError.
+    `layers` are directories, the topmost first. Called with the rights that mount. Raises OSError.
     """
     upper = directory / "upper"
     if not layers:
@@ -36,20 +37,22 @@ def prepare_top(directory: Path, layers: Sequence[Path], rights: Rights) -> None
     os.utime(upper, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
-def mount_layers(directory: Path, layers: Sequence[Path], rights: Rights, *, volatile: bool = False) -> None:
-    """Mount a container's layers, topmost first, below its read-write one, at `rootfs` in its directory.
+def mount_layers(directory: Path, layers: Layers, rights: Rights, *, volatile: bool = False) -> None:
+    """Mount a container's layers below its read-write one, at `rootfs` in its directory; in a mount namespace of its
+    own.
 
     `volatile`: what is written need not outlive a crash of the machine. Raises OSError, HostError.
     """
     upper, work = directory / "upper", directory / "work"
-    if not any(work.iterdir()):  # for the first time: what the container has done to its root directory stays
-        prepare_top(directory, layers, rights)
-    mount_overlay(
-        layers or [directory / _NOTHING], upper, work, directory / "rootfs", rights.flavour, volatile=volatile
-    )
+    with readable(layers, directory / MOUNTS) as lowers:
+        if not any(work.iterdir()):  # for the first time: what the container has done to its root directory stays
+            prepare_top(directory, lowers, rights)
+        mount_overlay(
+            lowers or [directory / _NOTHING], upper, work, directory / "rootfs", rights.flavour, volatile=volatile
+        )
 
 
-def in_stopped(directory: Path, layers: Sequence[Path], rights: Rights, function: Callable[[str], None]) -> None:
+def in_stopped(directory: Path, layers: Layers, rights: Rights, function: Callable[[str], None]) -> None:
     """Call `function` in a process of its own with the root directory of a container that does not run, and is held.
 
     Raises what `function` raises, HostError.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from polyarch.container.changes import Kind, kinds, mount_targets
+from polyarch.container.layers import MOUNTS, Layers, look
 from polyarch.container.rights import Rights
 from polyarch.files import disk_error
 from polyarch.unpack.attributes import attributes_of
@@ -42,22 +43,22 @@ class PackedChanges:
 
 
 def pack_changes(
-    directory: Path, layers: Sequence[Path], rights: Rights, out: BinaryIO, latest: int | None = None
+    directory: Path, layers: Layers, rights: Rights, out: BinaryIO, latest: int | None = None
 ) -> PackedChanges:
     """Write the changes of the container in `directory` into `out`, a file, as a compressed layer.
 
-    `layers` are its snapshots, the topmost first. No time in it is later than `latest` (ns). Owners are those that the
+    `layers` are its snapshots. No time in it is later than `latest` (ns). Owners are those that the
     container sees. Raises StorageError.
     """
 
-    def pack() -> PackedChanges:
+    def pack(lowers: Sequence[Path]) -> PackedChanges:
         targets = mount_targets(directory / "config.json")
         upper = directory / "upper"
         with _no_search_for_cycles(), contextlib.closing(LayerPacker(out)) as packer:
-            return _Pack(upper, layers, packer, latest).run(kinds(upper, layers, rights.flavour, targets))
+            return _Pack(upper, lowers, packer, latest).run(kinds(upper, lowers, rights.flavour, targets))
 
     try:
-        return rights.ask(pack)
+        return look(layers, rights, directory / MOUNTS, pack)
     except OSError as error:
         raise disk_error(error, f"cannot pack what the container {directory.name[:12]} has written") from error
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from polyarch.container.etc_files import write_etc_files
+from polyarch.container.layers import Layers
 from polyarch.container.mounted import mount_layers
 from polyarch.container.programs import Program, Promise, check_program
 from polyarch.container.request import RunRequest, Words
@@ -35,14 +36,14 @@ class Inside:
 class Prepared:
     """A container with all that it needs.
 
-    `layers` are its snapshots, topmost first; with `as_labelled` its own program is held against the image's platform.
+    `layers` are its snapshots; with `as_labelled` its own program is held against the image's platform.
     """
 
     request: RunRequest
     image: Image
     words: Words
     rights: Rights
-    layers: Sequence[Path]
+    layers: Layers
     container: Container
     as_labelled: bool
 

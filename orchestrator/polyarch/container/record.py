@@ -20,6 +20,7 @@ MAKING = "making.json"
 _MAX_RECORD = 1 << 20
 
 Status: TypeAlias = Literal["created", "running", "exited"]
+Form: TypeAlias = Literal["erofs", "unpacked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Record:
     """What is known of a container.
 
     `image` is the reference, `manifest` its digest, `command` what was started, `layers` the names of its snapshots,
-    topmost first; `created`, `started` and `finished` are times in UTC (ISO 8601; "" for not yet). `pid` is the host's
+    topmost first, and `form` what these are; `created`, `started` and `finished` are times in UTC (ISO 8601; "" for not
+    yet). `pid` is the host's
     process ID of the runtime, which is process 1 of the outermost PID namespace (0 where none runs). `runtime` is the
     name of the OCI runtime, `stop_signal` the number of the signal that asks the program to end. `detached`: its output
     is kept in a log. `rm`: the container goes when it ends. `exit_code` is 128 and the number where a signal ended it.
@@ -50,6 +52,7 @@ class Record:
     started: str = ""
     finished: str = ""
     exit_code: int | None = None
+    form: Form = "unpacked"
 
 
 _KEYS = frozenset(field.name for field in fields(Record))

@@ -43,18 +43,23 @@ class Rights:
 
     def ask(self, function: Callable[[], T]) -> T:
         """The same for a function that answers, with something that can be pickled. Raises OSError: no room for it."""
-        import pickle
+        return answer_of(self.call, function)
+
+
+def answer_of(call: Callable[[Callable[[], None]], None], function: Callable[[], T]) -> T:
+    """What a function answers that `call` calls, perhaps in another process. Raises OSError: no room for it."""
+    import pickle
     import tempfile
 
     with tempfile.TemporaryFile() as answer:
 
-            def look() -> None:
-                pickle.dump(function(), answer)
-                answer.flush()
+        def look() -> None:
+            pickle.dump(function(), answer)
+            answer.flush()
 
-            self.call(look)  # perhaps in another process
-            answer.seek(0)
-            return cast("T", pickle.load(answer))
+        call(look)
+        answer.seek(0)
+        return cast("T", pickle.load(answer))
 
 
 def rights_at(root: Path) -> Rights:

@@ -5,27 +5,21 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import BinaryIO
 
 from polyarch.container.emulation import Arrangement, arrange
+from polyarch.container.image_layers import layers_of, make_layers
+from polyarch.container.layers import Layers
 from polyarch.container.prepared import Prepared
 from polyarch.container.record import Record, new_id, now
 from polyarch.container.request import RunRequest, Words
-from polyarch.container.rights import Rights, rights_at, under_emulator
+from polyarch.container.rights import rights_at, under_emulator
 from polyarch.container.runtime import Runtime, find_runtime
-from polyarch.container.snapshots import Snapshots
 from polyarch.container.spec import argv_of
 from polyarch.container.start import Start
 from polyarch.container.state import Containers
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.errors import NotFoundError
 from polyarch.events import Emit, Warned
-from polyarch.files import disk_error, open_regular
-from polyarch.oci.config import check_layer_count
-from polyarch.oci.digest import Digest
 from polyarch.settings import Settings
 from polyarch_platforms.device import Device
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -78,8 +72,8 @@ def run_container(
     # The record comes first: from then on nobody takes image or layers away.
     container = Containers(settings.root / "containers", rights).create(record, whole=False)
     try:
-        unpack_layers(image, storage, rights, settings, emit)
-        container.made()
+        layers = make_layers(layers, image, storage, rights, settings, emit)
+        container.made(layers.form)
         prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
         return started(prepared, runtime, arrangement)
     except BaseException:
@@ -132,7 +126,7 @@ def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangemen
     return Ran(container.record.id, code)
 
 
-def new_record(request: RunRequest, image: Image, argv: tuple[str, ...], layers: Sequence[Path]) -> Record:
+def new_record(request: RunRequest, image: Image, argv: tuple[str, ...], layers: Layers) -> Record:
     """The record of a container that is to be made."""
     identifier = new_id()
     return Record(
@@ -143,44 +137,11 @@ def new_record(request: RunRequest, image: Image, argv: tuple[str, ...], layers:
         platform=str(image.platform),
         command=argv,
         created=now(),
-        layers=tuple(path.name for path in layers),
+        layers=tuple(path.name for path in layers.paths),
+        form=layers.form,
         rm=request.rm,
         stop_signal=_signal_number(image.config.stop_signal),
     )
-
-
-def layers_of(image: Image, rights: Rights, settings: Settings) -> list[Path]:
-    """Where the image's layers are unpacked, or will be, the topmost first. Raises IntegrityError."""
-    check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
-    return _snapshots(rights, settings).paths(image.config.diff_ids)
-
-
-def unpack_layers(image: Image, storage: HasBlobFiles, rights: Rights, settings: Settings, emit: Emit) -> None:
-    """Unpack the layers that are not yet. A container's record stands by now, so that `image prune` leaves them.
-
-    Raises NotFoundError where the image was removed before that; IntegrityError, StorageError.
-    """
-    try:
-        for blob in (image.manifest.descriptor, *image.manifest.blobs):
-            if not blob.urls:
-                storage.blob_path(blob.digest)
-    except NotFoundError as error:
-        name = image.reference.familiar
-        raise NotFoundError(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
-    openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
-    _snapshots(rights, settings).ensure(openers, image.config.diff_ids, emit)
-
-
-def _snapshots(rights: Rights, settings: Settings) -> Snapshots:
-    return Snapshots(settings.root / "snapshots", rights, sync=settings.sync == "batch")
-
-
-def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
-    path = storage.blob_path(digest)
-    try:
-        return open_regular(path)
-    except OSError as error:
-        raise disk_error(error, f"cannot read the layer {path}") from error
 
 
 def _signal_number(text: str) -> int:

@@ -1,12 +1,14 @@
-"""Layers unpacked once, each in a directory of its own named by its chain ID, for all containers of all images.
+"""Layers made ready once, each in a directory of its own named by its chain ID, for all containers of all images.
 
 ::
 
-    ROOT/snapshots/FLAVOUR/CHAIN_ID     whole, never changed again
-    ROOT/snapshots/FLAVOUR/.CHAIN_ID…   on its way; removed by the next who wants it, if its maker died
-    ROOT/snapshots/FLAVOUR/.gone.…      on its way out (snapshot_garbage.py)
-    ROOT/snapshots/locks/CHAIN_ID       who unpacks it
-    ROOT/snapshots/locks/prune          who removes what nobody needs
+    ROOT/snapshots/FORM/CHAIN_ID     whole, never changed again
+    ROOT/snapshots/FORM/.CHAIN_ID…   on its way; removed by the next who wants it, if its maker died
+    ROOT/snapshots/FORM/.gone.…      on its way out (snapshot_garbage.py)
+    ROOT/snapshots/locks/CHAIN_ID    who makes it
+    ROOT/snapshots/locks/prune       who removes what nobody needs
+
+FORM is `erofs`: an EROFS image and the archive that it points into; or the flavour of what is unpacked.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyarch.container.layers import Layers, folder_of
 from polyarch.container.overlay import unfit
+from polyarch.container.record import Form
 from polyarch.container.rights import Rights
+from polyarch.errors import HostError
 from polyarch.events import Emit, LayerUnpacked
 from polyarch.files import disk_error, make_directory
 from polyarch.oci.config import chain_ids
@@ -29,14 +34,22 @@ from polyarch.unpack.stack import takes_marks
 from polyarch.unpack.tree import remove_tree
 
 if TYPE_CHECKING:
+    from polyarch.unpack.erofs.layer import Scanned
     from polyarch.unpack.image import OpenLayer
+
+    Ready = Callable[[Scanned | None, Path | None], None]
+
+
+class NotAsErofs(HostError):
+    """A layer cannot be an EROFS image; unpacked it can be used."""
 
 
 class Snapshots:
-    """The unpacked layers below `root` (`ROOT/snapshots`), made with `rights`; with `sync`, on the disk."""
+    """The layers of one form below `root` (`ROOT/snapshots`), made with `rights`; with `sync`, on the disk."""
 
-    def __init__(self, root: Path, rights: Rights, *, sync: bool) -> None:
-        self._directory = root / rights.flavour
+    def __init__(self, root: Path, rights: Rights, form: Form, *, sync: bool) -> None:
+        self._directory = folder_of(root, form, rights.flavour)
+        self._form = form
         self._locks = root / "locks"
         self._rights = rights
         self._sync = sync
@@ -45,69 +58,105 @@ class Snapshots:
         """Where the layers of an image are, or are to be, the topmost first; `diff_ids` stand bottom first."""
         return [self._directory / hex_of(chain_id) for chain_id in chain_ids(tuple(diff_ids))][::-1]
 
+    def layers(self, diff_ids: Sequence[Digest]) -> Layers:
+        """The same with their form."""
+        return Layers(self._form, tuple(self.paths(diff_ids)))
+
     def ensure(self, layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], emit: Emit) -> list[Path]:
         """The directories of an image's layers, the topmost first; `layers` and `diff_ids` stand bottom first.
 
-        What is missing is unpacked. A container's record names them before, so that nobody removes them meanwhile.
+        What is missing is made. A container's record names them before, so that nobody removes them meanwhile.
         Raises IntegrityError, StorageError, HostError.
         """
-        paths = self.paths(diff_ids)[::-1]
-        missing = [number for number, path in enumerate(paths) if not path.is_dir()]
+        missing = self.missing(diff_ids)
         if missing:
-            for directory in (self._directory, self._locks):
-                _make(directory)
-            if self._rights.flavour == "trusted":
-                _check_marks(self._directory)
-            self._rights.call(lambda: self._unpack_all(missing, layers, diff_ids, paths))
+            self.begin()
+            self._rights.call(lambda: self._make_all(missing, layers, diff_ids))
             for number in missing:
                 emit(LayerUnpacked(diff_ids[number]))
-        return paths[::-1]
+        return self.paths(diff_ids)
 
-    def _unpack_all(
-        self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], paths: Sequence[Path]
-    ) -> None:
+    def missing(self, diff_ids: Sequence[Digest]) -> list[int]:
+        """The numbers of an image's layers that are not made yet, from the bottom."""
+        return [number for number, path in enumerate(self.paths(diff_ids)[::-1]) if not path.is_dir()]
+
+    def begin(self) -> None:
+        """Make the folders that layers and locks are in. Raises StorageError; HostError where no layer can be used."""
+        for directory in (self._directory, self._locks):
+            _make(directory)
+        if self._rights.flavour == "trusted" and self._form == "unpacked":
+            _check_marks(self._directory)
+
+    def _make_all(self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest]) -> None:
         from polyarch.container.crew import in_processes
+
+        def job(number: int, wait: Callable[[], None]) -> None:
+            with self.locked(number, diff_ids) as made:
+                if not made:  # else somebody else was at it
+                    self.make(number, layers[number], diff_ids, lambda *_: wait())
+
+        in_processes([partial(job, number) for number in missing])
+
+    def make(self, number: int, layer: OpenLayer, diff_ids: Sequence[Digest], ready: Ready) -> None:
+        """Make one of an image's layers, its lock being held and the right to make it there.
+
+        `ready` is called when nothing more can be done without those below, and returns when they are made; of an
+        EROFS image with what its archive holds, and its path. Raises IntegrityError, StorageError, HostError; Unfit:
+        it cannot be an EROFS image.
+        """
+        *below, path = self.paths(diff_ids)[::-1][: number + 1]
+        for left in self._directory.glob(f".{path.name[:100]}.*"):
+            remove_tree(left)
+        if self._form == "erofs":
+            from polyarch.container.erofs_layer import Unfit, make_erofs_layer
+
+            try:
+                make_erofs_layer(layer, diff_ids[number], path, below[::-1], sync=self._sync, ready=ready)
+            except Unfit as error:
+                what = f"layer {short(diff_ids[number])} cannot be an EROFS image: {error}"
+                raise NotAsErofs(what, 'set layers = "auto" in the settings file') from error
+            return
         from polyarch.unpack.image import unpack_layer
 
-        def unpack(number: int, wait: Callable[[], None]) -> None:
-            path = paths[number]
-            with self._locked(path.name):
-                if path.is_dir():
-                    return  # somebody else was at it
-                for left in self._directory.glob(f".{path.name[:100]}.*"):
-                    remove_tree(left)
-                unpack_layer(
-                    layers[number],
-                    diff_ids[number],
-                    path,
-                    paths[:number][::-1],
-                    flavour=self._rights.flavour,
-                    owners=self._rights.owners,
-                    sync=self._sync,
-                    wait=wait,
-                )
-
-        in_processes([partial(unpack, number) for number in missing])
+        unpack_layer(
+            layer,
+            diff_ids[number],
+            path,
+            below[::-1],
+            flavour=self._rights.flavour,
+            owners=self._rights.owners,
+            sync=self._sync,
+            wait=lambda: ready(None, None),
+        )
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """One at a time; the lock goes with its holder, whatever ends it."""
+    def locked(self, number: int, diff_ids: Sequence[Digest], *, wait: bool = True) -> Iterator[bool]:
+        """One maker of a layer at a time; the lock goes with its holder, whatever ends it. Whether the layer is made.
+
+        Raises StorageError; BlockingIOError, without `wait`, where somebody else has it.
+        """
+        path = self.paths(diff_ids)[::-1][number]
         try:
-            descriptor = open_locked(self._locks / name)
+            descriptor = open_locked(self._locks / path.name, wait=wait)
+        except BlockingIOError:
+            raise
         except OSError as error:
-            raise disk_error(error, f"cannot lock the snapshot {short('sha256:' + name)}") from error
+            raise disk_error(error, f"cannot lock the snapshot {short('sha256:' + path.name)}") from error
         try:
-            yield
+            yield path.is_dir()
         finally:
             os.close(descriptor)
 
 
-def open_locked(path: Path) -> int:
-    """A descriptor of the file, made if it is missing, locked for this caller alone; waits. Raises OSError."""
+def open_locked(path: Path, *, wait: bool = True) -> int:
+    """A descriptor of the file, made if it is missing, locked for this caller alone; waits, or raises BlockingIOError.
+
+    Raises OSError.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor

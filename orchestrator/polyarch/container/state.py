@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.container.cgroups import remove_cgroup
-from polyarch.container.record import MAKING, RECORD, Record, now, read_record, write_record
+from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import NotFoundError, UsageError, printable
 from polyarch.files import disk_error, make_directory, write_in_one_step
@@ -44,8 +44,11 @@ class Container:
         self.record = record
         self.lock = lock
 
-    def made(self) -> None:
-        """It is whole: from now on everybody sees it. Raises StorageError."""
+    def made(self, form: Form | None = None) -> None:
+        """It is whole, its layers in this form: from now on everybody sees it. Raises StorageError."""
+        if form not in (None, self.record.form):
+            self.record = replace(self.record, form=form or "unpacked")
+            _guarded(lambda: write_record(self.directory, self.record, MAKING), f"cannot write to {self.directory}")
         _guarded(lambda: _rename(self.directory / MAKING, self.directory / RECORD), f"cannot write to {self.directory}")
 
     def started(self, pid: int) -> None:
@@ -92,7 +95,7 @@ class Containers:
             make_directory(self._root, 0o700)
             with self._locked():
                 self._sweep()
-                taken = next((each for each in (*self._records(), *self._making()) if each.name == record.name), None)
+                taken = next((each for each in self._all() if each.name == record.name), None)
                 if taken is not None:
                     raise UsageError(
                         f"the container name {record.name!r} is in use by {taken.id[:12]}",
@@ -148,6 +151,11 @@ class Containers:
                 with _held(directory) as ours:
                     yield _seen(directory, record, held=not ours)
 
+    def _all(self) -> list[Record]:
+        """Containers and those being made. These first: one that is made meanwhile is seen among the others."""
+        making = {record.id: record for record in self._making()}
+        return list({**making, **{record.id: record for record in self._records()}}.values())
+
     def _making(self) -> Iterator[Record]:
         for directory in self._directories():
             record = read_record(directory, MAKING)
@@ -167,7 +175,7 @@ class Containers:
             raise disk_error(error, f"cannot make {self._root}") from error
         with self._guarded_lock(fcntl.LOCK_SH):
             broken = [each for each in self._directories() if (each / RECORD).exists() and read_record(each) is None]
-            yield [*self._records(), *self._making()], broken
+            yield self._all(), broken
 
     def find(self, word: str) -> Record:
         """The container with that name, or the only one whose ID starts so.

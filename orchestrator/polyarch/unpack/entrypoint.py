@@ -13,8 +13,8 @@ from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
-    from polyarch.unpack.layer_index import Content, LayerIndex, Node
-    from polyarch.unpack.walks import Walks
+    from polyarch.unpack.layer_index import Content, Names, Node
+    from polyarch.unpack.walks import Indexes
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH where the image sets none, as in docker (moby, oci/defaults.go, DefaultPathEnv)."""
@@ -66,14 +66,17 @@ def entrypoint_elf(
     """
     from polyarch.unpack.walks import Walks  # with threads and tar; `run` wants the rest of this module only
 
-    argv = (*config.entrypoint, *config.cmd)
-    if not argv or not argv[0]:
-        return None
     walks = Walks(layers, ahead)
     try:
-        return _program(_Search(walks, config), argv[0])
+        return entrypoint_elf_in(walks, config)
     finally:
         walks.close()
+
+
+def entrypoint_elf_in(indexes: Indexes, config: ImageConfig) -> EntrypointElf | None:
+    """The same where there are indexes of the layers, or will be."""
+    argv = (*config.entrypoint, *config.cmd)
+    return _program(_Search(indexes, config), argv[0]) if argv and argv[0] else None
 
 
 def _program(search: _Search, command: str) -> EntrypointElf | None:
@@ -107,9 +110,9 @@ def _elf(path: bytes, content: Content) -> EntrypointElf | None:
 class _Search:
     """Looks names up in the layers together, reading one more layer from the top only where that is needed."""
 
-    def __init__(self, walks: Walks, config: ImageConfig) -> None:
-        self._walks = walks
-        self._indexes: list[LayerIndex] = []
+    def __init__(self, unread: Indexes, config: ImageConfig) -> None:
+        self._unread = unread
+        self._indexes: list[Names] = []
         self._wanted = set(_USUAL)
         self._working_directory = config.working_dir.encode("utf-8", "surrogateescape")
         path = next((value for name, _, value in (line.partition("=") for line in config.env) if name == "PATH"), "")
@@ -137,7 +140,7 @@ class _Search:
                     return found
             if not waiting:
                 return None
-            self._indexes.append(self._walks.next(self._wanted))
+            self._indexes.append(self._unread.next(self._wanted))
 
     def _resolve(self, place: bytes) -> tuple[bytes, Content] | None:
         """The regular file at a path, through symlinks."""
@@ -175,7 +178,7 @@ class _Search:
                 return node, number
             if index.hides(path):
                 return None, number
-        if self._walks.any_left():
+        if self._unread.any_left():
             raise _MoreLayers
         return None, 0
 

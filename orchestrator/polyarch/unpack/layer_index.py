@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -42,57 +43,36 @@ class Node:
 _DIRECTORY, _FILE = Node("directory"), Node("file")
 
 
-class LayerIndex:
-    """The names in a layer, as paths without a slash in front. `wanted` are names of files whose content is kept.
+class Names(abc.ABC):
+    """What has a name in a layer; paths have no slash in front."""
 
-    Raises IntegrityError where the layer is no sound archive.
-    """
-
-    def __init__(self, open_layer: Callable[[], BinaryIO], where: str, wanted: Iterable[bytes]) -> None:
-        self._open = open_layer
-        self._where = where
-        self._wanted = frozenset(wanted)
+    def __init__(self) -> None:
         # Two zero bytes, a path, one zero byte, D or F, and so on: a hundred thousand names in a few megabytes.
         self._names = bytearray()
         self._links: dict[bytes, Node] = {}
         self._whiteouts: set[bytes] = set()
         self._opaque: set[bytes] = set()
-        self._contents: dict[bytes, Content] = {}
         self._found: dict[bytes, Node | None] = {}  # what was asked for once is asked for again with each layer
-        self._kept = 0
-        with self._reader() as reader:
-            for outline in reader.outlines():
-                self._add(outline, reader)
 
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[TarReader]:
-        with self._open() as source:
-            stream = LayerStream(source, self._where)
-            try:
-                yield TarReader(stream)
-            finally:
-                stream.close()
-
-    def _add(self, outline: Outline, reader: TarReader) -> None:
-        path, kind, size, link = outline
+    def add(self, path: bytes, kind: Kind, link: bytes) -> bytes | None:
+        """Take an entry, of a hard link with the path of its target; the last part of its path, None of what is no
+        file, directory or device.
+        """
         if not path:
-            return
+            return None
         name = path[path.rfind(b"/") + 1 :]
         if name.startswith(WHITEOUT):
             if name == OPAQUE:
                 self._opaque.add(path[: -len(name) - 1])
             else:
                 self._whiteouts.add(path[: -len(name)] + name.removeprefix(WHITEOUT))
-        elif link:
-            self._links[path] = Node("symlink", link) if kind is Kind.SYMLINK else Node("file", reader.path(link))
+        elif kind is Kind.SYMLINK or kind is Kind.HARD_LINK:
+            self._links[path] = Node("symlink" if kind is Kind.SYMLINK else "file", link)
         else:
             self._links.pop(path, None)
             self._names += b"\0\0%b\0%b" % (path, b"D" if kind is Kind.DIRECTORY else b"F")
-            if name in self._wanted:
-                self._contents.pop(path, None)  # of an entry before this one, which is the one that counts
-                if kind is Kind.FILE and self._kept < _MAX_KEPT:
-                    self._kept += size
-                    self._contents[path] = _content(size, reader)
+            return name
+        return None
 
     def node(self, path: bytes) -> Node | None:
         """What this layer itself has at `path`; its parents are not looked at."""
@@ -124,8 +104,8 @@ class LayerIndex:
             path = parent
         return False
 
-    def content(self, path: bytes) -> Content | None:
-        """The content of a file of this layer; a second walk brings it if it was not wanted before."""
+    def file_of(self, path: bytes) -> bytes | None:
+        """The path of the file that `path` is another name of, perhaps itself; None where there is no file."""
         for _ in range(_MAX_HARD_LINKS):
             node = self.node(path)
             if node is None or node.kind != "file":
@@ -133,9 +113,56 @@ class LayerIndex:
             if not node.target:
                 break
             path = node.target
-        if path not in self._contents:
-            self._fetch(path)
-        return self._contents.get(path)
+        return path
+
+    @abc.abstractmethod
+    def content(self, path: bytes) -> Content | None:
+        """The content of a file of this layer; None of what is none."""
+
+
+class LayerIndex(Names):
+    """The names in a layer, walked for it. `wanted` are names of files whose content is kept.
+
+    Raises IntegrityError where the layer is no sound archive.
+    """
+
+    def __init__(self, open_layer: Callable[[], BinaryIO], where: str, wanted: Iterable[bytes]) -> None:
+        super().__init__()
+        self._open = open_layer
+        self._where = where
+        self._wanted = frozenset(wanted)
+        self._contents: dict[bytes, Content] = {}
+        self._kept = 0
+        with self._reader() as reader:
+            for outline in reader.outlines():
+                self._take(outline, reader)
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[TarReader]:
+        with self._open() as source:
+            stream = LayerStream(source, self._where)
+            try:
+                yield TarReader(stream)
+            finally:
+                stream.close()
+
+    def _take(self, outline: Outline, reader: TarReader) -> None:
+        path, kind, size, link = outline
+        name = self.add(path, kind, reader.path(link) if kind is Kind.HARD_LINK else link)
+        if name in self._wanted:
+            self._contents.pop(path, None)  # of an entry before this one, which is the one that counts
+            if kind is Kind.FILE and self._kept < _MAX_KEPT:
+                self._kept += size
+                self._contents[path] = _content(size, reader)
+
+    def content(self, path: bytes) -> Content | None:
+        """The content of a file of this layer; a second walk brings it if it was not wanted before."""
+        file = self.file_of(path)
+        if file is None:
+            return None
+        if file not in self._contents:
+            self._fetch(file)
+        return self._contents.get(file)
 
     def _fetch(self, path: bytes) -> None:
         """Keep the content of the last file of this name."""

@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeAlias
 
-from polyarch.unpack.layer_index import LayerIndex
+from polyarch.unpack.layer_index import LayerIndex, Names
+
+
+class Indexes(Protocol):
+    """The layers of an image, from the top down."""
+
+    def any_left(self) -> bool:
+        """True if there is a layer that was not asked for."""
+
+    def next(self, wanted: Iterable[bytes]) -> Names:
+        """The index of the next layer below. `wanted` are names whose content is likely to be asked for.
+
+        Raises IntegrityError where the layer is no sound archive.
+        """
+
+
+MakeIndex: TypeAlias = Callable[[frozenset[bytes]], Names]
+
+
+class Made:
+    """Indexes that somebody else makes: `makers`, bottom first, each given the names that `next` is given."""
+
+    def __init__(self, makers: Iterable[MakeIndex]) -> None:
+        self._makers = list(makers)
+
+    def any_left(self) -> bool:
+        """As `Indexes` says."""
+        return bool(self._makers)
+
+    def next(self, wanted: Iterable[bytes]) -> Names:
+        """As `Indexes` says."""
+        return self._makers.pop()(frozenset(wanted))
 
 
 class Walks:

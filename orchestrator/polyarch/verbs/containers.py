@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyarch.container.rights import Rights, rights_at
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from polyarch.container.changes import Change
     from polyarch.container.commit import CommitRequest, Committed
     from polyarch.container.copying import Inside
+    from polyarch.container.layers import Layers
     from polyarch.container.logs import LogLine
     from polyarch.container.record import Record
     from polyarch.container.request import ExecRequest, RunRequest
@@ -183,9 +183,12 @@ class ContainerVerbs:
         with contextlib.closing(self._containers.hold(record)):
             yield lambda function: in_stopped(directory, self._layers(record), self._rights, function)
 
-    def _layers(self, record: Record) -> list[Path]:
-        """Its snapshots, the topmost first."""
-        return [self._root / "snapshots" / self._rights.flavour / layer for layer in record.layers]
+    def _layers(self, record: Record) -> Layers:
+        """Its snapshots."""
+        from polyarch.container.layers import Layers, folder_of
+
+        folder = folder_of(self._root / "snapshots", record.form, self._rights.flavour)
+        return Layers(record.form, tuple(folder / layer for layer in record.layers))
 
     def exec(self, name: str, request: ExecRequest) -> int:
         """Start one more program in a container that runs, and wait for it; its exit code."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.container.changes import Change, changes, container_changes, mount_targets
+from polyarch.container.layers import Layers
 from polyarch.container.rights import Rights
 from polyarch.errors import StorageError
 from polyarch.unpack.image import remove_tree
@@ -90,28 +91,28 @@ def test_a_containers_own_directory(unpacked: tuple[Path, list[Path]], tmp_path:
     upper, lowers = unpacked
     made(upper, lowers, "proc/", "etc/new")
     directory = container(tmp_path, upper, json.dumps({"mounts": [{"destination": "/proc"}]}))
-    found = container_changes(directory, lowers, Rights("user", None))
+    found = container_changes(directory, Layers("unpacked", tuple(lowers)), Rights("user", None))
     assert shown(list(found)) == ["C /etc", "A /etc/new"]
 
 
 def test_a_container_that_was_never_started(unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
     directory = container(tmp_path, unpacked[0], None)
     assert mount_targets(directory / "config.json") == ()
-    assert container_changes(directory, unpacked[1], Rights("user", None)) == ()
+    assert container_changes(directory, Layers("unpacked", tuple(unpacked[1])), Rights("user", None)) == ()
 
 
 @pytest.mark.parametrize("spec", ["", "[]", "{}", '{"mounts": [1]}', "\xff"])
 def test_a_damaged_spec(spec: str, unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
     directory = container(tmp_path, unpacked[0], spec)
     with pytest.raises(StorageError, match="damaged"):
-        container_changes(directory, unpacked[1], Rights("user", None))
+        container_changes(directory, Layers("unpacked", tuple(unpacked[1])), Rights("user", None))
 
 
 def test_layers_that_are_gone(unpacked: tuple[Path, list[Path]], tmp_path: Path) -> None:
     directory = container(tmp_path, unpacked[0], None)
     remove_tree(unpacked[1][0])
     with pytest.raises(StorageError, match="cannot read the layers of the container 000000000000"):
-        container_changes(directory, unpacked[1], Rights("user", None))
+        container_changes(directory, Layers("unpacked", tuple(unpacked[1])), Rights("user", None))
 
 
 def test_a_name_for_people() -> None:

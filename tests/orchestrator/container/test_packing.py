@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from polyarch.container.layers import Layers
 from polyarch.container.mounted import prepare_top
 from polyarch.container.packing import PackedChanges, pack_changes
 from polyarch.container.rights import Rights
@@ -45,7 +46,7 @@ def base(place: Path, layers: Sequence[bytes] = BASE) -> list[Path]:
 
 def packed(place: Path, lowers: list[Path], latest: int | None = None) -> tuple[PackedChanges, bytes]:
     with (place / "packed").open("w+b") as out:
-        result = pack_changes(place, lowers, RIGHTS, out, latest)
+        result = pack_changes(place, Layers("unpacked", tuple(lowers)), RIGHTS, out, latest)
         out.seek(0)
         return result, out.read()
 
@@ -182,4 +183,4 @@ def test_a_disk_that_is_full(tmp_path: Path, small_tmpfs: Callable[[int], Path])
     lowers = base(tmp_path)
     changed(tmp_path, lowers, lambda top: (top / "noise").write_bytes(os.urandom(1 << 20)))
     with (small_tmpfs(1 << 18) / "packed").open("w+b") as out, pytest.raises(StorageError, match="No space left"):
-        pack_changes(tmp_path, lowers, RIGHTS, out)
+        pack_changes(tmp_path, Layers("unpacked", tuple(lowers)), RIGHTS, out)

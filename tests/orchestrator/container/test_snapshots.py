@@ -24,7 +24,7 @@ BASE, TOP, OTHER = layer(file("a", "base")), layer(file("b", "top")), layer(file
 def snapshots(tmp_path: Path) -> Snapshots:
     if not may_use_trusted(tmp_path):
         pytest.skip("only root makes overlay directories without a user namespace")
-    return Snapshots(tmp_path / "snapshots", Rights("trusted", None), sync=False)
+    return Snapshots(tmp_path / "snapshots", Rights("trusted", None), "unpacked", sync=False)
 
 
 def ensure(snapshots: Snapshots, *layers: bytes, emit: Callable[[Event], None] = ignore) -> list[Path]:
@@ -98,7 +98,7 @@ def _race(root: Path, start: object, opened: object) -> None:
         return opener(BASE)()
 
     start.wait()  # type: ignore[attr-defined]
-    Snapshots(root, Rights("trusted", None), sync=False).ensure([open_layer], [diff_id(BASE)], ignore)
+    Snapshots(root, Rights("trusted", None), "unpacked", sync=False).ensure([open_layer], [diff_id(BASE)], ignore)
 
 
 def test_several_processes_unpack_a_layer_once(snapshots: Snapshots, tmp_path: Path) -> None:

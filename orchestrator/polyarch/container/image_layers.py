@@ -1,0 +1,77 @@
+"""The layers of an image, made ready for its containers in the form that fits."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.container.forms import form_of_image
+from polyarch.container.layers import Layers
+from polyarch.container.record import Form
+from polyarch.container.rights import Rights
+from polyarch.container.snapshots import NotAsErofs, Snapshots
+from polyarch.contract.storage import HasBlobFiles, Image
+from polyarch.errors import NotFoundError
+from polyarch.events import Emit
+from polyarch.files import disk_error, open_regular
+from polyarch.oci.config import check_layer_count
+from polyarch.oci.digest import Digest
+from polyarch.settings import Settings
+
+
+def layers_of(image: Image, rights: Rights, settings: Settings) -> Layers:
+    """Where the image's layers are, or are to be. Raises IntegrityError; HostError: the settings ask for a form that
+    cannot be mounted here.
+    """
+    check_layer_count(image.config, len(image.manifest.layers), str(image.reference))
+    diff_ids = image.config.diff_ids
+    form = form_of_image(settings.layers, snapshots_root(settings), rights, diff_ids)
+    return snapshots(form, rights, settings).layers(diff_ids)
+
+
+def make_layers(
+    layers: Layers, image: Image, storage: HasBlobFiles, rights: Rights, settings: Settings, emit: Emit
+) -> Layers:
+    """Make those of the layers ready that are not yet; where one cannot be an EROFS image, all unpacked.
+
+    Raises NotFoundError where the image was removed before a container's record kept it; IntegrityError, StorageError,
+    HostError.
+    """
+    try:
+        for blob in (image.manifest.descriptor, *image.manifest.blobs):
+            if not blob.urls:
+                storage.blob_path(blob.digest)
+    except NotFoundError as error:
+        name = image.reference.familiar
+        raise NotFoundError(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
+    openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
+    forms: tuple[Form, ...] = ("erofs", "unpacked") if layers.form == "erofs" else ("unpacked",)
+    for form in forms:
+        place = snapshots(form, rights, settings)
+        try:
+            place.ensure(openers, image.config.diff_ids, emit)
+        except NotAsErofs:
+            if settings.layers == "erofs":
+                raise
+            continue
+        return place.layers(image.config.diff_ids)
+    raise AssertionError("every layer can be unpacked")
+
+
+def snapshots(form: Form, rights: Rights, settings: Settings) -> Snapshots:
+    """The layers of all images in one form."""
+    return Snapshots(snapshots_root(settings), rights, form, sync=settings.sync == "batch")
+
+
+def snapshots_root(settings: Settings) -> Path:
+    """Where the layers of all images are."""
+    return settings.root / "snapshots"
+
+
+def _open(storage: HasBlobFiles, digest: Digest) -> BinaryIO:
+    path = storage.blob_path(digest)
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise disk_error(error, f"cannot read the layer {path}") from error
