@@ -37,6 +37,14 @@ MAX_JSON_VALUES = 200_000
 JSON_VALUE_SIZE = 16
 """Bytes of a long JSON text for each value in it."""
 
+# Layers
+MAX_TOC_SIZE = 32 << 20
+"""Of a layer's table of contents (zstd:chunked, eStargz), uncompressed, and of all from there to the blob's end; what
+has a larger one is fetched whole."""
+
+MAX_TOC_ENTRIES = 200_000
+"""Entries of such a table."""
+
 # Answers
 MAX_REFUSAL = 64 << 10
 """Of an error's body, which is cut there."""

@@ -181,6 +181,12 @@ def platform_option(text: str = "which one, where several are at hand", *, plura
     return click.option("--platform", metavar=metavar, shell_complete=platforms, help=text)
 
 
+def compression_option(text: str) -> Callable[[F], F]:
+    """`--compression`, and what it does in this command."""
+    ways = ["gzip", "zstd", "zstd:chunked"]
+    return click.option("--compression", metavar="|".join(ways), type=click.Choice(ways), help=text)
+
+
 def device_option(function: F) -> F:
     """`--device`."""
     text = "for that device, see: polyarch device ls"

@@ -49,6 +49,19 @@ class Registry(Protocol):
 
 
 @runtime_checkable
+class ReadsRanges(Protocol):
+    """A registry that may give any part of a blob. From several threads at once."""
+
+    def open_range(
+        self, reference: Reference, blob: Descriptor, offset: int, size: int
+    ) -> AbstractContextManager[BlobStream | None]:
+        """The `size` bytes of a blob from `offset` on, a byte at least; None where only the whole is given.
+
+        Raises as `open_blob`, the iterator UnreachableError where it breaks off.
+        """
+
+
+@runtime_checkable
 class ListsTags(Protocol):
     """A registry that can tell the tags of a repository."""
 

@@ -138,6 +138,31 @@ def gzip_compressor() -> Compressor:
     return compressor
 
 
+class FrameCompressor:
+    """Compresses bytes into zstd frames, one after the other; the same bytes give the same frame."""
+
+    def __init__(self) -> None:
+        """Raises HostError where there is no zstd module: the `zstd` program takes too long for many frames."""
+        module: Any = _module("compression.zstd", "backports.zstd")
+        if module is None:
+            raise HostError("nothing here compresses by zstd", "pip install backports.zstd (Python 3.14 has its own)")
+        self._compressor = module.ZstdCompressor()
+        self._mode = module.ZstdCompressor.FLUSH_FRAME
+
+    def frame(self, data: bytes) -> bytes:
+        """The frame of these bytes."""
+        compressed: bytes = self._compressor.compress(data, self._mode)
+        return compressed
+
+
+def zstd_compressor() -> Compressor:
+    """Compresses into one zstd frame. Raises HostError as `FrameCompressor`."""
+    FrameCompressor()
+    module: Any = _module("compression.zstd", "backports.zstd")
+    compressor: Compressor = module.ZstdCompressor()
+    return compressor
+
+
 def _zstd(source: BinaryIO, head: bytes, where: str) -> Generator[bytes, None, None]:
     module: Any = _module("compression.zstd", "backports.zstd")
     if module is None:

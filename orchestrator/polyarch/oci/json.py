@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from polyarch.errors import IntegrityError
@@ -16,15 +16,16 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-def parse_json(raw: bytes, where: str) -> dict[str, object]:
-    """The JSON object in `raw`.
+def parse_json(raw: bytes, where: str, keep: Callable[[dict[str, object]], object] | None = None) -> dict[str, object]:
+    """The JSON object in `raw`; of each object in it what `keep` makes of it.
 
     IntegrityError if it is none, nests too deep, holds too many values, is not UTF-8, or can be read in two ways: with
     a name twice in an object (RFC 8259, section 4: programs differ), or with a number that JSON does not have (NaN).
     """
     _check_shape(raw, where)
+    made = _object if keep is None else lambda pairs: keep(_object(pairs))
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=made, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{where}: not JSON ({error})") from error
     return dict(mapping_of(document, where))

@@ -57,6 +57,31 @@ def open_blob(
             start = 0
 
 
+@contextmanager
+def open_range(
+    http: HttpClient, endpoint: Endpoint, reference: Reference, blob: Descriptor, offset: int, size: int
+) -> Iterator[BlobStream | None]:
+    """The blob's `size` bytes from `offset` on; None where the registry gives something else than that part.
+
+    Raises as `open_blob`.
+    """
+    call = _call(endpoint, reference, blob)
+    with ExitStack() as opened:
+        with about(reference, endpoint.host):
+            ranged = {**call.headers, "Range": f"bytes={offset}-{offset + size - 1}"}
+            reply = opened.enter_context(http.open(replace(call, headers=ranged)))
+        if reply.status >= 400 and reply.status != 416:
+            answer = Answer(reply.status, reply.headers, reply.excerpt(MAX_REFUSAL))
+            login = http.login_words(reference.registry)
+            raise refusal(reference, endpoint.host, answer, f"blob {short(blob.digest)}", login)
+        part = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", "").strip())
+        asked = (str(offset), str(offset + size - 1))
+        if reply.status != 206 or part is None or part.groups()[:2] != asked or part[3] not in ("*", str(blob.size)):
+            yield None
+            return
+        yield BlobStream(offset, _chunks(reply, reference, endpoint.host))
+
+
 def _foreign(endpoint: Endpoint, url: str, reply: Reply) -> Call:
     """The request for a URL of a foreign layer: nobody's, guarded as a redirect of the registry's."""
     here, path = split_url(reply.url)

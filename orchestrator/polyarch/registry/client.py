@@ -11,7 +11,7 @@ from polyarch.contract.registry import BlobStream, Endpoint
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
-from polyarch.registry.blobs import open_blob
+from polyarch.registry.blobs import open_blob, open_range
 from polyarch.registry.catalog import list_repositories
 from polyarch.registry.documents import get_document, head_document
 from polyarch.registry.http_client import HttpClient
@@ -24,8 +24,8 @@ from polyarch.registry.uploads import has_blob, mount_blob, put_blob
 
 
 class DistributionRegistry:
-    """The contract's `Registry` with its lists of tags, repositories and referrers, and `TakesImages`; this package's
-    `ChecksLogin` and `AnswersPing`.
+    """The contract's `Registry` with its lists of tags, repositories and referrers, `ReadsRanges` and `TakesImages`;
+    this package's `ChecksLogin` and `AnswersPing`.
 
     For any number of threads. `locate` says on which host and in which repository there a reference is kept.
     """
@@ -45,6 +45,12 @@ class DistributionRegistry:
     def open_blob(self, reference: Reference, blob: Descriptor, offset: int = 0) -> AbstractContextManager[BlobStream]:
         """The bytes of a blob. The iterator raises UnreachableError where the connection breaks."""
         return open_blob(self._http, self._locate(reference), reference, blob, offset)
+
+    def open_range(
+        self, reference: Reference, blob: Descriptor, offset: int, size: int
+    ) -> AbstractContextManager[BlobStream | None]:
+        """A part of a blob; None where the registry gives no parts."""
+        return open_range(self._http, self._locate(reference), reference, blob, offset, size)
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """The tags of the repository, page by page."""

@@ -22,7 +22,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, short
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
-from polyarch.registry.blobs import open_blob
+from polyarch.registry.blobs import open_blob, open_range
 from polyarch.registry.client import DistributionRegistry
 from polyarch.registry.documents import get_document, head_document
 from polyarch.registry.faults import ConnectionFault
@@ -89,10 +89,30 @@ class MirroredRegistry(DistributionRegistry):
                 ),
                 blob,
             )
-            with self._lock:
-                self._served[blob.digest] = source.name
-                self._gave.setdefault(blob.digest, []).append(source)
+            self._note_blob(source, blob)
             yield BlobStream(stream.offset, self._watched(source, blob, stream) if source.mirror else stream.chunks)
+
+    @contextmanager
+    def open_range(self, reference: Reference, blob: Descriptor, offset: int, size: int) -> Iterator[BlobStream | None]:
+        """A part of a blob; None where the first place that has the blob gives no parts."""
+        with ExitStack() as opened:
+            source, stream = self._first(
+                reference,
+                lambda source: opened.enter_context(
+                    open_range(self._http, source.place, source.reference, blob, offset, size)
+                ),
+                blob,
+            )
+            if stream is not None:
+                self._note_blob(source, blob)
+            yield stream
+
+    def _note_blob(self, source: Source, blob: Descriptor) -> None:
+        with self._lock:
+            self._served[blob.digest] = source.name
+            gave = self._gave.setdefault(blob.digest, [])
+            if source not in gave:
+                gave.append(source)
 
     def served_by(self, digest: Digest) -> str | None:
         """The host that a document or a blob came from; None if it was not asked for."""

@@ -73,8 +73,16 @@ def fetch(
                 return done(blob, "exists", 0)
             if watch is not None:
                 writer = watch(blob, writer)
+            came = 0
+            if blob.annotations:  # it may have a table of contents, which tells what of it is here
+                from polyarch.transfer.reuse import assemble
+
+                how = assemble(registry, reference, blob, writer, storage, max_connections, retries, emit, cancelled)
+                if how.whole:
+                    return done(blob, "downloaded", how.fetched)
+                came = how.fetched
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
-        return done(blob, "resumed" if fetched < blob.size else "downloaded", fetched)
+        return done(blob, "resumed" if fetched < blob.size else "downloaded", came + fetched)
 
     for result in at_once(bring, missing, max_connections, cancelled):
         results[result.descriptor.digest] = result

@@ -159,7 +159,7 @@ def pull_variant(
             storage.commit(Image(name, root, manifest, config(), platform))
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(name), root.digest, status))
-    how = {blob.descriptor.digest: blob.status for blob in blobs}
+    how = {blob.descriptor.digest: blob for blob in blobs}
     return _result(
         context,
         variant,
@@ -169,8 +169,9 @@ def pull_variant(
             LayerResult(
                 layer.digest,
                 layer.size,
-                how[layer.digest],
-                None if how[layer.digest] == "exists" else documents.blob_served_by(layer.digest),
+                how[layer.digest].status,
+                None if how[layer.digest].status == "exists" else documents.blob_served_by(layer.digest),
+                how[layer.digest].reused,
             )
             for layer in manifest.layers
         ),

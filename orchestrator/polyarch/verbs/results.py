@@ -13,16 +13,22 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LayerResult:
-    """How a layer came: over the network, over it in part, or not at all."""
+    """How a layer came: over the network, over it in part, or not at all. `reused_bytes` did not travel."""
 
     digest: str
     size: int
     status: Literal["downloaded", "resumed", "exists", "missing"]
     served_by: str | None = None
+    reused_bytes: int = 0
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
-        return {"digest": self.digest, "size": self.size, "status": self.status}
+        return {
+            "digest": self.digest,
+            "size": self.size,
+            "status": self.status,
+            "reused_bytes": self.reused_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)

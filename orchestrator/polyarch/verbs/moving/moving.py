@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from polyarch.contract.others import Verifier
 from polyarch.contract.registry import Registry, TakesImages
-from polyarch.contract.storage import Image, Storage
+from polyarch.contract.storage import Image, ReadsBlobs, Storage
 from polyarch.errors import NotFoundError, UnauthorizedError, UsageError, platforms_errors
 from polyarch.events import Emit
 from polyarch.reference import DEFAULT_TAG, Reference, is_host, names_tag
@@ -20,7 +20,9 @@ from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:
+    from polyarch.unpack.recompress import Compression
     from polyarch.verbs.moving.index import Joining
+    from polyarch.verbs.moving.recompressed import Recompressor
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,12 @@ class MovingVerbs:
         *,
         platform: str | None = None,
         max_connections: int | None = None,
+        compression: Compression | None = None,
     ) -> PushResult:
         """Upload an image at hand, all its variants under one index, under its own name or `to`.
 
-        What is named by its ID, or by the digest of its manifest, is one variant, and goes alone, under `to`.
+        What is named by its ID, or by the digest of its manifest, is one variant, and goes alone, under `to`. With
+        `compression` its layers are compressed so, under new manifests; what is at hand stays.
         Raises NotFoundError, UsageError, StorageError, and what pushing to a registry raises.
         """
         from polyarch.verbs.moving.push import push_images
@@ -76,7 +80,7 @@ class MovingVerbs:
             raise UsageError(f"{reference} does not say under which name it is to be pushed", "name it: push REF TO")
         name = names[0] if to is None else self._target_name(to)
         target = self._target(name)
-        with platforms_errors():
+        with platforms_errors(), self._recompressor(compression) as recompressor:
             return push_images(
                 self._parts.storage(),
                 images,
@@ -86,7 +90,23 @@ class MovingVerbs:
                 source=reference,
                 platforms=self._platforms(platform),
                 tag_defaulted=name.tag == DEFAULT_TAG and not names_tag(reference if to is None else to),
+                recompressor=recompressor,
             )
+
+    @contextlib.contextmanager
+    def _recompressor(self, compression: Compression | None) -> Iterator[Recompressor | None]:
+        """What compresses layers so, with a folder for them; None where they stay as they are."""
+        if compression is None:
+            yield None
+            return
+        from polyarch.files import temporary_folder
+        from polyarch.verbs.moving.recompressed import Recompressor
+
+        storage = self._parts.storage()
+        if not isinstance(storage, ReadsBlobs):
+            raise UsageError("the storage cannot be read, so nothing can be pushed from it")
+        with temporary_folder((self._settings.root / "push" / "tmp").absolute()) as folder:
+            yield Recompressor(storage, folder, compression, self._emit)
 
     def copy(
         self, source: str, target: str, *, platform: str | None = None, max_connections: int | None = None

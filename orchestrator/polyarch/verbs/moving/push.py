@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from polyarch.contract.registry import TakesImages
 from polyarch.contract.storage import Image, ListsImages, ReadsBlobs, Storage
@@ -25,10 +26,13 @@ from polyarch.oci.joined import narrowed
 from polyarch.oci.written import write_index
 from polyarch.reference import Reference
 from polyarch.transfer.outgoing import stored
-from polyarch.transfer.send import Push, is_foreign, send
+from polyarch.transfer.send import Push, Sent, is_foreign, send
 from polyarch.verbs.moving.moved import MovedManifest, PushResult
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
+
+if TYPE_CHECKING:
+    from polyarch.verbs.moving.recompressed import Recompressor
 
 MAX_MOUNTS = 3
 """Repositories that a blob is tried to be mounted from."""
@@ -53,8 +57,9 @@ def push_images(
     source: str,
     platforms: Sequence[Platform] = (),
     tag_defaulted: bool = False,
+    recompressor: Recompressor | None = None,
 ) -> PushResult:
-    """Push the images of one name, those for `platforms` only if there are any.
+    """Push the images of one name, those for `platforms` only if there are any, and as `recompressor` makes them.
 
     The index that they came from goes byte for byte, where all that it lists is here or there already; else an index
     is made of those at hand, which is told. Raises NotFoundError, StorageError, and what `send` raises.
@@ -63,6 +68,10 @@ def push_images(
         raise UsageError("the storage cannot be read, so nothing can be pushed from it")
     images = _wanted(images, platforms, source)
     sending.emit(PushStarted(str(name), tag_defaulted))
+    if recompressor is not None:
+        others = [recompressor.image(image) for image in images]
+        if others != images:
+            return _push_others(others, images[0].root, target, name, sending, source, recompressor)
     hand = _AtHand(storage, storage)
     root, documents, made = _root(images, hand, lambda digest: target.has(name.with_digest(digest)), bool(platforms))
     if made:
@@ -77,6 +86,45 @@ def push_images(
         retries=sending.retries,
         emit=sending.emit,
     )
+    return _result(name, source, root, made, images, blobs, sending)
+
+
+def _push_others(
+    images: Sequence[Image],
+    whole: Document,
+    target: TakesImages,
+    name: Reference,
+    sending: Sending,
+    source: str,
+    recompressor: Recompressor,
+) -> PushResult:
+    """Push images that were made of those of `whole`, under a new index where that is one."""
+    root: Document = images[0].manifest
+    if isinstance(whole, Index):
+        root = write_index([image.entry for image in images], whole.annotations)
+    sending.emit(Warned(recompressor.told(name.familiar, len(images))))
+    pushes = [Push(name.with_digest(image.manifest.digest), image.manifest) for image in images]
+    blobs = send(
+        target,
+        [*(pushes if isinstance(root, Index) else []), Push(name, root)],
+        recompressor.open_blob,
+        mounts=lambda blob: (),
+        max_connections=sending.max_connections,
+        retries=sending.retries,
+        emit=sending.emit,
+    )
+    return _result(name, source, root, True, images, blobs, sending)
+
+
+def _result(
+    name: Reference,
+    source: str,
+    root: Document,
+    made: bool,
+    images: Sequence[Image],
+    blobs: tuple[Sent, ...],
+    sending: Sending,
+) -> PushResult:
     sending.emit(PushFinished(str(name), root.digest, len(root.raw)))
     manifests = tuple(
         MovedManifest(image.manifest.digest, str(image.platform), image.manifest.size) for image in images
