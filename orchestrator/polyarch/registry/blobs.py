@@ -114,6 +114,6 @@ def _begins_at(reply: Reply, blob: Descriptor) -> int | None:
     return int(first)
 
 
-def _chunks(reply: Reply, reference: Reference, host: str) -> Iterator[bytes]:
+def _chunks(reply: Reply, reference: Reference, host: str) -> Iterator[bytes | memoryview]:
     with about(reference, host):
-        yield from reply.chunks()
+        yield from reply.parts()

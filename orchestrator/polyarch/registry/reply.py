@@ -32,10 +32,11 @@ class Reply:
         status: int,
         headers: Mapping[str, str],
         http_version: str,
-        parts: Callable[[], Iterator[bytes]],
+        parts: Callable[[], Iterator[bytes | memoryview]],
         close: Callable[[], None],
     ) -> None:
-        """`parts` gives the body, and raises ConnectionFault where it breaks off; `headers` has names in any case.
+        """`parts` gives the body, each valid until the next, and raises ConnectionFault where it breaks off; `headers`
+        has names in any case.
 
         `url`, set by who sent the request, is where it came from, after redirects.
         """
@@ -70,6 +71,10 @@ class Reply:
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes. Raises ConnectionFault where it breaks off."""
+        return (part if isinstance(part, bytes) else bytes(part) for part in self.parts())
+
+    def parts(self) -> Iterator[bytes | memoryview]:
+        """As `chunks`, each valid until the next one is asked for: a large body need not be copied."""
         self._read = True
         return self._parts()
 

@@ -15,6 +15,7 @@ import httpcore
 from polyarch.limits import LEAST_PROGRESS
 from polyarch.registry.faults import forbidden
 from polyarch.registry.origin import is_private_to_machine
+from polyarch.registry.receiving import received
 from polyarch.registry.watch import Watch
 
 READ_SIZE = 256 << 10
@@ -81,7 +82,8 @@ class Backend(httpcore.NetworkBackend):
 
 
 class Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, sockets: Sockets, watch: Watch, *, tls: bool = False) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, sockets: Sockets, watch: Watch, *, tls: int = 0) -> None:
+        """`tls` is how many layers of TLS lie between what is read and the socket."""
         self._inner = inner
         self._watch = watch
         self._sockets = sockets
@@ -109,14 +111,22 @@ class Stream(httpcore.NetworkStream):
         head = self._last.find(b"\r\n\r\n")
         return size == len(self._last) or (head >= 0 and size == len(self._last) - head - 4)
 
-    def rest(self, size: int, timeout: float | None) -> Iterator[bytes]:
-        """The next `size` bytes, as they come."""
-        while size:
+    def rest(self, size: int, timeout: float | None) -> Iterator[bytes | memoryview]:
+        """The next `size` bytes, as they come; each part is valid until the next one is asked for."""
+        for part in self._received(size, timeout):
+            self._go_on(len(part), timeout)
+            yield part
+
+    def _received(self, size: int, timeout: float | None) -> Iterator[bytes | memoryview]:
+        opened = self._inner.get_extra_info("socket")
+        if self._tls < 2 and isinstance(opened, socket.socket):
+            yield from received(opened, size, timeout)
+            return
+        while size:  # TLS within a proxy's TLS: the socket has the outer one's bytes
             chunk = self._inner.read(min(READ_SIZE, size), timeout)
             if not chunk:
                 raise httpcore.RemoteProtocolError("the connection was closed before all had come")
             size -= len(chunk)
-            self._go_on(len(chunk), timeout)
             yield chunk
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

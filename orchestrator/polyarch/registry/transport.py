@@ -263,7 +263,8 @@ class _Body(httpx.SyncByteStream):
                 network: httpcore.NetworkStream = self._answer.extensions["network_stream"]
                 if isinstance(network, Stream) and network.gave_last(len(first)):
                     self._reusable = False
-                    yield from network.rest(self._direct - len(first), self._longest)
+                    # httpx passes on what it is given, and `Reply.parts` says that it may be this.
+                    yield from network.rest(self._direct - len(first), self._longest)  # type: ignore[misc]
                     return
             for part in stream:
                 self._watch.body()
