@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from subprocess import Popen
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -123,14 +122,7 @@ class Composition(ABC):
         from polyarch_platforms.host import detect, local_facts
 
         with platforms_errors():
-            return detect(local_facts(self._asked))
-
-    @cached_property
-    def _asked(self) -> Popen[bytes]:
-        """The probe of this machine, started: its answer comes while other things are looked up."""
-        from polyarch_platforms.host import ask
-
-        return self._open.enter_context(ask())
+            return detect(local_facts(self.settings.environ))
 
     @cached_property
     def emulator_sources(self) -> list[EmulatorSource]:

@@ -230,8 +230,6 @@ class Session(Composition):
 
         `pull` is `missing`, `always` or `never`.
         """
-        with platforms_errors():
-            _ = self._asked  # now, so that its answer is there when the rest is loaded
         from polyarch.container.request import read_words
         from polyarch.container.run import run_container
 

@@ -196,6 +196,8 @@ def _skip_to_start(lines: Iterator[str]) -> None:
 
 def _clean(value: str) -> str:
     """Text that may be shown and written: what is not printable becomes a question mark."""
+    if value.replace("\t", " ").isprintable():
+        return value.strip()
     return "".join(one if one.isprintable() or one == "\t" else "?" for one in value).strip()
 
 

@@ -12,9 +12,9 @@ from polyarch_platforms.device import Board, CpuInfo, Device, Emulation
 from polyarch_platforms.errors import FactsError, quoted
 from polyarch_platforms.facts import Facts, parse_facts
 from polyarch_platforms.platform import Platform
-from polyarch_platforms.probe import ask, local_facts, probe_script
+from polyarch_platforms.probe import local_facts, probe_script
 
-__all__ = ["Facts", "ask", "detect", "local_facts", "parse_facts", "probe_script"]
+__all__ = ["Facts", "detect", "local_facts", "parse_facts", "probe_script"]
 
 
 # Linux, lib/kstrtox.c, kstrtobool: what a kernel parameter takes for no.

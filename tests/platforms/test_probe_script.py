@@ -6,9 +6,9 @@ import os
 import platform as python_platform
 import re
 import shutil
-import signal
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 
 from polyarch_platforms import architecture, binfmt, probe
 from polyarch_platforms.errors import FactsError
-from polyarch_platforms.host import Facts, ask, detect, local_facts, parse_facts, probe_script
+from polyarch_platforms.host import Facts, detect, local_facts, parse_facts, probe_script
 from polyarch_platforms.named import named
 from support.users import OrdinaryUser
 
@@ -100,19 +100,75 @@ def test_this_machine() -> None:
     assert facts.in_user_namespace == (Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"])
 
 
-def test_a_probe_that_was_started_before_is_waited_for() -> None:
-    asked = ask()
-    assert local_facts(asked) == local_facts()
-    assert asked.returncode == 0
+def _by_script_alone(facts: Facts) -> Facts:
+    """Without the kernel's configuration, which counts only where no 386 program can be tried, and what asked."""
+    return replace(facts, kernel_config=(), executable="")
+
+
+ENVIRONS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "container": {"container": "lxc"},
+    "kubernetes": {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+}
+
+
+@pytest.mark.parametrize("more", ENVIRONS)
+def test_what_this_process_sees_is_what_the_script_sees(more: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {**os.environ, **ENVIRONS[more]}
+    for name, value in ENVIRONS[more].items():
+        monkeypatch.setenv(name, value)
+    script = local_facts()
+    with monkeypatch.context() as here:
+        here.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a program was started"))
+        direct = local_facts(environ)
+    assert _by_script_alone(direct) == _by_script_alone(script)
+    assert detect(direct) == detect(script)
+
+
+def test_registered_emulators_are_seen_by_both(in_own_namespace: Callable[[Callable[[], str]], str]) -> None:
+    """386 among them: what runs is no proof then, and the kernel's configuration decides."""
+    known = architecture.load()
+
+    def run() -> str:
+        binfmt.mount()
+        for name in ("386", "arm64"):
+            binfmt.register(binfmt.register_line(known[name], "/bin/true", ""))
+        direct, script = local_facts(os.environ), local_facts()
+        assert {name for name, _ in direct.binfmt} >= {"qemu-i386", "qemu-aarch64", "status"}
+        return str(direct == script and detect(direct) == detect(script))
+
+    assert in_own_namespace(run) == "True"
+
+
+def test_under_an_emulator_the_script_is_asked() -> None:
+    qemu = shutil.which(f"qemu-{python_platform.machine()}-static")
+    if qemu is None:
+        pytest.skip("there is no QEMU for this machine's own programs")
+    code = "from polyarch_platforms import direct_probe; print(direct_probe.answer({'a': 'b'}))"
+    places = os.pathsep.join(sys.path)
+    said = _answer([qemu, os.path.realpath(sys.executable), "-S", "-c", code], env={"PYTHONPATH": places})
+    assert said == "None\n"
 
 
 def test_a_probe_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "probe_script", lambda: "exec sleep 1000")
     monkeypatch.setattr(probe, "_TIMEOUT", 0.01)
-    asked = ask()
     with pytest.raises(FactsError, match="could not run on this machine"):
-        local_facts(asked)
-    assert asked.returncode == -signal.SIGKILL
+        local_facts()
+
+
+def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_PROOF_TIMEOUT", 0.05)
+    hangs = tmp_path / "hangs"
+    hangs.write_text("#!/bin/sh\necho began\nexec sleep 1000\n")
+    hangs.chmod(0o755)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert probe._said(str(hangs), 100) in (b"", b"began\n")
+    with pytest.raises(PermissionError):
+        probe._said(str(tmp_path), 100)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_the_level_of_this_machine_is_what_its_loader_says() -> None:
