@@ -69,36 +69,85 @@ def assemble(
 
     `writer` may have a beginning of it, and has a beginning afterwards. Raises StorageError (disk full), Cancelled.
     """
-    layer = annotated(blob)
-    if layer is None or blob.size < LEAST or not isinstance(registry, ReadsRanges):
-        return Assembled(False)
-    if not isinstance(storage, KeepsEarlier):
-        return Assembled(False)
-    ranges = _Ranges(registry, reference, blob, retries, cancelled)
-    earlier = _earlier(storage, reference, layer)
-    if not earlier:
+    if (found := _found(registry, reference, blob, storage, retries, cancelled)) is None:
         return Assembled(False)
     try:
-        start, tail = _tail(layer, ranges)
-        if writer.offset >= start:
-            return Assembled(False, ranges.fetched)
-        with _PLANNING:
-            spans = read_spans(layer, tail, start)
-            known = _known(storage, earlier)
-            places = places_of(known)
-            del known
-            first = plan(spans, places, start, writer.offset)
-            second = None if first.sure else plan(spans, places, start, 0, guess=False)
-            del spans, places
-        work = _Work(layer, tail, storage, earlier, ranges, connections, emit, cancelled)
-        whole = work.fill(writer, [first, second] if second else [first])
-        return Assembled(whole, ranges.fetched)
+        if (ready := _ready(found, writer.offset)) is None:
+            return Assembled(False, found.ranges.fetched)
+        whole = _fill(found, ready, writer, connections, emit)
+        return Assembled(whole, found.ranges.fetched)
     except _NoParts:
         pass
     except (IntegrityError, UnreachableError, NotFoundError) as error:
         said = error.message.removeprefix(f"{reference.familiar}: ")
         emit(Warned(f"{reference.familiar}: layer {short(blob.digest)} is fetched as a whole: {said}"))
-    return Assembled(False, ranges.fetched)
+    return Assembled(False, found.ranges.fetched)
+
+
+def expected(registry: Registry, reference: Reference, blob: Descriptor, storage: Storage, retries: int) -> int:
+    """How many bytes of a layer need not travel: only its table of contents is fetched for that. 0 if nobody knows."""
+    found = _found(registry, reference, blob, storage, retries, threading.Event()) if blob.annotations else None
+    if found is None:
+        return 0
+    try:
+        ready = _ready(found, 0)
+    except (_NoParts, PolyarchError):
+        return 0
+    return ready.plans[0].reused if ready and _is_worth(ready.plans[0]) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A layer, those here that it may have bytes in common with, and how it is asked for parts."""
+
+    layer: Annotated
+    storage: KeepsEarlier
+    earlier: Sequence[Annotated]
+    ranges: _Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """`tail`: the last bytes of a blob, which came. The plans for all others, the first one for what is missing."""
+
+    tail: bytes
+    plans: Sequence[Plan]
+
+
+def _found(
+    registry: Registry,
+    reference: Reference,
+    blob: Descriptor,
+    storage: Storage,
+    retries: int,
+    cancelled: threading.Event,
+) -> _Found | None:
+    layer = annotated(blob) if blob.size >= LEAST else None
+    if layer is None or not isinstance(registry, ReadsRanges) or not isinstance(storage, KeepsEarlier):
+        return None
+    earlier = _earlier(storage, reference, layer)
+    return _Found(layer, storage, earlier, _Ranges(registry, reference, blob, retries, cancelled)) if earlier else None
+
+
+def _ready(found: _Found, begin: int) -> _Ready | None:
+    """None where all that could be reused is here. Raises _NoParts, IntegrityError, and what the registry raises."""
+    layer = found.layer
+    if layer.tail is not None and begin >= layer.tail:
+        return None
+    start, tail = _tail(layer, found.ranges)
+    if begin >= start:
+        return None
+    with _PLANNING:
+        spans = read_spans(layer, tail, start)
+        places = places_of(_known(found.storage, found.earlier))
+        plans = [plan(spans, places, start, begin)]
+        if not plans[0].sure:
+            plans.append(plan(spans, places, start, 0, guess=False))
+    return _Ready(tail, plans)
+
+
+def _is_worth(way: Plan) -> bool:
+    return way.reused >= _WORTH * (way.reused + way.travelling)
 
 
 def _earlier(storage: KeepsEarlier, reference: Reference, layer: Annotated) -> list[Annotated]:
@@ -194,64 +243,56 @@ class _Ranges:
                     raise IntegrityError("a part of it is longer than it was asked for")
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What fills a blob: `tail` are its last bytes, `earlier` the layers whose numbers a plan names."""
+def _fill(found: _Found, ready: _Ready, writer: BlobWriter, connections: int, emit: Emit) -> bool:
+    """Write the blob by one plan after the other until it is right; False where none of them saves enough.
 
-    layer: Annotated
-    tail: bytes
-    storage: ReadsBlobs
-    earlier: Sequence[Annotated]
-    ranges: _Ranges
-    connections: int
-    emit: Emit
-    cancelled: threading.Event
-
-    def fill(self, writer: BlobWriter, plans: Sequence[Plan]) -> bool:
-        """Write the blob by one plan after the other until it is right; False where none is, or none saves enough.
-
-        All but the first begin with its first byte.
-        """
-        blob = self.layer.blob
-        intake: Intake | None = None
-        for each in plans:
-            if each.reused < _WORTH * (each.reused + each.travelling):
-                break
-            if intake is None:
-                intake = Intake(blob, writer, self.emit, self.cancelled)
-                self.emit(BlobStarted(blob.digest, blob.size, writer.offset))
-            else:
-                intake.restart()
-            for chunk in self._chunks(each, writer.offset):
+    All but the first begin with its first byte. Raises IntegrityError where it does not get right.
+    """
+    blob = found.layer.blob
+    intake: Intake | None = None
+    for way in ready.plans:
+        if not _is_worth(way):
+            break
+        if intake is None:
+            intake = Intake(blob, writer, emit, found.ranges.cancelled)
+            emit(BlobStarted(blob.digest, blob.size, writer.offset))
+        else:
+            intake.restart()
+        try:
+            for chunk in _chunks(found, ready.tail, way, connections, writer.offset):
                 intake.stop_if_cancelled()
                 intake.take(chunk)
-            if intake.digest == blob.digest:
-                writer.finish()
-                return True
-        if intake is not None:
+        except IntegrityError:
             intake.restart()
-            raise IntegrityError("what was put together of layers at hand is not this one")
+            raise
+        if intake.digest == blob.digest:
+            writer.finish()
+            return True
+    if intake is None:
         return False
+    intake.restart()
+    raise IntegrityError("what was put together of layers at hand is not this one")
 
-    def _chunks(self, way: Plan, begin: int) -> Iterator[memoryview]:
-        parts = [
-            (start, min(_PART, piece.start + piece.size - start))
-            for piece in way.pieces
-            if piece.source is None
-            for start in range(piece.start, piece.start + piece.size, _PART)
-        ]
-        with contextlib.ExitStack() as opened:
-            files = [opened.enter_context(self.storage.open_blob(each.blob.digest)) for each in self.earlier]
-            came = in_turn(self.ranges.read, parts, self.connections)
-            opened.callback(came.close)
-            for piece in way.pieces:
-                if piece.source is None:
-                    for _ in range(piece.start, piece.start + piece.size, _PART):
-                        yield memoryview(next(came))
-                else:
-                    yield from _part_of(files[piece.source], piece.at, piece.size)
-        start = self.layer.blob.size - len(self.tail)
-        yield memoryview(self.tail)[max(begin - start, 0) :]
+
+def _chunks(found: _Found, tail: bytes, way: Plan, connections: int, begin: int) -> Iterator[memoryview]:
+    parts = [
+        (start, min(_PART, piece.start + piece.size - start))
+        for piece in way.pieces
+        if piece.source is None
+        for start in range(piece.start, piece.start + piece.size, _PART)
+    ]
+    with contextlib.ExitStack() as opened:
+        files = [opened.enter_context(found.storage.open_blob(each.blob.digest)) for each in found.earlier]
+        came = in_turn(found.ranges.read, parts, connections)
+        opened.callback(came.close)
+        for piece in way.pieces:
+            if piece.source is None:
+                for _ in range(piece.start, piece.start + piece.size, _PART):
+                    yield memoryview(next(came))
+            else:
+                yield from _part_of(files[piece.source], piece.at, piece.size)
+    start = found.layer.blob.size - len(tail)
+    yield memoryview(tail)[max(begin - start, 0) :]
 
 
 def _part_of(file: BinaryIO, offset: int, size: int) -> Iterator[memoryview]:

@@ -187,17 +187,30 @@ def _planned(context: PullContext, variant: _Variant, wanted: Collection[Digest]
         for blob in blobs
         if (wanted is None or blob.digest in wanted) and not context.storage.has_blob(blob)
     }
+    reused = {blob.digest: 0 if blob.digest in missing else blob.size for blob in blobs}
+    for layer in layers:
+        if layer.digest in missing and layer.annotations:  # it may have a table of contents
+            from polyarch.transfer.reuse import expected
+
+            source = variant.verdict.candidate.reference
+            registry = context.documents.registry
+            reused[layer.digest] = expected(registry, source, layer, context.storage, context.retries)
     return _result(
         context,
         variant,
         platform=variant.verdict.candidate.platform,
         status="planned",
         layers=tuple(
-            LayerResult(layer.digest, layer.size, "missing" if layer.digest in missing else "exists")
+            LayerResult(
+                layer.digest,
+                layer.size,
+                "missing" if layer.digest in missing else "exists",
+                reused_bytes=reused[layer.digest],
+            )
             for layer in layers
         ),
         downloaded=0,
-        reused=sum(blob.size for blob in blobs if blob.digest not in missing),
+        reused=sum(reused.values()),
     )
 
 
