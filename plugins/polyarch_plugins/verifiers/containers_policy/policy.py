@@ -99,7 +99,12 @@ class Policy:
 
 def parse_policy(raw: bytes) -> Policy:
     """The policy in `raw`. Raises ValueError, whose text says where the fault is."""
-    document = strict.object_of(strict.parse(raw), ["default"], ["transports"])
+    return policy_of(strict.parse(raw))
+
+
+def policy_of(value: object) -> Policy:
+    """The policy that is written so. Raises ValueError, whose text says where the fault is."""
+    document = strict.object_of(value, ["default"], ["transports"])
     default = _at("default", _requirements, document["default"])
     scopes = {
         transport: {

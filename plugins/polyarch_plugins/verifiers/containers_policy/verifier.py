@@ -1,12 +1,14 @@
 """Holds images against policy.json before anything of them is stored.
 
-A policy that accepts a name costs one small file: what looks for signatures is loaded where one is asked for.
+A policy that accepts everything costs one small file: what understands more of it, and what looks for signatures, is
+loaded where it is needed.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch.contract import (
     ChosenVariant,
@@ -22,11 +24,15 @@ from polyarch.contract import (
     printable,
     read_bounded,
 )
-from polyarch_plugins.verifiers.containers_policy.policy import Accept, Policy, Reject, Unsupported, parse_policy
-from polyarch_plugins.verifiers.containers_policy.scopes import Rule, rule_for
+from polyarch_plugins.verifiers.containers_policy import strict
+
+if TYPE_CHECKING:
+    from polyarch_plugins.verifiers.containers_policy.policy import Policy
+    from polyarch_plugins.verifiers.containers_policy.scopes import Rule
 
 SYSTEM = Path("/etc/containers/policy.json")
 _MAX_FILE = 1 << 20
+_ACCEPTS = [{"type": "insecureAcceptAnything"}]
 
 
 class ContainersPolicy:
@@ -34,6 +40,34 @@ class ContainersPolicy:
 
     def __init__(self, services: VerifierServices) -> None:
         self._services = services
+
+    def verify(self, reference: Reference, document: Document) -> None:
+        """Raises IntegrityError for a name that the policy rejects whatever it is, UsageError for a broken policy."""
+        if not self._accepts_all:
+            rule = self._rule(reference)
+            if any(each.kind == "reject" for each in rule.requirements):
+                raise self._refusal(reference, rule, "the policy rejects all images there")
+
+    def verify_variant(self, variant: ChosenVariant) -> None:
+        """Raises IntegrityError unless all requirements hold of the name that was asked for, and of the one it was
+        found under; HostError where what checks them is missing.
+        """
+        if not self._accepts_all:
+            for name in dict.fromkeys((variant.reference, variant.found)):
+                self._check(variant, name, self._rule(name))
+
+    def rules_for(self, reference: Reference | None) -> str:
+        """What the policy asks of a name, and which file says so; of None, what it asks at all."""
+        if self._file is None:
+            what = "the setting policy is none" if self._services.policy == "none" else "there is no policy.json"
+            return f"all images are accepted: {what}"
+        if reference is not None:
+            return f"{self._file}: {self._rule(reference).words}"
+        from polyarch_plugins.verifiers.containers_policy.scopes import Rule
+
+        scopes = sum(len(scopes) for scopes in self._policy.scopes.values())
+        rest = f"; {scopes} with rules of their own" if scopes else ""
+        return f"{self._file}: {Rule(self._policy.default).words}{rest}"
 
     @cached_property
     def _file(self) -> Path | None:
@@ -53,57 +87,53 @@ class ContainersPolicy:
         return next((path for path in usual if is_there(path)), None)
 
     @cached_property
-    def _policy(self) -> Policy | None:
-        if self._file is None:
-            return None
+    def _document(self) -> object:
+        """The JSON of the file. Raises UsageError."""
+        assert self._file is not None
         try:
-            return parse_policy(read_bounded(self._file, _MAX_FILE))
+            return strict.parse(read_bounded(self._file, _MAX_FILE))
         except OSError as error:
             raise UsageError(f"signature policy {self._file}: {error.strerror}") from error
         except (ValueError, StorageError) as error:
-            raise UsageError(
-                f"signature policy {self._file}: {printable(str(error))}",
-                "see containers-policy.json(5)",
-            ) from error
+            raise self._broken(error) from error
 
-    def verify(self, reference: Reference, document: Document) -> None:
-        """Raises IntegrityError for a name that the policy rejects whatever it is, UsageError for a broken policy."""
-        if self._policy is not None:
-            rule = rule_for(self._policy, reference)
-            if any(isinstance(each, Reject) for each in rule.requirements):
-                raise self._refusal(reference, rule, "the policy rejects all images there")
+    @cached_property
+    def _accepts_all(self) -> bool:
+        """True where nothing has to be looked at: without a file, or with the one that Debian ships."""
+        return self._file is None or self._document == {"default": _ACCEPTS}
 
-    def verify_variant(self, variant: ChosenVariant) -> None:
-        """Raises IntegrityError unless all requirements hold of the name that was asked for, and of the one it was
-        found under; HostError where what checks them is missing.
-        """
-        if self._policy is None:
-            return
-        for name in dict.fromkeys((variant.reference, variant.found)):
-            rule = rule_for(self._policy, name)
-            self._check(variant, name, rule)
+    @cached_property
+    def _policy(self) -> Policy:
+        from polyarch_plugins.verifiers.containers_policy.policy import policy_of
 
-    def rules_for(self, reference: Reference | None) -> str:
-        """What the policy asks of a name, and which file says so; of None, what it asks at all."""
-        if self._policy is None:
-            what = "the setting policy is none" if self._services.policy == "none" else "there is no policy.json"
-            return f"all images are accepted: {what}"
-        if reference is not None:
-            return f"{self._file}: {rule_for(self._policy, reference).words}"
-        scopes = sum(len(scopes) for scopes in self._policy.scopes.values())
-        rest = f", and {scopes} scopes" if scopes else ""
-        return f"{self._file}: {Rule(self._policy.default).words}{rest}"
+        try:
+            return policy_of(self._document)
+        except ValueError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> UsageError:
+        return UsageError(
+            f"signature policy {self._file}: {printable(str(error))}", "what it may say: containers-policy.json(5)"
+        )
+
+    def _rule(self, reference: Reference) -> Rule:
+        from polyarch_plugins.verifiers.containers_policy.scopes import rule_for
+
+        return rule_for(self._policy, reference)
 
     def _check(self, variant: ChosenVariant, name: Reference, rule: Rule) -> None:
-        asks = [each for each in rule.requirements if not isinstance(each, Accept)]
-        for requirement in asks:
+        from polyarch_plugins.verifiers.containers_policy.policy import Accept, Reject, Unsupported
+
+        for requirement in rule.requirements:
+            if isinstance(requirement, Accept):
+                continue
             if isinstance(requirement, Reject):
                 raise self._refusal(name, rule, "the policy rejects all images there")
             if isinstance(requirement, Unsupported):
                 raise HostError(
                     f"{name.familiar}: {self._file} ({rule.place}) asks for {requirement.what}, "
                     "which polyarch cannot check",
-                    "sign with a key and let the policy name it: see docs/trust.md",
+                    "have it signed with a key that the policy names",
                 )
             from polyarch_plugins.verifiers.containers_policy.signatures import Signatures, held
 
