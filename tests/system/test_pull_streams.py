@@ -1,4 +1,4 @@
-"""The program of an image is looked for in bytes that have just come, as a registry shows that stops before its last."""
+"""The program of an image is looked for in bytes that have just come: from a registry that stops before its last."""
 
 from __future__ import annotations
 
