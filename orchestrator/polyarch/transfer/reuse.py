@@ -32,7 +32,8 @@ _MOST_EARLIER = 4
 _WORTH = 1 / 20  # of what is missing has to be here, or it is not worth the requests
 _PART = 2 << 20  # bytes that are asked for at once, and that wait in memory for their turn
 _READ = 1 << 20
-_TAIL = 64 << 10  # bytes of an eStargz blob's end that are read for its footer
+_TAIL = 64 << 10  # bytes of an eStargz blob's end that are read for its footer, at most
+_TAIL_PART = 1 / 64  # of a blob, at most
 _PLANNING = threading.Lock()
 """Tables of contents take memory: of several layers one is looked at after the other."""
 
@@ -135,14 +136,15 @@ def _ready(found: _Found, begin: int) -> _Ready | None:
     if layer.tail is not None and begin >= layer.tail:
         return None
     start, tail = _tail(layer, found.ranges)
-    if begin >= start:
+    end = layer.blob.size - len(tail)
+    if begin >= end:
         return None
     with _PLANNING:
-        spans = read_spans(layer, tail, start)
+        spans = read_spans(layer, tail[start - end :], start)
         places = places_of(_known(found.storage, found.earlier))
-        plans = [plan(spans, places, start, begin)]
+        plans = [plan(spans, places, end, begin)]
         if not plans[0].sure:
-            plans.append(plan(spans, places, start, 0, guess=False))
+            plans.append(plan(spans, places, end, 0, guess=False))
     return _Ready(tail, plans)
 
 
@@ -186,16 +188,14 @@ def _read(stream: BinaryIO, offset: int, size: int) -> bytes:
 
 
 def _tail(layer: Annotated, ranges: _Ranges) -> tuple[int, bytes]:
-    """Where the new blob's files end, and all that stands behind them."""
+    """Where the new blob's files end, and its last bytes, at least all that stand behind them."""
     size = layer.blob.size
     if layer.tail is not None:
         return layer.tail, ranges.read((layer.tail, size - layer.tail))
-    begin = max(size - _TAIL, 0)
+    begin = size - max(STARGZ_FOOTER, min(_TAIL, int(size * _TAIL_PART)))
     end = ranges.read((begin, size - begin))
     start = stargz_tail(end[-STARGZ_FOOTER:], size)
-    if start < begin:
-        return start, ranges.read((start, begin - start)) + end
-    return start, end[start - begin :]
+    return start, ranges.read((start, begin - start)) + end if start < begin else end
 
 
 @dataclass(slots=True)

@@ -60,15 +60,15 @@ def places_of(earlier: Sequence[Iterable[Span]]) -> dict[bytes, tuple[int, int]]
 
 
 def plan(spans: Iterable[Span], places: Places, size: int, begin: int, *, guess: bool = True) -> Plan:
-    """How the bytes of a blob of `size` bytes come, from `begin` on; `spans` are those of its first bytes.
+    """How the first `size` bytes of a blob come, from `begin` on; `spans` are those of its first bytes, without a gap.
 
     Without `guess` only what is known by a digest of its content is reused.
     """
     pieces: list[Piece] = []
     sure, end = True, begin
     for span in spans:
-        stop = span.start + span.size
-        if stop <= begin:
+        stop = min(span.start + span.size, size)
+        if stop <= begin or stop <= span.start:
             continue
         start = max(span.start, begin)
         found = places.get(span.key) if guess or span.sure else None
