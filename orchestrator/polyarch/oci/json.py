@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from polyarch.errors import IntegrityError
@@ -36,14 +36,23 @@ def _check_shape(raw: bytes, where: str) -> None:
     opening, most = raw.count(b"[") + raw.count(b"{"), max(MAX_JSON_VALUES, len(raw) // JSON_VALUE_SIZE)
     if opening <= MAX_JSON_DEPTH and opening + raw.count(b",") <= most:
         return
-    bare = _STRING.sub(b"", raw)
-    if bare.count(b"[") + bare.count(b"{") + bare.count(b",") > most:
-        raise IntegrityError(f"{where}: JSON of more than {most} values")
-    depth = 0
-    for byte in bare.translate(None, _NO_BRACKETS):
-        depth += 1 if byte in b"[{" else -1
-        if depth > MAX_JSON_DEPTH:
-            raise IntegrityError(f"{where}: JSON nests deeper than {MAX_JSON_DEPTH} levels")
+    values = depth = 0
+    for part in _between_strings(raw):
+        values += part.count(b"[") + part.count(b"{") + part.count(b",")
+        if values > most:
+            raise IntegrityError(f"{where}: JSON of more than {most} values")
+        for byte in part.translate(None, _NO_BRACKETS):
+            depth += 1 if byte in b"[{" else -1
+            if depth > MAX_JSON_DEPTH:
+                raise IntegrityError(f"{where}: JSON nests deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _between_strings(raw: bytes) -> Iterator[bytes]:
+    position = 0
+    for string in _STRING.finditer(raw):
+        yield raw[position : string.start()]
+        position = string.end()
+    yield raw[position:]
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

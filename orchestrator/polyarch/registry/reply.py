@@ -107,7 +107,7 @@ def _inflated(parts: Iterable[bytes], encoding: str, limit: int, host: str) -> I
             came += len(part)
             # Packed it may come to nothing for ever: what is not worth its packing has a bound of its own.
             if came > limit + MAX_DISCARDED:
-                raise IntegrityError(f"{host}: an answer of more than {limit} bytes, packed")
+                raise IntegrityError(f"{host}: a body of much {encoding} with little in it")
             yield inflater.decompress(part, limit)
             while inflater.unconsumed_tail:
                 yield inflater.decompress(inflater.unconsumed_tail, limit)

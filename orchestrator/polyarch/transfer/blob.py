@@ -11,6 +11,7 @@ from polyarch.contract.registry import Registry
 from polyarch.contract.storage import BlobWriter
 from polyarch.errors import IntegrityError, NotFoundError, UnreachableError
 from polyarch.events import BlobProgress, BlobRetried, BlobStarted, Emit
+from polyarch.limits import LEAST_PROGRESS
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.reference import Reference
@@ -101,7 +102,8 @@ def bring_blob(
 ) -> int:
     """Fetch what `writer` lacks of the blob, and finish it. Returns the bytes that came over the network.
 
-    A stream that breaks is resumed; after `retries` breaks in a row without a new byte the last fault is raised.
+    A stream that breaks is resumed; after `retries` breaks in a row, each with fewer than LEAST_PROGRESS new bytes, the
+    last fault is raised.
     A wrong digest is tried once more from the first byte, and without the mirrors that served it.
     Raises IntegrityError, NotFoundError, UnauthorizedError, UnreachableError, StorageError, Cancelled.
     """
@@ -142,7 +144,7 @@ def _fill(registry: Registry, reference: Reference, intake: Intake, retries: int
         if intake.is_full:
             return
         breaks += 1
-        failures = 0 if writer.offset > before else failures + 1
+        failures = 0 if writer.offset - before >= LEAST_PROGRESS else failures + 1
         if failures > retries or breaks > most_breaks:
             raise UnreachableError(
                 f"{reference.familiar}: blob {blob.digest} broke off at {writer.offset} of {blob.size} bytes: {fault}",
