@@ -14,6 +14,7 @@ from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest
 from polyarch.reference import Reference
 from polyarch.transfer.blob import bring_blob
+from polyarch.transfer.order import in_order
 from polyarch.transfer.threads import at_once
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -43,7 +44,7 @@ def fetch(
 ) -> tuple[BlobResult, ...]:
     """Bring the config and the layers of `manifest` into the storage; one result a blob, the config's first.
 
-    `max_connections` blobs come at once: the config, then the largest first; `retries` is how often in a row one may
+    `max_connections` blobs come at once, the config first (`in_order`); `retries` is how often in a row one may
     break off without a new byte. `arrived` is told each blob that is in the storage now, or was before; by any thread.
     Of the blobs only those `wanted` are brought, the others count as being there; None wants all. `watch` may put a
     writer of its own before each blob's.
@@ -64,7 +65,6 @@ def fetch(
             results[blob.digest] = done(blob, "exists", 0)
         else:
             missing.append(blob)
-    missing.sort(key=lambda blob: (blob.digest != manifest.config.digest, -blob.size))
     cancelled = threading.Event()
 
     def bring(blob: Descriptor) -> BlobResult:
@@ -84,6 +84,6 @@ def fetch(
             fetched = bring_blob(registry, reference, blob, writer, retries=retries, emit=emit, cancelled=cancelled)
         return done(blob, "resumed" if fetched < blob.size else "downloaded", came + fetched)
 
-    for result in at_once(bring, missing, max_connections, cancelled):
+    for result in at_once(bring, in_order(missing, manifest, max_connections), max_connections, cancelled):
         results[result.descriptor.digest] = result
     return tuple(results[blob.digest] for blob in manifest.blobs)

@@ -82,7 +82,7 @@ def test_all_blobs_come(registry: MemoryRegistry, storage: OciStorage) -> None:
     storage.commit(IMAGE.stored_as("busybox:1.36"))
 
 
-def test_the_config_comes_first_and_then_the_largest(registry: MemoryRegistry, storage: OciStorage) -> None:
+def test_the_config_comes_first_and_then_the_upper_layers(registry: MemoryRegistry, storage: OciStorage) -> None:
     _fetch(registry, storage, max_connections=1)
     assert registry.requests == [(CONFIG, 0), (B, 0), (digest_of(SMALL), 0)]
     assert registry.most_at_once == 1
@@ -324,7 +324,7 @@ def test_blobs_come_at_the_same_time(registry: MemoryRegistry, storage: OciStora
 
 
 def test_the_first_failure_ends_the_others_which_keep_their_bytes(storage: OciStorage) -> None:
-    image = made_image("linux/arm64", BIG, b"y" * 5000, SMALL)
+    image = made_image("linux/arm64", SMALL, BIG, b"y" * 5000)
     registry = MemoryRegistry([image])
     gate = _Gate(2)
 
