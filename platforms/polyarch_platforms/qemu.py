@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -213,6 +212,8 @@ def works(architecture: Architecture, binary: QemuBinary | None = None, *, in_em
             # A wrapper gets what the kernel gives with flag P: the program's path, then its argv[0].
             argv = [str(binary.path), *argv, *(argv if _is_wrapper(binary.path) else ())]
         elif in_empty_root:
+            import shutil
+
             path = os.pathsep.join((*os.get_exec_path(), "/usr/sbin", "/sbin"))  # seldom in an ordinary user's PATH
             argv = [shutil.which("chroot", path=path) or "chroot", folder, "/program"]
         ended = run(argv)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from polyarch.cli.completers import stored_images
-from polyarch.cli.options import emulation_option, platform_option
+from polyarch.cli.options import FilePath, emulation_option, platform_option
 from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
     from polyarch.selection.types import EmulationPolicy
 
-_PATH = click.Path(path_type=Path)
+_PATH = FilePath()
 _PULL = ["missing", "always", "never"]
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -17,11 +16,30 @@ from polyarch.cli.help_page import examples, exit_codes, section
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.output import write
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _WIDTH = 80
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 pass_invocation = click.make_pass_decorator(Invocation)
+
+
+class FilePath(click.ParamType):  # type: ignore[type-arg]  # it has no argument before click 8.5
+    """A path as it is written. click's own asks the operating system for the language of its name, every time anew."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path of a word."""
+        return Path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The shell knows its files best."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Count(click.types.IntParamType):
@@ -54,7 +72,7 @@ def _shared_options() -> list[click.Parameter]:
         if "|" in value:
             kind = {"type": click.Choice(value.split("|")), "metavar": value}
         elif value:
-            kind = {"type": click.Path(path_type=Path), "metavar": value}
+            kind = {"type": FilePath(), "metavar": value}
         option = SharedOption([name, *flags], help=text, expose_value=False, callback=_remember, **kind)
         options.append(option)
     return options
@@ -110,6 +128,8 @@ class Command(click.Command):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record:
                 (shared if isinstance(param, SharedOption) else own).append(record)
+        import textwrap
+
         blocks = [
             f"Usage: {ctx.command_path} {' '.join(self.collect_usage_pieces(ctx))}",
             *(textwrap.fill(paragraph, _WIDTH) for paragraph in (self.help or "").splitlines()),

@@ -152,7 +152,7 @@ def console_size(terminal: tuple[int, int]) -> dict[str, int]:
 def write_spec(path: Path, spec: Mapping[str, object]) -> None:
     """The spec, or the process of one, as the file that the runtime reads. Raises StorageError."""
     try:
-        path.write_text(json.dumps(spec), encoding="ascii")
+        path.write_bytes(json.dumps(spec).encode())
     except OSError as error:
         raise disk_error(error, f"cannot write {path}") from error
 

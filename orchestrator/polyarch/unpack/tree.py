@@ -9,11 +9,11 @@ import contextlib
 import errno
 import itertools
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from polyarch.files import random_name
 from polyarch.unpack.beneath import Directory, Root, components
 
 IMPLIED_MODE = 0o755
@@ -165,7 +165,7 @@ def remove(here: Directory, name: bytes) -> None:
     Full directories are first moved up into `here`, so that neither depth nor open files can run out. Modes are no
     obstacle to their owner.
     """
-    numbers, token = itertools.count(), secrets.token_hex(8).encode()  # one that was killed leaves names like these
+    numbers, token = itertools.count(), random_name(8).encode()  # one that was killed leaves names like these
     waiting = [name]
     while waiting:
         with contextlib.suppress(FileNotFoundError):
