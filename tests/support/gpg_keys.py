@@ -33,9 +33,9 @@ class GpgHome:
         self.folder = Path(tempfile.mkdtemp(prefix="gpg-", dir="/tmp"))  # the agent's socket wants a short path
         self.environ = {**os.environ, "GNUPGHOME": str(self.folder)}
 
-    def key(self, name: str, *, expired: bool = False) -> GpgKey:
-        """A new key that only signs; one that is `expired` was good for a day, long ago."""
-        clock = ["--faked-system-time", _LONG_AGO] if expired else []
+    def key(self, name: str, *, expired: bool = False, old: bool = False) -> GpgKey:
+        """A new key that only signs; an `old` one was made long ago, one that is `expired` was good for a day then."""
+        clock = ["--faked-system-time", _LONG_AGO] if expired or old else []
         expires = "seconds=86400" if expired else "0"
         uid = f"{name} <{name}@example.com>"
         made = self.gpg(
@@ -52,19 +52,33 @@ class GpgHome:
         self.gpg("--import", str(file))
         return self._exported(name, key.fingerprint)
 
-    def sign(self, key: GpgKey, digest: str, reference: str, *, expired: bool = False, **critical: object) -> bytes:
-        """A signature of an image under a name, as the format says; `critical` replaces parts of what is signed."""
+    def sign(
+        self,
+        key: GpgKey,
+        digest: str,
+        reference: str,
+        *,
+        expired: bool = False,
+        outdated: bool = False,
+        **critical: object,
+    ) -> bytes:
+        """A signature of an image under a name, as the format says; `critical` replaces parts of what is signed.
+
+        By an `expired` key it was made when that was good; an `outdated` one, by an old key, was good for a day.
+        """
         said = {
             "type": "atomic container signature",
             "image": {"docker-manifest-digest": digest},
             "identity": {"docker-reference": reference},
             **critical,
         }
-        return self.sign_bytes(key, json.dumps({"critical": said, "optional": {}}).encode(), expired=expired)
+        content = json.dumps({"critical": said, "optional": {}}).encode()
+        return self.sign_bytes(key, content, expired=expired, outdated=outdated)
 
-    def sign_bytes(self, key: GpgKey, content: bytes, *, expired: bool = False) -> bytes:
-        """A signature over anything; made when the key was good."""
-        clock = ["--faked-system-time", _LONG_AGO] if expired else []
+    def sign_bytes(self, key: GpgKey, content: bytes, *, expired: bool = False, outdated: bool = False) -> bytes:
+        """A signature over anything: see `sign`."""
+        clock = ["--faked-system-time", _LONG_AGO] if expired or outdated else []
+        clock += ["--default-sig-expire", "seconds=86400"] if outdated else []
         file = self.folder / "content"
         file.write_bytes(content)
         return self.gpg(*clock, "--local-user", key.fingerprint, "--output", "-", "--sign", str(file))

@@ -52,6 +52,7 @@ class SignedSite:
             "other": self.gpg.key("other"),
             "expired": self.gpg.key("expired", expired=True),
             "revoked": self.gpg.key("revoked"),
+            "old": self.gpg.key("old", old=True),
         }
         self.cosign_keys: dict[str, CosignKey] = {
             "good": cosign_keys.ecdsa_key(folder, "good"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import http.server
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from polyarch.settings import load_settings
 from polyarch.verbs.doctor.policy import policy as policy_check
 from support import pushing
 from support.command import Polyarch
+from support.podman_engine import PodmanEngine
 from support.signed_images import SignedSite
 
 Json = dict[str, Any]
@@ -377,3 +379,40 @@ UNSUPPORTED: list[Json] = [
 def test_what_cannot_be_checked_is_never_passed(asks: Json, site: SignedSite, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="which polyarch cannot check"):
         pulled(site, only(site, ACCEPT, asks), tmp_path, "cos:signed")
+
+
+# podman itself
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(
+    ("name", "accepted"),
+    [
+        ("app:signed", True),
+        ("app:unsigned", False),
+        ("app:other", False),
+        ("app:replayed", False),
+        ("app:retagged", False),
+        ("elsewhere:signed", False),
+        ("app:expired", False),
+        ("app:revoked", False),
+        ("app:one-good", True),
+        ("app:index-by-instance", True),
+        ("app:index-by-index", False),
+        ("app:signed@DIGEST", True),
+        ("app:unsigned@DIGEST", True),
+        ("elsewhere:signed@DIGEST", False),
+    ],
+)
+def test_the_answer_is_that_of_podman(
+    name: str, accepted: bool, site: SignedSite, tmp_path: Path, podman: PodmanEngine
+) -> None:
+    home = podman.folder / "home" / ".config" / "containers"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(site.places, home / "registries.d")
+    policy = only(site, gpg(site))
+    shutil.copy(policy, home / "policy.json")
+    image = name.replace("DIGEST", site.image("source:1"))
+    theirs = podman.try_podman("pull", "--tls-verify=false", "--arch", "amd64", site.ref(image))
+    ours, why = site.polyarch_accepts(image, policy)
+    assert (ours, theirs.returncode == 0) == (accepted, accepted), f"polyarch: {why}\npodman: {theirs.stderr}"

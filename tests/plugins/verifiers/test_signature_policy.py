@@ -105,6 +105,8 @@ CASES = [
     Case("elsewhere@DIGEST", False, good),
     Case("app:expired", False, lambda site: [signed_by(site, "expired")]),
     Case("app:revoked", False, lambda site: [signed_by(site, "revoked")]),
+    Case("app:old", True, lambda site: [signed_by(site, "old")]),
+    Case("app:outdated", False, lambda site: [signed_by(site, "old")]),
     Case("app:both", True, lambda site: [signed_by(site, "good"), signed_by(site, "other")], "two requirements"),
     Case("app:signed", False, lambda site: [signed_by(site, "good"), signed_by(site, "other")], "two requirements"),
     Case("app:signed", False, lambda site: [signed_by(site, "good"), REJECT], "and reject"),
