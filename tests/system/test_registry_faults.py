@@ -98,7 +98,7 @@ def _parameters() -> Iterator[object]:
         yield pytest.param(case, id=case.name, marks=() if case.name in sample else pytest.mark.costly)
 
 
-@pytest.mark.parametrize("case", _parameters())
+@pytest.mark.parametrize("case", list(_parameters()))
 def test_a_registry_that_fails(case: Case, server: FaultServer, commands: ForkedCommands, tmp_path: Path) -> None:
     canary, home = tmp_path / "canary", tmp_path / "home"
     canary.mkdir()

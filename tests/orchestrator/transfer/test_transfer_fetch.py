@@ -207,7 +207,15 @@ def test_without_progress_the_tries_are_bounded(
 def test_a_server_that_sends_a_byte_a_time_does_not_hold_us_for_ever(storage: OciStorage) -> None:
     registry = MemoryRegistry([IMAGE])
     registry.fail(B, *[cut_after(1)] * len(BIG))
-    with pytest.raises(UnreachableError, match="broke off at 101 of"):
+    with pytest.raises(UnreachableError, match="broke off at 6 of"):
+        _fetch(registry, storage, retries=5)
+
+
+def test_the_breaks_of_one_blob_are_bounded(storage: OciStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyarch.transfer.blob._MOST_BREAKS", 4)
+    registry = MemoryRegistry([IMAGE])
+    registry.fail(B, *[cut_after(1500)] * len(BIG))
+    with pytest.raises(UnreachableError, match="broke off at 7500 of"):
         _fetch(registry, storage)
 
 
