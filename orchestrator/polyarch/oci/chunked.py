@@ -214,11 +214,13 @@ class _Chunk(NamedTuple):
 def _spans(layer: Annotated, entries: list[object], end: int) -> Iterator[Span]:
     """From the first byte to `end`. Raises IntegrityError for chunks that overlap, go back, or lie beyond it."""
     first, chunks = _chunks(entries, layer.digest)
-    if chunks and chunks[0].offset > end:
+    if not chunks:
+        if end:
+            yield _span(0, end, b"end", layer.digest.encode(), sure=False)
+        return
+    if chunks[0].offset > end:
         raise IntegrityError("its table of contents leads beyond its files")
-    lead = chunks[0].offset if chunks else end
-    if lead:
-        yield _span(0, lead, b"lead", first, sure=False)
+    yield _span(0, chunks[0].offset, b"lead", first, sure=False)
     for chunk, following in zip(chunks, [*(each.offset for each in chunks[1:]), end], strict=True):
         stop = chunk.end if layer.form == "zstd:chunked" and chunk.end else following
         if not chunk.offset < stop <= following <= end:
@@ -228,7 +230,11 @@ def _spans(layer: Annotated, entries: list[object], end: int) -> Iterator[Span]:
             yield _span(chunk.offset, stop - chunk.offset, b"member", content, sure=False)
             continue
         yield _span(chunk.offset, stop - chunk.offset, b"chunk", chunk.content.encode(), sure=True)
-        if stop < following:
+        if stop == end:
+            return
+        if following == end:  # the archive's end: how many zeros are there depends on all of it
+            yield _span(stop, end - stop, b"end", layer.digest.encode(), sure=False)
+        elif stop < following:
             yield _span(stop, following - stop, b"headers", chunk.headers, sure=False)
 
 
