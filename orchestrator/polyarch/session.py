@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polyarch.container.run import Ran
     from polyarch.contract.registry import SearchResult
     from polyarch.lock.locked import LockedImage
+    from polyarch.selection.types import Candidate
     from polyarch.verbs.building.build import BuildVerbs
     from polyarch.verbs.containers import ContainerVerbs
     from polyarch.verbs.doctor import Check
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from polyarch.verbs.lock import LockVerbs
     from polyarch.verbs.moving.moving import MovingVerbs
     from polyarch.verbs.plugins import PluginVerbs
+    from polyarch.verbs.preparation import Preparer
     from polyarch.verbs.results import PullResult
     from polyarch.verbs.tags import VersionTags
     from polyarch.verbs.to_start import ImagesToStart
@@ -128,9 +130,11 @@ class Session(Composition):
         dry_run: bool = False,
         allow_mislabelled: bool = False,
         locked: LockedImage | None = None,
+        prepare: bool = False,
     ) -> tuple[PullResult, ...]:
         """Bring the right variant in; one for each platform, where `platform` names several with commas between.
 
+        With `prepare` the layers are made ready to be run, of several platforms those that this machine would run.
         `locked` is what `reference` was locked to (`locks.entry`): then that name's locked manifests alone are taken.
         Raises what `resolve` raises, and StorageError; IntegrityError if the name moved since it was locked.
         """
@@ -145,6 +149,12 @@ class Session(Composition):
         wanted = [] if all_platforms else platform.split(",") if platform else [None]
         if len(wanted) != 1 and not self.plugins.storage(into.partition(":")[0]).several_platforms:
             raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
+        if prepare and into != DEFAULT_STORAGE:
+            raise UsageError(
+                f"an image in {into} is not run by polyarch, so nothing is prepared", "leave out --prepare"
+            )
+        if prepare and dry_run:
+            raise UsageError("a dry run prepares nothing", "leave out --prepare")
         targets = [self._target(one, device) for one in wanted]
         # Only now: before, it may still be the caller's words that are wrong.
         parsed = locked.reference if locked else self._taken(reference)
@@ -164,6 +174,7 @@ class Session(Composition):
             emit=self._emit,
             dry_run=dry_run,
             allow_mislabelled=allow_mislabelled,
+            preparer=self._preparer(emulation, several=len(wanted) != 1) if prepare else None,
         )
         with platforms_errors():
             if all_platforms:
@@ -180,6 +191,17 @@ class Session(Composition):
             for taken, digest in {(result.candidate.reference, result.root.digest) for result in downloaded}:
                 tell_if_moved(documents.registry, taken, digest, self._emit)
             return results
+
+    def _preparer(self, emulation: EmulationPolicy | None, *, several: bool) -> Preparer:
+        from polyarch.selection.select import select
+        from polyarch.verbs.preparation import Preparer
+
+        target = self._target(None, None)[0] if several else None
+
+        def wants(candidate: Candidate) -> bool:
+            return target is None or bool(select((candidate,), target, self._policy(emulation)).ranked)
+
+        return Preparer(self.settings, wants, self._emit)
 
     def images(self, storage: str = DEFAULT_STORAGE) -> tuple[Image, ...]:
         """Every image at hand. Raises UsageError for a storage that cannot tell."""

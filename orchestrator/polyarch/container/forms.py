@@ -32,6 +32,12 @@ def form_of_image(asked: Asked, snapshots: Path, rights: Rights, diff_ids: Seque
 
     Raises HostError: EROFS is asked for and cannot be.
     """
+    there = form_there(asked, snapshots, rights, diff_ids)
+    return form_here(asked, snapshots, rights).form if there is None else there
+
+
+def form_there(asked: Asked, snapshots: Path, rights: Rights, diff_ids: Sequence[Digest]) -> Form | None:
+    """The form in which all layers of an image are there already; None if they are in none that may be."""
     if not diff_ids:
         return "unpacked"
     if asked == "auto":
@@ -41,7 +47,7 @@ def form_of_image(asked: Asked, snapshots: Path, rights: Rights, diff_ids: Seque
             folder = folder_of(snapshots, form, rights.flavour)
             if all((folder / name).is_dir() for name in names):
                 return form
-    return form_here(asked, snapshots, rights).form
+    return None
 
 
 def form_here(asked: Asked, snapshots: Path, rights: Rights) -> Choice:

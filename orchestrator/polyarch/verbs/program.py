@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from polyarch.oci.config import ImageConfig
 from polyarch.oci.document import Manifest
 from polyarch.transfer.growing import GrowingBlobs, Openers
-from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf
+from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf, entrypoint_elf_in
+
+if TYPE_CHECKING:
+    from polyarch.unpack.walks import MakeIndex
 
 _WALKERS = min(os.cpu_count() or 1, 2)
 """Layers that are walked at a time: more would take the processor from the transfer, for layers that may not matter."""
@@ -25,8 +28,17 @@ class ProgramSearch:
     verified. `config` is called for the image's config when that has arrived.
     """
 
-    def __init__(self, blobs: GrowingBlobs, manifest: Manifest, config: Callable[[], ImageConfig]) -> None:
-        """Leaving `blobs` ends the search; the search is left after that."""
+    def __init__(
+        self,
+        blobs: GrowingBlobs,
+        manifest: Manifest,
+        config: Callable[[], ImageConfig],
+        indexes: Callable[[Openers], Sequence[MakeIndex] | None] | None = None,
+    ) -> None:
+        """Leaving `blobs` ends the search; the search is left after that. `indexes` gives what finds names in the
+        layers, if somebody else reads them anyway.
+        """
+        self._indexes = indexes
         self._blobs = blobs
         self._manifest = manifest
         self._config = config
@@ -66,4 +78,9 @@ class ProgramSearch:
             self._answer.set_exception(error)
 
     def _program(self, layers: Openers) -> EntrypointElf | None:
+        indexes = self._indexes(layers) if self._indexes else None
+        if indexes is not None:
+            from polyarch.unpack.walks import Made
+
+            return entrypoint_elf_in(Made(indexes), self._config())
         return entrypoint_elf(layers, self._config(), ahead=_WALKERS - 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.registry import NamesImages
@@ -35,13 +35,16 @@ from polyarch.verbs.rules import check_name, check_variant
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
+if TYPE_CHECKING:
+    from polyarch.verbs.preparation import Preparer
+
 
 @dataclass(frozen=True, slots=True)
 class PullContext:
     """What a pull works with.
 
     `storage_name` is what the user called the storage; `target` is None where every platform is wanted; `page_size`
-    (bytes) is that of the device, None if unknown.
+    (bytes) is that of the device, None if unknown. `preparer` makes layers ready to be run.
     """
 
     documents: Documents
@@ -55,6 +58,7 @@ class PullContext:
     page_size: int | None = None
     dry_run: bool = False
     allow_mislabelled: bool = False
+    preparer: Preparer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,10 @@ def pull_variant(
         return _planned(context, variant, wanted)
 
     growing = GrowingBlobs(storage, manifest.layers) if isinstance(storage, ReadsBlobs) else None
-    search = ProgramSearch(growing, manifest, config) if growing else None
-    with search or nullcontext(), growing or nullcontext(), loading as loaded_from:
+    preparer = context.preparer if context.preparer and context.preparer.wants(candidate) else None
+    preparing = preparer.begin(growing, manifest, config) if preparer and growing and not same else None
+    search = ProgramSearch(growing, manifest, config, preparing.indexes if preparing else None) if growing else None
+    with preparing or nullcontext(), search or nullcontext(), growing or nullcontext(), loading as loaded_from:
 
         def arrived(blob: Descriptor) -> None:
             if growing:
@@ -135,6 +141,8 @@ def pull_variant(
             if loaded_from:
                 loaded_from(blob)
 
+        if preparing:
+            preparing.start()
         if search and not same:
             search.start()
         blobs = fetch(
@@ -156,7 +164,13 @@ def pull_variant(
             platform = _proven_platform(context, source, verdict, manifest, config(), search)
             if isinstance(storage, StagedStorage):
                 emit(ImageLoading(str(name), context.storage_name))
+            if preparing:
+                preparing.finish()
+            if preparer and isinstance(storage, ReadsBlobs):
+                preparer.complete(storage, manifest, config())
             storage.commit(Image(name, root, manifest, config(), platform))
+    # What `image prune` took while no name kept it is made again.
+    prepared = preparer.complete(storage, manifest, config()) if preparer and isinstance(storage, ReadsBlobs) else None
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(name), root.digest, status))
     how = {blob.descriptor.digest: blob for blob in blobs}
@@ -177,6 +191,7 @@ def pull_variant(
         ),
         downloaded=sum(blob.fetched for blob in blobs),
         reused=sum(blob.reused for blob in blobs),
+        prepared=prepared,
     )
 
 
@@ -223,6 +238,7 @@ def _result(
     layers: tuple[LayerResult, ...],
     downloaded: int,
     reused: int,
+    prepared: Literal["erofs", "unpacked"] | None = None,
 ) -> PullResult:
     return PullResult(
         reference=variant.reference,
@@ -237,6 +253,7 @@ def _result(
         downloaded_bytes=downloaded,
         reused_bytes=reused,
         storage=context.storage_name,
+        prepared=prepared,
         served_by=context.documents.served_by(variant.manifest, variant.root),
     )
 

@@ -36,6 +36,7 @@ class PullResult:
     """What a pull of one variant did: `name` is what it is kept under (other than `reference` where that is a file).
 
     `served_by` is the host that the manifest was asked of; None where that was nobody, or a source without hosts.
+    `prepared` is the form in which its layers are ready to be run; None where that was not asked for.
     """
 
     reference: Reference
@@ -51,6 +52,7 @@ class PullResult:
     reused_bytes: int
     storage: str
     served_by: str | None = None
+    prepared: Literal["erofs", "unpacked"] | None = None
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
@@ -73,6 +75,7 @@ class PullResult:
             "reused_bytes": self.reused_bytes,
             "storage": self.storage,
             "served_by": self.served_by,
+            "prepared": self.prepared,
         }
 
 

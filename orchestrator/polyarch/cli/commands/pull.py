@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         "polyarch pull alpine ghcr.io/owner/app:1.0",
         "polyarch pull --device pi-zero --dry-run busybox",
         "polyarch pull --into docker alpine",
+        "polyarch pull --prepare wordpress",
         "polyarch pull --locked polyarch.lock",
         "polyarch pull --all-platforms --into oci-archive:images.tar alpine",
     ),
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     help="a lock file's manifests; without REF all",
 )
 @click.option("--max-connections", metavar="N", type=click.IntRange(1, 64), help="blobs fetched at once")
+@click.option("--prepare", is_flag=True, help="make layers ready to be run while they come in")
 @click.option("--dry-run", is_flag=True, help="only tell what would be fetched")
 @click.option("--allow-mislabelled", is_flag=True, help="take an image as what its programs are")
 @pass_invocation
@@ -64,6 +66,7 @@ def command(
     emulation: EmulationPolicy | None,
     locked: Path | None,
     max_connections: int | None,
+    prepare: bool,
     dry_run: bool,
     allow_mislabelled: bool,
 ) -> int:
@@ -88,6 +91,7 @@ def command(
                 emulation=emulation,
                 into=into,
                 max_connections=max_connections,
+                prepare=prepare,
                 dry_run=dry_run,
                 allow_mislabelled=allow_mislabelled,
                 locked=entries.get(reference),
