@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from polyarch.container import state
 from polyarch.container.lifecycle import remove_container, stop_container
-from polyarch.container.record import Record, new_id, now
+from polyarch.container.record import MAKING, RECORD, Record, new_id, now
 from polyarch.container.rights import Rights
 from polyarch.container.state import Container, Containers
 from polyarch.errors import NotFoundError, UsageError
@@ -155,3 +156,20 @@ def test_a_second_start_forgets_the_first_end(containers: Containers) -> None:
     assert (found.runtime, found.detached) == ("runc", True)
     abandon(container)
     assert (containers.find("again").status, containers.find("again").exit_code) == ("exited", 137)
+
+
+def test_one_that_is_made_while_others_look_is_seen(containers: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever removes what no container needs must not miss one that is under neither name at the moment it looks."""
+    container = containers.create(record("web"), whole=False)
+    read = state.read_record
+
+    def read_and_made(directory: Path, name: str = RECORD) -> Record | None:
+        found = read(directory, name)
+        if (directory / MAKING).exists():
+            container.made()
+        return found
+
+    monkeypatch.setattr(state, "read_record", read_and_made)
+    with containers.still() as (records, _):
+        assert [each.name for each in records] == ["web"]
+    container.close()
