@@ -25,10 +25,12 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
 from polyarch.oci.json import list_of, mapping_of, parse_json
 
-ZSTD_CHECKSUM = "io.github.containers.zstd-chunked.manifest-checksum"
-"""Annotation: the digest of the TOC as it stands in the blob, compressed."""
-ZSTD_POSITION = "io.github.containers.zstd-chunked.manifest-position"
-"""Annotation: the TOC's offset, its size in the blob, its size uncompressed, and 1, with colons between."""
+ZSTD_PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
+"""What the names of zstd:chunked's annotations begin with; the second is that of older programs (podman 4)."""
+ZSTD_CHECKSUM = "manifest-checksum"
+"""Annotation, behind the prefix: the digest of the TOC as it stands in the blob, compressed."""
+ZSTD_POSITION = "manifest-position"
+"""Annotation, behind the prefix: the TOC's offset, its size in the blob and uncompressed, and 1, with colons."""
 STARGZ_DIGEST = "containerd.io/snapshot/stargz/toc.digest"
 """Annotation: the digest of the TOC, uncompressed."""
 
@@ -96,9 +98,11 @@ class _Entry(NamedTuple):
 
 def annotated(blob: Descriptor) -> Annotated | None:
     """What the layer's descriptor says of its TOC; None where it has none, or one that is not read here."""
-    checksum, position = blob.annotations.get(ZSTD_CHECKSUM), blob.annotations.get(ZSTD_POSITION, "")
-    if checksum is not None and is_digest(checksum):
-        match = _POSITION.fullmatch(position)
+    for prefix in ZSTD_PREFIXES:
+        checksum = blob.annotations.get(prefix + ZSTD_CHECKSUM)
+        if checksum is None or not is_digest(checksum):
+            continue
+        match = _POSITION.fullmatch(blob.annotations.get(prefix + ZSTD_POSITION, ""))
         if match is None:
             return None
         offset, size, plain = map(int, match.groups())
@@ -110,6 +114,12 @@ def annotated(blob: Descriptor) -> Annotated | None:
     if digest is not None and is_digest(digest) and blob.size > STARGZ_FOOTER:
         return Annotated("estargz", blob, digest)
     return None
+
+
+def zstd_annotations(digest: Digest, offset: int, size: int, plain: int) -> dict[str, str]:
+    """What the descriptor of a zstd:chunked layer says of its TOC, in the words of new and of old programs."""
+    values = {ZSTD_CHECKSUM: digest, ZSTD_POSITION: f"{offset}:{size}:{plain}:1"}
+    return {prefix + name: value for prefix in ZSTD_PREFIXES for name, value in values.items()}
 
 
 def stargz_tail(footer: bytes, size: int) -> int:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from polyarch.limits import MAX_TOC_ENTRIES, MAX_TOC_SIZE
-from polyarch.oci.chunked import SKIPPABLE_HEADER, ZSTD_CHECKSUM, ZSTD_POSITION
+from polyarch.oci.chunked import SKIPPABLE_HEADER, zstd_annotations
 from polyarch.oci.compression import FrameCompressor
 from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.written import encode
@@ -219,7 +219,7 @@ class _Packing:
         footer = _FOOTER.pack(place, len(packed), len(toc), 1, 0, 0, 0, _MAGIC)
         self._put(_SKIPPABLE + struct.pack("<I", len(footer)) + footer)
         self._out.flush()
-        annotations = {ZSTD_CHECKSUM: digest_of(packed), ZSTD_POSITION: f"{place}:{len(packed)}:{len(toc)}:1"}
+        annotations = zstd_annotations(digest_of(packed), place, len(packed), len(toc))
         return PackedChunked(f"sha256:{self._hash.hexdigest()}", self._size, annotations)
 
 

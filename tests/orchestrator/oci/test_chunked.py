@@ -20,11 +20,13 @@ from polyarch.oci.chunked import (
     STARGZ_DIGEST,
     ZSTD_CHECKSUM,
     ZSTD_POSITION,
+    ZSTD_PREFIXES,
     Annotated,
     Span,
     annotated,
     read_spans,
     stargz_tail,
+    zstd_annotations,
 )
 from polyarch.oci.compression import FrameCompressor
 from polyarch.oci.digest import digest_of
@@ -83,6 +85,7 @@ def _described(**annotations: str) -> Descriptor:
     return Descriptor("application/vnd.oci.image.layer.v1.tar+zstd", D, SIZE, annotations=annotations)
 
 
+@pytest.mark.parametrize("prefix", ZSTD_PREFIXES)
 @pytest.mark.parametrize(
     ("checksum", "position"),
     [
@@ -102,12 +105,12 @@ def _described(**annotations: str) -> Descriptor:
         (D, "9000:100:1000:1\n"),
     ],
 )
-def test_annotations_that_cannot_be_are_none(checksum: str, position: str) -> None:
-    assert annotated(_described(**{ZSTD_CHECKSUM: checksum, ZSTD_POSITION: position})) is None
+def test_annotations_that_cannot_be_are_none(prefix: str, checksum: str, position: str) -> None:
+    assert annotated(_described(**{prefix + ZSTD_CHECKSUM: checksum, prefix + ZSTD_POSITION: position})) is None
 
 
 def test_a_layer_with_too_long_an_end_has_no_table_that_is_read() -> None:
-    layer = _described(**{ZSTD_CHECKSUM: D, ZSTD_POSITION: "100:100:1000:1"})
+    layer = _described(**zstd_annotations(D, 100, 100, 1000))
     assert annotated(layer) is not None
     assert annotated(replace(layer, size=MAX_TOC_SIZE + 101)) is None
 
@@ -130,9 +133,9 @@ def test_a_footer_that_leads_elsewhere_is_refused(offset: int) -> None:
 def _layer(toc: bytes, start: int = 1000, plain: int | None = None) -> tuple[Annotated, bytes]:
     """A zstd:chunked layer of which only the table is there."""
     packed = FrameCompressor().frame(toc)
-    place = f"{start + 8}:{len(packed)}:{len(toc) if plain is None else plain}:1"
     size = start + 8 + len(packed)
-    blob = replace(_described(**{ZSTD_CHECKSUM: digest_of(packed), ZSTD_POSITION: place}), size=size)
+    told = zstd_annotations(digest_of(packed), start + 8, len(packed), len(toc) if plain is None else plain)
+    blob = replace(_described(**told), size=size)
     layer = annotated(blob)
     assert layer is not None
     return layer, bytes(8) + packed
