@@ -10,11 +10,12 @@ import click
 
 from polyarch.cli.completers import builders
 from polyarch.cli.invocation import Invocation
-from polyarch.cli.options import Command, pass_invocation, platform_option
+from polyarch.cli.options import Command, compression_option, pass_invocation, platform_option
 from polyarch.cli.output import short_id
 from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
+    from polyarch.unpack.recompress import Compression
     from polyarch.verbs.building.result import BuiltVariant
 
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--cache/--no-cache", default=True, help="whether steps made before are taken again")
 @click.option("--pull", is_flag=True, help="ask for newer base images")
 @click.option("--push", is_flag=True, help="upload it under each of its names")
+@compression_option("how the layers that are made are compressed  [gzip]")
 @click.option("--builder", metavar="NAME", default="", shell_complete=builders, help="see: polyarch plugin ls")
 @pass_invocation
 def command(
@@ -58,6 +60,7 @@ def command(
     cache: bool,
     pull: bool,
     push: bool,
+    compression: Compression | None,
     builder: str,
 ) -> int:
     """Build, push if asked to, and tell what there is now."""
@@ -75,6 +78,7 @@ def command(
             cache,
             builder,
             pull,
+            compression,
         )
         built = session.builds.build(request)
         for name in built[0].names if push else ():

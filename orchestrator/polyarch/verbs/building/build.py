@@ -19,12 +19,14 @@ from polyarch.contract.storage import Image
 from polyarch.errors import HostError, NoVariantError, UsageError
 from polyarch.events import BuildSaid, Emit
 from polyarch.files import temporary_folder
+from polyarch.oci.compression import zstd_compressor
 from polyarch.oci.source_date import source_date
 from polyarch.reference import Reference, check_new_name
 from polyarch.serve.address import LOOPBACK, format_address
 from polyarch.serve.one_time import OneTimeServer
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
+from polyarch.unpack.recompress import Compression
 from polyarch.verbs.building.bases import Bases, bases_of, platform_arguments, read_dockerfile, repository_of
 from polyarch.verbs.building.result import BuiltVariant, commit, layers_of, take
 from polyarch_platforms.device import Device
@@ -42,7 +44,8 @@ class BuildRequest:
     `names` are those that the image gets; `file` is the Dockerfile, by default `Containerfile` or `Dockerfile` in the
     context; `platforms` are in the user's words, none means this machine's. `arguments`, `target`, `secrets` and
     `cache` are as in `contract.Build`. `builder` is a plugin's name, "" for the first that can be used here. `pull`:
-    registries are asked for every base image, whatever is at hand.
+    registries are asked for every base image, whatever is at hand. `compression`: how the layers that are made are to
+    be compressed.
     """
 
     context: Path
@@ -55,6 +58,7 @@ class BuildRequest:
     cache: bool = True
     builder: str = ""
     pull: bool = False
+    compression: Compression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class BuildVerbs:
             raise UsageError("the image needs a name", "give it one: --tag NAME")
         for name, given in zip(names, request.names, strict=True):
             check_new_name(name, given)
+        if request.compression in ("zstd", "zstd:chunked"):
+            zstd_compressor()  # without it nothing begins
         native = self._parts.machine().platform
         asked = [self._parts.platform(text) for text in request.platforms] or [native]
         plans = [_Plan(request, platform, native) for platform in dict.fromkeys(asked)]
@@ -132,7 +138,16 @@ class BuildVerbs:
                 if (fault := server.fault(path)) is not None:
                     raise fault
                 taken = [
-                    take(work / str(number), plan.platform, names[0].familiar, storage, plan.bases.images, work)
+                    take(
+                        work / str(number),
+                        plan.platform,
+                        names[0].familiar,
+                        storage,
+                        plan.bases.images,
+                        work,
+                        request.compression,
+                        self._emit,
+                    )
                     for number, plan in enumerate(plans)
                 ]
             return commit(storage, taken, names)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from polyarch.contract.storage import Image
 from polyarch.errors import IntegrityError, NotFoundError, StorageError
+from polyarch.events import Emit, Warned, ignore
 from polyarch.files import disk_error
 from polyarch.oci.compression import decompressed, is_compressed
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, check_layer_count, parse_config
@@ -26,8 +27,10 @@ from polyarch.reference import Reference
 from polyarch.selection.types import Candidate, Verdict
 from polyarch.transfer.made import chunks_of, store_made
 from polyarch.transfer.staged import KeepsBlobs
+from polyarch.unpack.chunked import NotChunked
 from polyarch.unpack.entrypoint import Mislabelled
 from polyarch.unpack.packing import LayerPacker
+from polyarch.unpack.recompress import Compression, recompress
 from polyarch.verbs.proof import entrypoint_of, prove
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, to_oci
@@ -66,10 +69,20 @@ class Taken:
     config: ImageConfig
 
 
-def take(output: Path, platform: Platform, name: str, storage: KeepsBlobs, bases: Sequence[Image], work: Path) -> Taken:
+def take(
+    output: Path,
+    platform: Platform,
+    name: str,
+    storage: KeepsBlobs,
+    bases: Sequence[Image],
+    work: Path,
+    compression: Compression | None = None,
+    emit: Emit = ignore,
+) -> Taken:
     """Bring the one image of the layout `output` into the storage.
 
-    The layers of `bases` are there; the others are hashed, and compressed where they are not, in files in `work`.
+    The layers of `bases` are there; the others are hashed, and compressed where they are not, in files in `work`; with
+    `compression` in that way, whatever they come in; what cannot be compressed so is told.
     `name` is for messages. Raises IntegrityError where it is not what it says, or starts a program for another
     platform than `platform`; StorageError.
     """
@@ -85,7 +98,9 @@ def take(output: Path, platform: Platform, name: str, storage: KeepsBlobs, bases
     check_layer_count(config, len(manifest.layers), name)
     config, known = labelled(config, platform), layers_of(bases)
     layers = [
-        known[diff_id] if diff_id in known else _Layer(layout, blob, diff_id, name).stored(storage, work)
+        known[diff_id]
+        if diff_id in known
+        else _Layer(layout, blob, diff_id, name).stored(storage, work, compression, emit)
         for blob, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
     ]
     for layer in layers:
@@ -156,9 +171,15 @@ class _Layer:
     diff_id: Digest
     name: str
 
-    def stored(self, storage: KeepsBlobs, work: Path) -> Descriptor:
+    def stored(self, storage: KeepsBlobs, work: Path, compression: Compression | None, emit: Emit) -> Descriptor:
         """Bring it in; its descriptor as it is kept."""
         with self.layout.open_blob(self.blob.digest) as stream:
+            if compression is not None:
+                try:
+                    return self._recompressed(stream, storage, work, compression)
+                except NotChunked as why:
+                    emit(Warned(f"a layer of {self.name} is not compressed by {compression}: {why}"))
+                    stream.seek(0)
             packed = is_compressed(stream.read(8))
             stream.seek(0)
             return self._as_it_is(stream, storage) if packed else self._compressed(stream, storage, work)
@@ -181,6 +202,15 @@ class _Layer:
                     packed = packer.finish()
                 self._check(packed.diff_id.partition(":")[2])
                 blob = Descriptor(OCI_LAYER_GZIP, packed.digest, packed.size)
+                store_made(storage, blob, chunks_of(file))
+                return blob
+        except OSError as error:
+            raise disk_error(error, f"cannot pack a layer in {work}") from error
+
+    def _recompressed(self, stream: BinaryIO, storage: KeepsBlobs, work: Path, compression: Compression) -> Descriptor:
+        try:
+            with tempfile.TemporaryFile(dir=work) as file:
+                blob = recompress(stream, f"a layer of what was built of {self.name}", self.diff_id, compression, file)
                 store_made(storage, blob, chunks_of(file))
                 return blob
         except OSError as error:
