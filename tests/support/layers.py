@@ -31,6 +31,8 @@ class Item:
     pax: Mapping[str, bytes] = field(default_factory=dict)
     size: int | None = None
     raw: Mapping[int, bytes] = field(default_factory=dict)  # bytes put into the header, by offset, before the checksum
+    more: Sequence[tuple[str, bytes]] = ()  # further pax records, the same key several times perhaps
+    after: bytes = b""  # blocks between the header and the data
 
     def encoded(self) -> bytes:
         records = dict(self.pax)
@@ -39,10 +41,10 @@ class Item:
             records["path"] = name
         if len(link) > 100:
             records["linkpath"] = link
-        head = _pax(records) if records else b""
+        head = _pax([*records.items(), *self.more]) if records or self.more else b""
         size = len(self.data) if self.size is None else self.size
         header = _header(self, name[:100], link[:100], size)
-        return head + header + self.data + bytes(-len(self.data) % BLOCK)
+        return head + header + self.after + self.data + bytes(-len(self.data) % BLOCK)
 
 
 def file(name: str | bytes, data: bytes | str = b"", **fields: object) -> Item:
@@ -105,9 +107,9 @@ def _header(item: Item, name: bytes, link: bytes, size: int) -> bytes:
     return bytes(block)
 
 
-def _pax(records: Mapping[str, bytes]) -> bytes:
+def _pax(records: Sequence[tuple[str, bytes]]) -> bytes:
     data = b""
-    for key, value in records.items():
+    for key, value in records:
         body = b" " + key.encode() + b"=" + value + b"\n"
         length = len(body) + 1
         while len(str(length)) + len(body) != length:

@@ -39,6 +39,8 @@ class OverlayTree(Tree):
         self._root_is_named = False
         self._hidden: set[bytes] = set()  # below these no lower layer is seen
         self._for_whiteouts: set[bytes] = set()  # directories that hold nothing but whiteouts
+        self._copies: set[bytes] = set()  # names that hard links brought here, and this layer itself does not
+        self._copied: dict[tuple[int, int], tuple[Directory, bytes, int]] = {}
         super().__init__(path)
         self._root_is_named = False
 
@@ -61,6 +63,7 @@ class OverlayTree(Tree):
 
     def add(self, here: Directory, name: bytes) -> None:
         self._marks.unhide(here, name)
+        self._forget_copy(here, name)
         self._keep(here.child(name))
 
     def _keep(self, path: bytes) -> None:
@@ -69,15 +72,16 @@ class OverlayTree(Tree):
             path = path.rpartition(b"/")[0]
 
     def make_directory(self, here: Directory, name: bytes) -> tuple[Directory, bool]:
-        hidden = self._marks.is_whiteout(here, name, here.status(name))
+        status = here.status(name)
+        hidden = self._marks.is_whiteout(here, name, status)
         made, new = super().make_directory(here, name)
-        if hidden:
+        if hidden or (status is not None and not stat.S_ISDIR(status.st_mode)):
             self._marks.unhide(here, name)
             self._hide_below(made)
         return made, new
 
     def hide(self, here: Directory, name: bytes) -> None:
-        if here.child(name) in self._for_whiteouts:
+        if self._is_no_entry(here, name):
             self.clear(here, name)
         status = here.status(name)
         if status is not None and stat.S_ISDIR(status.st_mode):
@@ -115,6 +119,21 @@ class OverlayTree(Tree):
             raise FileNotFoundError(errno.ENOENT, "its target does not exist")
         return here, status
 
+    def _is_no_entry(self, here: Directory, name: bytes) -> bool:
+        """Whether what has the name is there for whiteouts and links alone: this layer brings nothing of that name."""
+        path = here.child(name)
+        return path in self._for_whiteouts or path in self._copies
+
+    def clear(self, here: Directory, name: bytes) -> None:
+        self._forget_copy(here, name)
+        super().clear(here, name)
+
+    def _forget_copy(self, here: Directory, name: bytes) -> None:
+        path = here.child(name)
+        if path in self._copies:
+            self._copies.remove(path)
+            self._copied = {key: copy for key, copy in self._copied.items() if copy[0].child(copy[1]) != path}
+
     def _hide_below(self, directory: Directory) -> None:
         if directory.path and self._lowers:
             self._marks.make_opaque(directory)
@@ -126,7 +145,7 @@ class OverlayTree(Tree):
         for name, status in list(self._marks.entries(directory)):
             if status is None:
                 self._marks.unhide(directory, name)
-            if status is None or directory.child(name) in self._for_whiteouts:
+            if status is None or self._is_no_entry(directory, name):
                 self.clear(directory, name)
             elif stat.S_ISDIR(status.st_mode):
                 self._drop_whiteouts(directory.open(name))
@@ -183,10 +202,35 @@ class OverlayTree(Tree):
         self.set_final(directory, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
 
     def _copy(self, here: Directory, name: bytes, found: Found) -> None:
-        """Bring a regular file of a lower layer into this one."""
+        """Bring what a lower layer has into this one: under all its names the same."""
         status = found.status
+        if stat.S_ISDIR(status.st_mode):
+            raise OSError(errno.EISDIR, "a hard link to a directory")
+        self._copies.add(here.child(name))
+        key = status.st_dev, status.st_ino
+        there, other, number = self._copied.get(key, (here, name, 0))
+        known = there.status(other) if number else None
+        if known is not None and known.st_ino == number:
+            os.link(other, name, src_dir_fd=there.fd, dst_dir_fd=here.fd, follow_symlinks=False)
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._copy_file(here, name, found)
+        elif stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(found.name, dir_fd=found.directory.fd), name, dir_fd=here.fd)
+        else:
+            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=here.fd)
+            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=here.fd)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "its target is no regular file")
+            if self._owners:
+                os.chown(name, status.st_uid, status.st_gid, dir_fd=here.fd, follow_symlinks=False)
+            times = status.st_mtime_ns, status.st_mtime_ns
+            os.utime(name, ns=times, dir_fd=here.fd, follow_symlinks=False)
+        made = here.status(name)
+        if made is not None:
+            self._copied[key] = here, name, made.st_ino
+
+    def _copy_file(self, here: Directory, name: bytes, found: Found) -> None:
+        status = found.status
         flags = os.O_NOFOLLOW | os.O_CLOEXEC
         with (
             os.fdopen(os.open(found.name, os.O_RDONLY | flags, dir_fd=found.directory.fd), "rb") as old,

@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,13 +20,17 @@ import pytest
 from polyarch.errors import IntegrityError, PolyarchError, StorageError, UsageError
 from polyarch.unpack.image import new_directory, remove_tree, unpack_image, unpack_layer
 from polyarch.unpack.stream import Limits
+from support.erofs_trees import needs_erofs, prepared, seen_by_all
 from support.layers import Item, diff_id, file, folder, hard_link, layer, listing, opener, packed, symlink
 from support.users import OrdinaryUser
 
 
-@pytest.fixture(params=["flat", "overlay"])
-def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(params=["flat", "overlay", "erofs"])
+def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Unpacks layers below `tmp_path/inside` in one form; gives the (topmost) directory."""
+    if request.param == "erofs":
+        needs_erofs(tmp_path)
+    mounts = ExitStack()
     place = tmp_path / "inside"
     place.mkdir()
 
@@ -55,7 +60,17 @@ def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path
             raise
         return made[0]
 
-    return flat if request.param == "flat" else overlay
+    def erofs(*layers: bytes, limits: Limits | None = None) -> Path:
+        try:
+            made = prepared(layers, place, limits)
+        except PolyarchError:
+            for directory in place.glob("erofs-*"):
+                remove_tree(directory)
+            raise
+        return mounts.enter_context(seen_by_all(made, tmp_path / "mounted"))
+
+    with mounts:
+        yield {"flat": flat, "overlay": overlay, "erofs": erofs}[request.param]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from polyarch.unpack.image import remove_tree, unpack_image, unpack_layer
 from polyarch.unpack.stack import Flavour
+from support.erofs_trees import needs_erofs, prepared, seen_by_all
 from support.layers import Item, diff_id, file, folder, hard_link, layer, listing, opener, symlink
 from support.overlay_mount import overlay
 from support.overlay_trees import inside
@@ -141,6 +142,19 @@ CASES: dict[str, tuple[list[Item], dict[str, str]]] = {
         {**UNCHANGED, "d/n": "b'n'", "d/m": "b'n'"},
     ),
     "a hard link to a lower layer": ([hard_link("d/m", "d/sub/x")], {**UNCHANGED, "d/m": "b'x'"}),
+    "a hard link to a lower layer, whose name is hidden": (
+        [hard_link("n", "e"), whiteout("e")],
+        {**without("e"), "n": "b'e'"},
+    ),
+    "a hard link to a lower layer, whose directory is hidden": (
+        [hard_link("n", "d/sub/x"), whiteout("d")],
+        {**without("d"), "n": "b'x'"},
+    ),
+    "a hard link to a symlink of a lower layer": ([hard_link("n", "l")], {**UNCHANGED, "n": "-> d"}),
+    "a directory, then a file, then a directory": (
+        [file("d", "2"), folder("d"), file("d/n", "n")],
+        {**without("d"), "d": "dir", "d/n": "b'n'"},
+    ),
     "a hard link through a symlink": ([hard_link("m", "l/a")], {**UNCHANGED, "m": "b'a'"}),
     "a hard link to itself": ([file("n", "n"), hard_link("n", "n")], {**UNCHANGED, "n": "b'n'"}),
     "a hard link instead of a directory": (
@@ -165,6 +179,14 @@ def test_overlay(case: str, tmp_path: Path) -> None:
     second, expected = CASES[case]
     layers = [layer(*BASE), layer(*second)]
     with overlay(chain(layers, tmp_path / "chain"), tmp_path / "mounted") as mounted:
+        assert listing(mounted) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_erofs(case: str, tmp_path: Path) -> None:
+    needs_erofs(tmp_path)
+    second, expected = CASES[case]
+    with seen_by_all(prepared([layer(*BASE), layer(*second)], tmp_path), tmp_path / "mounted") as mounted:
         assert listing(mounted) == expected
 
 
@@ -202,6 +224,14 @@ def test_a_third_layer_sees_what_the_two_make_together(case: str, tmp_path: Path
         assert listing(mounted) == listing(flat(layers, tmp_path / "flat"))
 
 
+@pytest.mark.parametrize("case", [case for case, (_, expected) in CASES.items() if expected.get("d") in ("dir", None)])
+def test_a_third_layer_of_erofs(case: str, tmp_path: Path) -> None:
+    needs_erofs(tmp_path)
+    layers = [layer(*BASE), layer(*CASES[case][0]), layer(file("d/sub/third", "3"), file("e2", "4"))]
+    with seen_by_all(prepared(layers, tmp_path), tmp_path / "mounted") as mounted:
+        assert listing(mounted) == listing(flat(layers, tmp_path / "flat"))
+
+
 def test_metadata_is_the_last_layers(tmp_path: Path) -> None:
     layers = [
         layer(folder(".", 0o711), folder("d", 0o700, uid=1, mtime=1), file("d/a", uid=2), folder("k", 0o555, mtime=2)),
@@ -218,6 +248,10 @@ def test_metadata_is_the_last_layers(tmp_path: Path) -> None:
     assert listing(flat(layers, tmp_path / "flat"), FACTS) == expected
     assert (tmp_path / "flat").stat().st_mode & 0o7777 == 0o711
     with overlay(chain(layers, tmp_path / "chain"), tmp_path / "mounted") as mounted:
+        assert listing(mounted, FACTS) == expected
+        assert mounted.stat().st_mode & 0o7777 == 0o711
+    needs_erofs(tmp_path)
+    with seen_by_all(prepared(layers, tmp_path), tmp_path / "of-images") as mounted:
         assert listing(mounted, FACTS) == expected
         assert mounted.stat().st_mode & 0o7777 == 0o711
 
