@@ -13,7 +13,7 @@ from benchmarks.cases import CASES
 from benchmarks.fresh import private_mounts
 from benchmarks.guard import LIMITS, judged, limits
 from benchmarks.picture import picture
-from benchmarks.process import BenchmarkError
+from benchmarks.process import BenchmarkError, MissingError
 from benchmarks.registry import origin, prepare
 from benchmarks.result import Case, block, document, heading, read_json, write_json
 
@@ -38,22 +38,17 @@ def main() -> int:
     if options.runs < 1:
         parser.error("--runs wants at least 1")
     try:
-        if options.source:
-            documents = read_json(options.source)
-        else:
-            documents = _measured(options)
-            if options.json:
-                write_json(documents, options.json)
-        if options.picture:
-            options.picture.write_text(picture(documents))
-        return 0 if options.source else _guarded(documents)
+        documents, whole = (read_json(options.source), True) if options.source else _measured(options)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if options.picture:
+        options.picture.write_text(picture(documents))
+    return 0 if whole and (options.source or _guarded(documents)) else 1
 
 
-def _measured(options: argparse.Namespace) -> list[dict[str, object]]:
-    """Run the cases and print each when it is done."""
+def _measured(options: argparse.Namespace) -> tuple[list[dict[str, object]], bool]:
+    """Run the cases, print each when it is done, and write all so far; whether none failed."""
     directory = options.directory.absolute()
     if not (directory / "big").exists():
         print("Making an image of 420 MB from the files below /usr; that takes a while, once.", file=sys.stderr)
@@ -62,23 +57,33 @@ def _measured(options: argparse.Namespace) -> list[dict[str, object]]:
     # Pulled images stay until the end: deleting much slows a file system down for what comes after.
     with tempfile.TemporaryDirectory(dir=directory) as work, origin(storage, Path(work) / "registry.log") as source:
         Path(work).chmod(0o755)  # an ordinary user's runs lie in it, too
-        documents = []
+        documents, whole = list[dict[str, object]](), True
         if options.format == "table":
             print(heading())
         for name in options.case or CASES:
             print(f"{name} …", file=sys.stderr)
-            case: Case = CASES[name](Bench(source, directory, Path(work), options.runs))
+            try:
+                case: Case = CASES[name](Bench(source, directory, Path(work), options.runs))
+            except MissingError as error:
+                print(f"{name}: left out, {error}", file=sys.stderr)
+                continue
+            except BenchmarkError as error:
+                print(f"error: {name}: {error}", file=sys.stderr)
+                whole = False
+                continue
             documents.append(document(case, name))
             print(block(case) if options.format == "table" else json.dumps(documents[-1]), flush=True)
-    return documents
+            if options.json:
+                write_json(documents, options.json)
+    return documents, whole
 
 
-def _guarded(documents: list[dict[str, object]]) -> int:
-    """Hold what was measured against the limits; 1 where one is passed."""
+def _guarded(documents: list[dict[str, object]]) -> bool:
+    """Hold what was measured against the limits; whether none is passed."""
     verdicts = judged(documents, limits(LIMITS))
     for verdict in verdicts:
         print(verdict.line(), file=sys.stderr)
-    return 1 if any(verdict.passed for verdict in verdicts) else 0
+    return not any(verdict.passed for verdict in verdicts)
 
 
 if __name__ == "__main__":

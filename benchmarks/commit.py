@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, alternating
 from benchmarks.engines import dockerd, one_version, podman_words
-from benchmarks.process import BenchmarkError, measured
+from benchmarks.process import MissingError, measured
 from benchmarks.programs import program
 from benchmarks.result import Case, Figure, max_rss, median
 
@@ -55,7 +55,7 @@ _CHANGE = (
 def commit(bench: Bench) -> Case:
     """One container each, made by the same program of the same image, committed again and again."""
     if os.geteuid() != 0:
-        raise BenchmarkError("containers are measured as root, as the others are")
+        raise MissingError("containers are measured as root, as the others are")
     layout = _layout(bench)
     numbers = itertools.count()
     root = bench.work / "commit"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, Turn, alternating
 from benchmarks.engines import dockerd
-from benchmarks.process import BenchmarkError
+from benchmarks.process import MissingError
 from benchmarks.programs import program
 from benchmarks.result import Case, against, memory
 
@@ -16,7 +16,7 @@ from benchmarks.result import Case, against, memory
 def into_docker(bench: Bench) -> Case:
     """The big image from loopback into a daemon that has nothing yet, ready to run; each pull has a new daemon."""
     if os.geteuid() != 0:
-        raise BenchmarkError("a docker daemon of its own takes root")
+        raise MissingError("a docker daemon of its own takes root")
     reference = bench.origin.reference
 
     def fresh(turn: Turn) -> Path:

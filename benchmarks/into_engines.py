@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from benchmarks.bench import COMMAND, Bench, Turn, alternating
 from benchmarks.engines import containerd, podman_words
-from benchmarks.process import BenchmarkError
+from benchmarks.process import MissingError
 from benchmarks.programs import program
 from benchmarks.result import Case, Figure, against
 from benchmarks.watch import highest
@@ -23,7 +23,7 @@ MOST_MEMORY = 80
 def into_podman(bench: Bench) -> Case:
     """The big image from loopback into a podman that has nothing yet."""
     if os.geteuid() != 0:
-        raise BenchmarkError("podman is measured as root, as the others are")
+        raise MissingError("podman is measured as root, as the others are")
     reference = bench.origin.reference
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as run:
 
@@ -56,7 +56,7 @@ def into_podman(bench: Bench) -> Case:
 def into_containerd(bench: Bench) -> Case:
     """The same into a containerd that has nothing yet, ready to run; each pull has a new one."""
     if os.geteuid() != 0:
-        raise BenchmarkError("a containerd of its own takes root")
+        raise MissingError("a containerd of its own takes root")
     reference = bench.origin.reference
 
     def fresh(turn: Turn) -> str:

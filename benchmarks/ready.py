@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from benchmarks.bench import COMMAND, Bench, Command, Turn, alternating
 from benchmarks.engines import dockerd, one_version, podman_words, spec_for
-from benchmarks.process import BenchmarkError
+from benchmarks.process import MissingError
 from benchmarks.programs import program
 from benchmarks.result import Case, against, memory
 
@@ -25,7 +25,7 @@ HOST = ("--network", "host")
 def ready(bench: Bench) -> Case:
     """Root: a pull and `true` in a container of what came, to its end, into a storage that has nothing yet."""
     if os.geteuid() != 0:
-        raise BenchmarkError("docker and podman are measured as root")
+        raise MissingError("docker and podman are measured as root")
     reference = bench.origin.reference
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as short:
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.bench import QUICK_FACTOR, Bench, Command, Turn, alternating
 from benchmarks.engines import Engine, crun, docker, podman
-from benchmarks.process import BenchmarkError, MissingError, measured
+from benchmarks.process import MissingError, measured
 from benchmarks.registry import SAMPLE, origin, prepare_samples
 from benchmarks.result import Case, Figure, against, median
 
@@ -23,7 +23,7 @@ _NOT_ROOT = "containers are measured as root, as docker runs them"
 def samples(bench: Bench) -> Iterator[str]:
     """The name of the small image in a registry that is up while the body runs."""
     if os.geteuid() != 0:
-        raise BenchmarkError(_NOT_ROOT)
+        raise MissingError(_NOT_ROOT)
     with origin(prepare_samples(bench.kept), bench.work / "samples.log") as source:
         yield f"{source.address}/{SAMPLE}"
 
