@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from polyarch.contract import ChosenVariant, Index, Manifest, VerifierServices
 from polyarch.errors import IntegrityError, PolyarchError, UsageError
 from polyarch.session import Session
 from polyarch.settings import load_settings
+from polyarch_plugins.verifiers.containers_policy.verifier import ContainersPolicy
 from support import cosign_keys, pushing
 from support.cosign_keys import CosignKey
 from support.docker_registry import DockerRegistry
@@ -62,8 +64,11 @@ class SignedSite:
             "log": cosign_keys.ecdsa_key(folder, "log"),
         }
         self._count = 0
+        self._shared: Session | None = None
 
     def stop(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
         self.gpg.stop()
 
     def say(self, document: Json) -> None:
@@ -172,6 +177,36 @@ class SignedSite:
                 return False, said(error)
             assert session.storage().find(session.reference(reference))
         shutil.rmtree(root)
+        return True, ""
+
+    def verifier_accepts(self, name: str, policy: Path) -> tuple[bool, str]:
+        """Whether polyarch's verifier accepts what a pull would take: cheaper than a pull."""
+        if self._shared is None:
+            self._shared = self.session("none", self.folder / "shared")
+        session = self._shared
+        reference = session.reference(self.ref(name))
+        registry = session._registry(reference)
+        temporary = self.folder / "temporary"
+        temporary.mkdir(exist_ok=True)
+        services = VerifierServices(
+            {},
+            session.settings.environ,
+            str(policy),
+            self.home,
+            lambda: session._registry_services.http,
+            lambda: temporary,
+        )
+        root = registry.get(reference)
+        manifest = registry.get(reference.with_digest(root.manifests[0].digest)) if isinstance(root, Index) else root
+        assert isinstance(manifest, Manifest)
+        verifier = ContainersPolicy(services)
+        try:
+            verifier.verify(reference, root)
+            verifier.verify_variant(ChosenVariant(reference, reference, root, manifest, registry))
+        except (IntegrityError, UsageError) as error:
+            return False, said(error)
+        finally:
+            assert not list(temporary.iterdir())
         return True, ""
 
     def session(self, policy: Path | str, root: Path) -> Session:

@@ -90,6 +90,9 @@ BAD: dict[str, Json | str] = {
     "sigstore with two keys": {**COSIGN, "keyData": "c29tZXRoaW5n"},
     "sigstore with more": {**COSIGN, "more": 1},
 }
+# Of these skopeo is asked in `make test`, too; in `make soak` of all.
+ASKED = {"signedBy", "remapIdentity", "twice", "unknown key", "unknown type", "signedBy with more", "two keys"}
+
 # What skopeo 1.9 does not know yet: name -> requirement, and whether it is well written.
 NEWER: dict[str, tuple[Json, bool]] = {
     "keyPaths": ({**without(GPG, "keyPath"), "keyPaths": ["/a", "/b"]}, True),
@@ -115,12 +118,13 @@ def text_of(said: Json | str) -> str:
 
 
 @pytest.mark.parametrize("name", [*GOOD, *BAD])
-def test_skopeo_takes_the_same_files(name: str, site: SignedSite, tmp_path: Path) -> None:
+def test_skopeo_takes_the_same_files(name: str, site: SignedSite, tmp_path: Path, soak: bool) -> None:
     text = text_of({**GOOD, **BAD}[name])
-    path = tmp_path / "policy.json"
-    path.write_text(text)
-    said = site.skopeo("--policy", str(path), "copy", "dir:/nowhere", f"dir:{tmp_path / 'copied'}").stderr
-    assert ("Error loading trust policy" in said) == (name in BAD), said
+    if soak or name in ASKED:
+        path = tmp_path / "policy.json"
+        path.write_text(text)
+        said = site.skopeo("--policy", str(path), "copy", "dir:/nowhere", f"dir:{tmp_path / 'copied'}").stderr
+        assert ("Error loading trust policy" in said) == (name in BAD), said
     if name in BAD:
         with pytest.raises(ValueError):
             parse_policy(text.encode())
