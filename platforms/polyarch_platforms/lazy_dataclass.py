@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +19,9 @@ _STANDARD: Any = dataclasses.dataclass
 _COMPARED = ("__eq__", "__hash__")
 _ORDER = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 _TABLES = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+_FEW = 8
+"""Objects that are made without an __init__ of their class's own: to compile one takes as long as twenty do."""
+
 _NOT_OURS = frozenset(("__slots__", "__setattr__", "__delattr__", *_ORDER))
 
 
@@ -54,7 +58,11 @@ def _is_usual(cls: type) -> bool:
             return False
         if isinstance(value, dataclasses.Field) and (not value.init or value.kw_only is True):
             return False
-    return True
+    return not any("__dataclass_fields__" in vars(base) and not _is_ours(base) for base in cls.__mro__[1:])
+
+
+def _is_ours(cls: type) -> bool:
+    return vars(cls).get("__setstate__") is _setstate
 
 
 def _with_slots(cls: type, order: bool) -> type:
@@ -88,9 +96,16 @@ class _Later:
         self._maker, self._name = maker, name
 
     def __get__(self, instance: object, owner: type) -> Any:
+        # inspect.signature comes with the class itself in the place of an object (Python 3.13).
+        if self._name == "__init__" and isinstance(instance, self._maker.cls) and self._maker.few():
+            return partial(self._maker.fill, instance)
         self._maker.make(self._name)
         made = vars(self._maker.cls)[self._name]
         return made.__get__(instance, owner) if hasattr(made, "__get__") else made
+
+    def fields(self) -> dict[str, _Field]:
+        """The fields of the class that it stands in, by name."""
+        return self._maker.fields
 
 
 class _Maker:
@@ -100,38 +115,74 @@ class _Maker:
 
     def __init__(self, annotations: dict[str, str], given: dict[str, object], order: bool) -> None:
         self._annotations, self._given, self._order = annotations, given, order
+        self._uses = 0
+
+    def few(self) -> bool:
+        """Whether so few objects were made that to compile an __init__ for them would take longer than they do."""
+        self._uses += 1
+        return self._uses <= _FEW
+
+    def fill(self, made: object, *args: object, **more: object) -> None:
+        """What __init__ does."""
+        values = dict(zip(self.fields, args, strict=False))
+        for name, field in self.fields.items():
+            if name in values:
+                continue
+            if name in more:
+                values[name] = more.pop(name)
+            elif field.default is not dataclasses.MISSING:
+                values[name] = field.default
+            elif field.default_factory is not dataclasses.MISSING:
+                values[name] = field.default_factory()
+            else:
+                break
+        if more or len(values) != len(self.fields) or len(args) > len(values):
+            self.make("__init__")  # of a wrong call Python itself says what is wrong
+            vars(self.cls)["__init__"](made, *args, **more)
+            return
+        for name, value in values.items():
+            object.__setattr__(made, name, value)
+        if (check := getattr(made, "__post_init__", None)) is not None:
+            check()
 
     def make(self, name: str) -> None:
         """Make this one, and what is made together with it."""
         if name == "__dataclass_params__":
             self._put({name: _params(self._order)})
-        elif name in _TABLES:
-            self._put(self._tables())
+        elif name == "__match_args__":
+            self._put({name: tuple(self.fields)})
+        elif name == "__dataclass_fields__":
+            self._put({name: self._table()})
         elif name == "__init__":
-            self._put(_init(self.cls, self._fields()))
+            self._put(_init(self.cls, list(self.fields.values())))
         else:
-            self._put(_comparisons(self.cls, self._fields(), self._order))
+            self._put(_comparisons(self.cls, list(self.fields.values()), self._order))
 
-    def _fields(self) -> Sequence[_Field]:
-        if any("__dataclass_fields__" in vars(base) for base in self.cls.__mro__[1:]):
-            return dataclasses.fields(self.cls)
-        found = []
+    @cached_property
+    def fields(self) -> dict[str, _Field]:
+        """By name, those of the classes that it inherits from first."""
+        found: dict[str, _Field] = {}
+        for base in self.cls.__mro__[-1:0:-1]:
+            known = vars(base).get("__dataclass_fields__")
+            if isinstance(known, _Later):
+                found |= known.fields()
+            elif known is not None:
+                found |= {each.name: each for each in dataclasses.fields(base)}
         for name, kind in self._annotations.items():
             value: Any = self._given.get(name, dataclasses.MISSING)
-            each: _Field = value if isinstance(value, dataclasses.Field) else dataclasses.field(default=value)
-            each.name, each.type = name, kind
-            found.append(each)
+            field: _Field = value if isinstance(value, dataclasses.Field) else dataclasses.field(default=value)
+            field.name, field.type = name, kind
+            found[name] = field
         return found
 
-    def _tables(self) -> dict[str, Any]:
+    def _table(self) -> dict[str, _Field]:
         space = {**self._given, "__annotations__": self._annotations, "__module__": self.cls.__module__, "__doc__": "-"}
         own: type = _STANDARD(init=False, repr=False, eq=False)(type(self.cls.__name__, (), space))
         table: dict[str, _Field] = {}
         for base in self.cls.__mro__[-1:0:-1]:
             table.update(getattr(base, "__dataclass_fields__", {}))
         table.update({each.name: each for each in dataclasses.fields(own)})
-        matched = tuple(each.name for each in table.values() if each.init and not each.kw_only)
-        return {"__dataclass_fields__": table, "__match_args__": matched}
+        return table
 
     def _put(self, made: dict[str, Any]) -> None:
         for name, value in made.items():

@@ -117,6 +117,7 @@ ACTS: dict[str, Callable[[Family], object]] = {
     "delete": lambda of: delattr(of.Plain(1), "text"),
     "too few": lambda of: of.Plain(),
     "too many": lambda of: of.Ordered(1, 2, 3),
+    "twice": lambda of: of.Ordered(1, "b", second="c"),
     "unknown": lambda of: of.Ordered(1, fourth=2),
     "checked": lambda of: of.Checked(-1),
     "replace": lambda of: (dataclasses.replace(of.Child(1), third=(9,)), dataclasses.replace(of.Plain(1), text="q")),
@@ -157,16 +158,22 @@ def _without_factory(signature: inspect.Signature) -> str:
     return str(signature).replace("<factory>", "…").replace(repr(dataclasses.MISSING), "…")
 
 
-def _outcome(act: Callable[[Family], object], decorator: Any) -> str:
+def _outcome(act: Callable[[Family], object], decorator: Any, *, compiled: bool = False) -> str:
+    family = Family(decorator)
+    if compiled:
+        for kind in vars(family).values():
+            assert callable(kind.__init__)
     try:
-        return repr(act(Family(decorator)))
+        return repr(act(family))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("act", ACTS)
 def test_the_same_as_the_standard_librarys(act: str) -> None:
-    assert _outcome(ACTS[act], _lazy) == _outcome(ACTS[act], dataclasses.dataclass)
+    expected = _outcome(ACTS[act], dataclasses.dataclass)
+    assert _outcome(ACTS[act], _lazy) == expected
+    assert _outcome(ACTS[act], _lazy, compiled=True) == expected
 
 
 @_lazy(frozen=True, slots=True)
@@ -213,7 +220,10 @@ def test_what_is_no_field_may_be_assigned_below_only() -> None:
 def test_nothing_is_made_before_it_is_used() -> None:
     kind = Family(_lazy).Checked
     assert isinstance(vars(kind)["__init__"], lazy_dataclass._Later)
-    kind(1)
+    for number in range(lazy_dataclass._FEW):
+        assert kind(number).number == number
+    assert isinstance(vars(kind)["__init__"], lazy_dataclass._Later)
+    assert kind(number=5).number == 5
     assert not isinstance(vars(kind)["__init__"], lazy_dataclass._Later)
     for name in ("__hash__", "__dataclass_fields__", "__match_args__"):
         assert isinstance(vars(kind)[name], lazy_dataclass._Later)
@@ -230,6 +240,19 @@ def test_what_is_of_another_kind_is_the_standard_librarys(given: dict[str, bool]
         number: int = 1
 
     assert not isinstance(vars(Other)["__init__"], lazy_dataclass._Later)
+
+
+def test_what_inherits_from_a_strangers_is_the_standard_librarys() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Stranger:
+        number: int = field(default=3, init=False)
+
+    @_lazy(frozen=True, slots=True)
+    class Other(Stranger):
+        text: str
+
+    assert not isinstance(vars(Other)["__init__"], lazy_dataclass._Later)
+    assert (Other("x").text, Other("x").number) == ("x", 3)
 
 
 def test_unusual_fields_are_the_standard_librarys() -> None:
