@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,7 +71,7 @@ class ContainerWords:
         )
 
 
-_NAMES = tuple(field.name for field in fields(ContainerWords))
+_NAMES: tuple[str, ...] = ContainerWords.__match_args__
 
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -19,6 +18,7 @@ from polyarch.files import disk_error, read_bounded
 from polyarch.unpack.attributes import attributes_of
 from polyarch.unpack.beneath import Directory, Root, components, followed
 from polyarch.unpack.stack import Flavour, Found, Marks, Stack
+from polyarch_platforms.lazy_dataclass import dataclass
 
 Kind: TypeAlias = Literal["A", "C", "D"]
 _File: TypeAlias = tuple[int, int]  # device and number

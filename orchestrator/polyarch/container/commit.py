@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -29,6 +28,7 @@ from polyarch.oci.media_types import OCI_LAYER_GZIP
 from polyarch.oci.written import described, write_manifest
 from polyarch.reference import Reference
 from polyarch.transfer.made import chunks_of, store_made
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
 
 _SHOWN = 3

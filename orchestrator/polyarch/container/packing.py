@@ -12,7 +12,6 @@ import gc
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +27,7 @@ from polyarch.unpack.tar import Entry
 from polyarch.unpack.tar import Kind as TarKind
 from polyarch.unpack.tar_writer import TarWriter, kind_of
 from polyarch.unpack.tree import IMPLIED_MODE
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -55,7 +55,7 @@ class Record:
     form: Form = "unpacked"
 
 
-_KEYS = frozenset(field.name for field in fields(Record))
+_KEYS = frozenset(Record.__match_args__)
 
 
 def new_id() -> str:

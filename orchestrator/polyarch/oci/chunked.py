@@ -15,7 +15,6 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from polyarch.errors import IntegrityError
@@ -24,6 +23,7 @@ from polyarch.oci.compression import decompressed
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
 from polyarch.oci.json import list_of, mapping_of, parse_json
+from polyarch_platforms.lazy_dataclass import dataclass
 
 ZSTD_PREFIXES = ("io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.")
 """What the names of zstd:chunked's annotations begin with; the second is that of older programs (podman 4)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from polyarch.reference import Reference
 from polyarch.transfer.blob import Cancelled, Intake
 from polyarch.transfer.in_turn import in_turn
 from polyarch.transfer.reuse_plan import Plan, places_of, plan
+from polyarch_platforms.lazy_dataclass import dataclass
 
 LEAST = 128 << 10
 """Bytes of a layer for which it is tried."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
 from polyarch.oci.chunked import Span
+from polyarch_platforms.lazy_dataclass import dataclass
 
 MAX_RANGES = 1024
 """Parts of a layer that are asked for, at most."""

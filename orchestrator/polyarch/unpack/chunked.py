@@ -12,7 +12,6 @@ import hashlib
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -23,6 +22,7 @@ from polyarch.oci.digest import Digest, digest_of
 from polyarch.oci.written import encode
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
+from polyarch_platforms.lazy_dataclass import dataclass
 
 LARGEST = 1 << 20
 """Bytes that a frame holds, at most."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from polyarch.errors import IntegrityError
 from polyarch.files import disk_error
 from polyarch.oci.compression import decompressed
 from polyarch.oci.digest import Digest, hasher
+from polyarch_platforms.lazy_dataclass import dataclass
 
 _RATIO_FROM = 1 << 30
 

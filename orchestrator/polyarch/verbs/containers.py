@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from polyarch.selection.types import EmulationPolicy
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
 from polyarch_platforms.device import Device
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from polyarch.container.committed import oci_layer_type
@@ -22,6 +22,7 @@ from polyarch.transfer.outgoing import READ_SIZE, OpenBlob, stored
 from polyarch.transfer.send import is_foreign
 from polyarch.unpack.chunked import NotChunked
 from polyarch.unpack.recompress import Compression, is_so, recompress
+from polyarch_platforms.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True)
