@@ -18,7 +18,7 @@ from polyarch.container.record import Record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.container.snapshots import open_locked
 from polyarch.container.state import Containers
-from polyarch.files import disk_error, disk_usage
+from polyarch.files import disk_error, freed_bytes
 from polyarch.oci.digest import Digest
 from polyarch.unpack.tree import remove_tree
 
@@ -70,10 +70,10 @@ class SnapshotGarbage:
             raise disk_error(error, f"cannot remove from {self._snapshots}") from error
 
     def chosen(self) -> list[tuple[Digest | None, int]]:
-        """What was given up: chain ID (None for what a killed process left), and the bytes that it takes."""
+        """What was given up: chain ID (None for what a killed process left), and the bytes that come free."""
         paths = [path for _, path in self._found]
         try:
-            sizes = self._rights.ask(lambda: [disk_usage(path) for path in paths]) if paths else []
+            sizes = self._rights.ask(lambda: freed_bytes(paths)) if paths else []
         except OSError as error:
             raise disk_error(error, f"cannot read {self._snapshots}") from error
         return [(digest, size) for (digest, _), size in zip(self._found, sizes, strict=True)]

@@ -15,7 +15,18 @@ from polyarch.contract.storage import Storage
 from polyarch.errors import PolyarchError
 from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
-from polyarch.verbs.doctor import contents, emulation, machine, mirrors, namespaces, place, policy, programs, registries
+from polyarch.verbs.doctor import (
+    contents,
+    emulation,
+    layers,
+    machine,
+    mirrors,
+    namespaces,
+    place,
+    policy,
+    programs,
+    registries,
+)
 from polyarch.verbs.doctor.check import Check as Check
 from polyarch.verbs.doctor.check import refused
 from polyarch_platforms.device import Device
@@ -67,12 +78,13 @@ def _checks(
 
     made = list(namespaces.namespaces(root))
     yield from made
-    if made[0].verdict != "ok":
-        yield Check("overlay", "skipped", "it needs namespaces")
-    elif stored.verdict == "failed":
-        yield Check("overlay", "skipped", "it needs a storage that can be written")
+    lacking = "namespaces" if made[0].verdict != "ok" else "a storage that can be written"
+    if made[0].verdict != "ok" or stored.verdict == "failed":
+        yield Check("overlay", "skipped", f"it needs {lacking}")
+        yield Check("layers", "skipped", f"they need {lacking}")
     else:
         yield place.overlay(where, elsewhere)
+        yield layers.layers(settings, where.there)
     yield namespaces.subordinate_ids(root, made[-1].verdict == "ok")
     yield namespaces.cgroups(root)
     yield programs.runtime(settings)
