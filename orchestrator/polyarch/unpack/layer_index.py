@@ -121,16 +121,23 @@ class Names(abc.ABC):
 
 
 class LayerIndex(Names):
-    """The names in a layer, walked for it. `wanted` are names of files whose content is kept.
+    """The names in a layer, walked for it. `wanted` are names of files whose content is kept; `met` is called for each.
 
     Raises IntegrityError where the layer is no sound archive.
     """
 
-    def __init__(self, open_layer: Callable[[], BinaryIO], where: str, wanted: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        open_layer: Callable[[], BinaryIO],
+        where: str,
+        wanted: Iterable[bytes],
+        met: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._open = open_layer
         self._where = where
         self._wanted = frozenset(wanted)
+        self._met = met
         self._contents: dict[bytes, Content] = {}
         self._kept = 0
         with self._reader() as reader:
@@ -150,6 +157,7 @@ class LayerIndex(Names):
         path, kind, size, link = outline
         name = self.add(path, kind, reader.path(link) if kind is Kind.HARD_LINK else link)
         if name in self._wanted:
+            self._met()
             self._contents.pop(path, None)  # of an entry before this one, which is the one that counts
             if kind is Kind.FILE and self._kept < _MAX_KEPT:
                 self._kept += size

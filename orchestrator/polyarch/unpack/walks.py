@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from polyarch.unpack.layer_index import LayerIndex, Names
 
@@ -41,18 +42,26 @@ class Made:
         return self._makers.pop()(frozenset(wanted))
 
 
+class _Walk(NamedTuple):
+    """A walk that was begun, and whether it has met a file whose name is wanted."""
+
+    made: Future[LayerIndex]
+    met: threading.Event
+
+
 class Walks:
     """Makes the indexes of layers in threads: decompression and reading let others run meanwhile.
 
-    `layers` opens each layer, bottom first. `ahead` layers are walked before they are asked for. What is wrong with a
-    layer is told when it is asked for and not before, so that the answer does not depend on who was faster.
+    `layers` opens each layer, bottom first. `ahead` layers are walked before they are asked for, unless what is wanted
+    was met in one above already: then they hardly matter. What is wrong with a layer is told when it is asked for and
+    not before, so that the answer does not depend on who was faster.
     """
 
     def __init__(self, layers: Sequence[Callable[[], BinaryIO]], ahead: int) -> None:
         self._unread = list(layers)
         self._ahead = ahead
         self._pool = ThreadPoolExecutor(ahead + 1, thread_name_prefix="walk")
-        self._begun: deque[Future[LayerIndex]] = deque()
+        self._begun: deque[_Walk] = deque()
 
     def any_left(self) -> bool:
         """True if there is a layer that was not asked for."""
@@ -65,9 +74,12 @@ class Walks:
         """
         names = frozenset(wanted)
         while self._unread and len(self._begun) <= self._ahead:
-            where = f"layer {len(self._unread)}"
-            self._begun.append(self._pool.submit(LayerIndex, self._unread.pop(), where, names))
-        return self._begun.popleft().result()
+            if any(walk.met.is_set() for walk in self._begun):
+                break
+            where, met = f"layer {len(self._unread)}", threading.Event()
+            made = self._pool.submit(LayerIndex, self._unread.pop(), where, names, met.set)
+            self._begun.append(_Walk(made, met))
+        return self._begun.popleft().made.result()
 
     def close(self) -> None:
         """Begin no other walk. One that is under way goes on until its stream ends or raises."""

@@ -3,14 +3,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import pytest
 
 from polyarch.errors import IntegrityError
 from polyarch.oci.config import ImageConfig, parse_config
-from polyarch.unpack import layer_index
+from polyarch.unpack import layer_index, walks
 from polyarch.unpack.entrypoint import entrypoint_elf
 from polyarch_platforms.architecture import load
 from polyarch_platforms.elf import platform_of
@@ -18,6 +19,7 @@ from polyarch_platforms.tiny import tiny_program
 from support.layers import Item, file, folder, hard_link, layer, packed, symlink
 from support.layout_files import Layout
 
+T = TypeVar("T")
 ARM64, AMD64, S390X = (tiny_program(load()[name]) for name in ("arm64", "amd64", "s390x"))
 
 
@@ -219,6 +221,31 @@ def test_a_damaged_layer_is_an_error(ahead: int) -> None:
 def test_a_damaged_layer_that_does_not_matter_is_none(ahead: int) -> None:
     program = entrypoint_elf([lambda: io.BytesIO(b"damaged"), *Layers([APP]).openers], config("/app"), ahead=ahead)
     assert program is not None
+
+
+class _AtOnce:
+    """An executor that has always done its work already."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(work(*arguments))
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("middle", "opened"), [([SH], [0, 1, 1]), ([], [1, 1, 1])], ids=["met", "not met"])
+def test_nothing_is_walked_ahead_below_a_layer_that_has_what_is_wanted(
+    middle: list[Item], opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "ThreadPoolExecutor", _AtOnce)
+    layers = Layers([SH], [*middle, symlink("sh", "bin/busybox")], [])
+    assert found(layers, config("sh", env=["PATH=/"]), ahead=1) == "/bin/busybox arm64"
+    assert layers.opened == opened
 
 
 @pytest.mark.system
