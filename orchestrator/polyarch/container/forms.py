@@ -10,7 +10,7 @@ from polyarch.container.layers import folder_of
 from polyarch.container.record import Form
 from polyarch.container.rights import Rights
 from polyarch.errors import HostError
-from polyarch.files import disk_error, make_directory
+from polyarch.files import disk_error, temporary_folder
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -71,9 +71,8 @@ def _why_not_erofs(snapshots: Path, rights: Rights) -> str:
         return "only root may mount one"
     from polyarch.container.erofs import erofs_works
 
-    place = folder_of(snapshots, "erofs", rights.flavour)
-    try:
-        make_directory(place, 0o700)
-        return erofs_works(place) or ""
-    except OSError as error:
-        raise disk_error(error, f"cannot write in {place}") from error
+    with temporary_folder(snapshots.parent / "temporary") as place:  # not among layers: one that is killed leaves it
+        try:
+            return erofs_works(place) or ""
+        except OSError as error:
+            raise disk_error(error, f"cannot write in {place}") from error

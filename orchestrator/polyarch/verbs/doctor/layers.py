@@ -19,7 +19,7 @@ def layers(settings: Settings, there: Path) -> Check:
     try:
         folder = Path(tempfile.mkdtemp(prefix=".polyarch-doctor-", dir=there))
         try:
-            choice = form_here(settings.layers, folder, rights_at(folder))
+            choice = form_here(settings.layers, folder / "snapshots", rights_at(folder))
         finally:
             remove_tree(folder)
     except (PolyarchError, OSError) as error:
