@@ -347,7 +347,7 @@ def test_completion_scripts(polyarch: Polyarch, shell: str) -> None:
         ("polyarch pull --into docker", ["docker", "docker-archive"]),
         ("polyarch image ls --storage con", ["containerd"]),
         ("polyarch plugin show docker", ["docker", "docker-archive", "docker-daemon", "docker-hub", "docker_hub"]),
-        ("polyarch plugin check contain", ["containerd"]),
+        ("polyarch plugin check containerd", ["containerd"]),
     ],
 )
 def test_completion(polyarch: Polyarch, words: str, offered: list[str]) -> None:

@@ -279,10 +279,12 @@ def test_deprecated_names_are_told_by_check(shop: Shop) -> None:
         shop.folder,
         "old-plugin",
         "import polyarch.contract as contract\nfrom polyarch.contract.deprecation import Deprecated\n"
-        "contract._DEPRECATED['Old'] = Deprecated(1, '1.0', 'New')\ncontract.Old\n" + hook("storages", "return []"),
+        f"contract._DEPRECATED['Old'] = Deprecated(1, '{CONTRACT_VERSION}', 'New')\ncontract.Old\n" + hook("storages", "return []"),
     )
     [report] = shop("plugin", "check", "old-plugin", "--format", "json").ok().json_lines
-    assert report["notes"] == ["polyarch.contract.Old is deprecated since contract 1.0 and goes with 1.2: use New"]
+    [note] = report["notes"]
+    assert note.startswith(f"polyarch.contract.Old is deprecated since contract {CONTRACT_VERSION} and goes with 1.")
+    assert note.endswith(": use New")
 
 
 def test_show_tells_what_there_is(shop: Shop) -> None:
