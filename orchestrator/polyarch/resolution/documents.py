@@ -23,6 +23,7 @@ class Documents:
         self.registry = registry
         self._local = local
         self._read: dict[str, Document] = {}
+        self._configs: dict[Digest, bytes] = {}
         self._asked: dict[str, tuple[int, int]] = {}
         self._tags: dict[str, tuple[frozenset[str], bool]] = {}
 
@@ -82,6 +83,10 @@ class Documents:
         where = f"{reference.familiar_name}: config {manifest.config.digest}"
         return parse_config(self._small_blob(reference, manifest.config, where), where)
 
+    def read_blob(self, digest: Digest) -> bytes | None:
+        """The blob, if it was asked of the registry before; verified."""
+        return self._configs.get(digest)
+
     def tags(self, reference: Reference, limit: int) -> tuple[frozenset[str], bool]:
         """At most `limit` tags of the repository, and whether these are all: none and False where it cannot tell.
 
@@ -130,13 +135,14 @@ class Documents:
     def _small_blob(self, reference: Reference, blob: Descriptor, where: str) -> bytes:
         if blob.size > MAX_CONFIG_SIZE:
             raise IntegrityError(f"{where}: {blob.size} bytes are more than a config may have ({MAX_CONFIG_SIZE})")
-        raw = self._stored(blob.digest, blob.size)
+        raw = self._configs.get(blob.digest) or self._stored(blob.digest, blob.size)
         if raw is None:
             self._charge(reference, blob.size)
         while raw is None:
             raw = self._fetched(reference, blob)
             actual = digest_of(raw, blob.digest.partition(":")[0])
             if actual == blob.digest and len(raw) == blob.size:
+                self._configs[blob.digest] = raw
                 break
             if isinstance(self.registry, HasMirrors) and self.registry.doubt(blob):
                 raw = None

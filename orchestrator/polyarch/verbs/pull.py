@@ -156,6 +156,7 @@ def pull_variant(
             arrived=arrived,
             wanted=wanted,
             watch=growing.watch if growing else None,
+            read=documents.read_blob,
         )
         unchanged = same and not any(blob.fetched for blob in blobs)
         if unchanged:

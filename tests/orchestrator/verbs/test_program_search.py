@@ -103,9 +103,11 @@ def _image(*layers: bytes) -> MadeImage:
     return made_image("linux/arm64", *layers, command=["/app"])
 
 
-def _pull(image: MadeImage, registry: MemoryRegistry, storage: OciStorage) -> PullResult:
+def _pull(
+    image: MadeImage, registry: MemoryRegistry, storage: OciStorage, documents: Documents | None = None
+) -> PullResult:
     context = PullContext(
-        documents=Documents(registry, storage),
+        documents=documents or Documents(registry, storage),
         storage=storage,
         storage_name="oci",
         verifiers=(),
@@ -240,6 +242,17 @@ def test_the_fault_of_the_transfer_is_the_one_that_is_told(storage: OciStorage) 
     with pytest.raises(NotFoundError, match="gone"):
         _pull(image, registry, storage)
     assert storage.find(NAME) == ()
+
+
+def test_a_config_that_was_read_before_is_not_fetched_again(storage: OciStorage) -> None:
+    image = _image(_blob(APP))
+    registry = _Registry([image])
+    documents = Documents(registry, storage)
+    documents.config(NAME, image.manifest)
+    result = _pull(image, registry, storage, documents)
+    assert [digest for digest, _ in registry.requests].count(image.manifest.config.digest) == 1
+    assert result.downloaded_bytes == sum(blob.size for blob in image.manifest.blobs)
+    assert storage.find(NAME)[0].config.platform == image.platform
 
 
 def test_an_image_at_hand_is_not_searched_again(storage: OciStorage, answered: threading.Event) -> None:
