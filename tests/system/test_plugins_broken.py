@@ -279,7 +279,8 @@ def test_deprecated_names_are_told_by_check(shop: Shop) -> None:
         shop.folder,
         "old-plugin",
         "import polyarch.contract as contract\nfrom polyarch.contract.deprecation import Deprecated\n"
-        f"contract._DEPRECATED['Old'] = Deprecated(1, '{CONTRACT_VERSION}', 'New')\ncontract.Old\n" + hook("storages", "return []"),
+        f"contract._DEPRECATED['Old'] = Deprecated(1, '{CONTRACT_VERSION}', 'New')\ncontract.Old\n"
+        + hook("storages", "return []"),
     )
     [report] = shop("plugin", "check", "old-plugin", "--format", "json").ok().json_lines
     [note] = report["notes"]
