@@ -36,10 +36,10 @@ class Bench:
         """The same for every contender: no settings, no caches and no credentials of the user."""
         return {"PATH": os.environ["PATH"], "HOME": str(self.work), "LC_ALL": "C.UTF-8"}
 
-    def polyarch(self, root: Path, *arguments: str, sync: str = "batch") -> list[str]:
-        """The command line, with a root folder of its own."""
-        settings = self.work / f"{sync}.toml"
-        settings.write_text(f'sync = "{sync}"\n')
+    def polyarch(self, root: Path, *arguments: str, sync: str = "batch", layers: str = "auto") -> list[str]:
+        """The command line, with a root folder of its own, and these settings."""
+        settings = self.work / f"{sync}-{layers}.toml"
+        settings.write_text(f'sync = "{sync}"\nlayers = "{layers}"\n')
         return [COMMAND, "--root", str(root), "--config", str(settings), *arguments]
 
     @cached_property

@@ -34,10 +34,11 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A peer: the words before `run`, and what the image is called there."""
+    """A peer: the words before `run`, what the image is called there, and the process of its daemon, if it has one."""
 
     words: tuple[str, ...]
     image: str
+    daemons: tuple[int, ...] = ()
 
     def run(self, *options: str) -> list[str]:
         """The words that start `true` in a container that is removed at its end."""
@@ -111,7 +112,7 @@ def docker(folder: Path, reference: str, environment: Mapping[str, str]) -> Iter
     with dockerd(folder, environment, alone=True) as daemon:
         client = (program("docker"), "--host", f"unix://{daemon.socket}")
         measured([*client, "load", "--quiet", "--input", archive], environment)
-        yield Engine(client, name)
+        yield Engine(client, name, (daemon.pid,))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import shlex
 import statistics
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench, Command, Turn, alternating
@@ -31,12 +32,15 @@ def many(bench: Bench) -> Case:
     disk: dict[str, list[int]] = {}
     with samples(bench) as reference, engines(bench, folder, reference) as peers:
         measured(bench.polyarch(root, "run", "--rm", reference, "true"), bench.environment)
-        ways = {name: (engine.words, engine.image, folder / name) for name, engine in peers.items()}
-        ways["polyarch"] = (tuple(bench.polyarch(root)), reference, root)
+        ways = {
+            name: _Way(engine.words, engine.image, folder / name, ("kill",), engine.daemons)
+            for name, engine in peers.items()
+        }
+        ways["polyarch"] = _Way(tuple(bench.polyarch(root)), reference, root)
         for count in COUNTS:
             titles = {f"{name}, {count} at once": way for name, way in ways.items()}
             disk |= {title: [] for title in titles}
-            commands = {title: _at_once(bench, *way, count, disk[title]) for title, way in titles.items()}
+            commands = {title: _at_once(bench, way, count, disk[title]) for title, way in titles.items()}
             runs |= alternating(bench, commands, bench.runs)
     own = f"polyarch, {COUNT} at once"
     kept = {title: statistics.median(grown) / 1024 for title, grown in disk.items()}
@@ -56,21 +60,40 @@ def many(bench: Bench) -> Case:
     )
 
 
-def _at_once(bench: Bench, words: Sequence[str], image: str, folder: Path, count: int, disk: list[int]) -> Command:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What starts containers: the words before `run`, what the image is called, and where all that is kept lies.
+
+    `ending` is the verb that ends a container at once, where removing it would wait for it.
+    """
+
+    words: tuple[str, ...]
+    image: str
+    folder: Path
+    ending: tuple[str, ...] = ()
+    daemons: tuple[int, ...] = ()
+
+
+def _at_once(bench: Bench, way: _Way, count: int, disk: list[int]) -> Command:
     """A contender: `count` containers, each started by a process of its own; removed when their disk was looked at."""
     names = [f"many-{number}" for number in range(count)]
 
     def command(turn: Turn) -> Sequence[str]:
-        before = allocated(folder)
+        before = allocated(way.folder)
+        turn.daemons.extend(way.daemons)
 
         def end() -> None:
-            disk.append(allocated(folder) - before)
-            measured([*words, "rm", "--force", *names], bench.environment)
+            disk.append(allocated(way.folder) - before)
+            if way.ending:
+                measured([*way.words, *way.ending, *names], bench.environment)
+            measured([*way.words, "rm", "--force", *names], bench.environment)
 
         turn.ends.callback(end)
-        lines = [f"{shlex.join([*words, 'run', '-d', '--name', name, image, 'sleep', '3600'])} &" for name in names]
-        each = "for each in $pids; do wait $each || exit 1; done"
-        return ("sh", "-c", "\n".join(["pids=", *(f'{line} pids="$pids $!"' for line in lines), each]))
+        starts = [
+            f'{shlex.join([*way.words, "run", "-d", "--name", name, way.image, "sleep", "3600"])} & pids="$pids $!"'
+            for name in names
+        ]
+        return ("sh", "-c", "\n".join([*starts, "for each in $pids; do wait $each || exit 1; done"]))
 
     return command
 

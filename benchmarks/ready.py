@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from benchmarks.bench import COMMAND, Bench, Command, Turn, alternating
+from benchmarks.bench import Bench, Command, Turn, alternating
 from benchmarks.engines import dockerd, one_version, podman_words, spec_for
 from benchmarks.process import MissingError
 from benchmarks.programs import program
@@ -106,23 +105,16 @@ def ready_user(bench: Bench) -> Case:
 
 def own(bench: Bench) -> Mapping[str, Command]:
     """polyarch's contenders: one that waits for no disk, as the peers do, and one that has all on it before a name."""
-    prepared = prepares(bench)
 
     def command(sync: str) -> Command:
         def words(turn: Turn) -> Sequence[str]:
             reference = bench.origin.reference
-            pulled = bench.polyarch(turn.folder / "root", "pull", *prepared, reference, sync=sync)
+            pulled = bench.polyarch(turn.folder / "root", "pull", "--prepare", reference, sync=sync)
             return both(pulled, bench.polyarch(turn.folder / "root", "run", "--rm", reference, "true", sync=sync))
 
         return words
 
     return {NONE: command("none"), BATCH: command("batch")}
-
-
-def prepares(bench: Bench) -> tuple[str, ...]:
-    """`--prepare`."""
-    said = subprocess.run([COMMAND, "pull", "--help"], env=dict(bench.environment), capture_output=True, text=True)
-    return ("--prepare",) if "--prepare" in said.stdout else ()
 
 
 def both(first: Sequence[str], second: Sequence[str]) -> Sequence[str]:

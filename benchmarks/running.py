@@ -49,13 +49,13 @@ def run(bench: Bench) -> Case:
         for platform in ((), foreign):
             measured(bench.polyarch(root, "run", "--rm", *platform, reference, "true"), environment)
         measured(bench.polyarch(root, "image", "unpack", reference, str(bundle / "rootfs")), environment)
-        commands = {f"{name} run": peer.run() for name, peer in peers.items()}
-        commands |= {f"{name}, network host": peer.run("--network", "host") for name, peer in peers.items()}
-        commands["python3 -c pass"] = [sys.executable, "-c", "pass"]
-        commands["crun alone"] = crun(bundle)
-        commands["polyarch run"] = bench.polyarch(root, "run", "--rm", reference, "true")
-        commands["polyarch run, emulated"] = bench.polyarch(root, "run", "--rm", *foreign, reference, "true")
-        turns = {name: same(words) for name, words in commands.items()}
+        host = ("--network", "host")
+        turns = {f"{name} run": same(peer.run(), peer.daemons) for name, peer in peers.items()}
+        turns |= {f"{name}, network host": same(peer.run(*host), peer.daemons) for name, peer in peers.items()}
+        turns["python3 -c pass"] = same([sys.executable, "-c", "pass"])
+        turns["crun alone"] = same(crun(bundle))
+        turns["polyarch run"] = same(bench.polyarch(root, "run", "--rm", reference, "true"))
+        turns["polyarch run, emulated"] = same(bench.polyarch(root, "run", "--rm", *foreign, reference, "true"))
         contenders = alternating(bench, turns, bench.runs * QUICK_FACTOR)
     own = "polyarch run"
     bare = median(contenders["crun alone"]) + median(contenders["python3 -c pass"])
@@ -80,10 +80,11 @@ def run(bench: Bench) -> Case:
     )
 
 
-def same(words: Sequence[str]) -> Command:
+def same(words: Sequence[str], daemons: Sequence[int] = ()) -> Command:
     """A contender that needs nothing made ready."""
 
     def command(turn: Turn) -> Sequence[str]:
+        turn.daemons.extend(daemons)
         return words
 
     return command

@@ -12,7 +12,6 @@ from pathlib import Path
 from benchmarks.bench import Bench, Command, Turn, alternating
 from benchmarks.process import measured
 from benchmarks.programs import program
-from benchmarks.ready import prepares
 from benchmarks.result import Case, Figure, against, cpu, max_rss
 from benchmarks.watch import highest_of_all
 
@@ -27,36 +26,29 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 def small(bench: Bench) -> Case:
     """Each way once with its memory looked at, then measured: all on one core, within a control group."""
-    reference, used, kept = bench.origin.reference, bench.work / "small", bench.work / "small-kept"
-    prepared = prepares(bench)
-    first = bench.polyarch(used, "pull", reference)
+    reference, kept = bench.origin.reference, bench.work / "small-kept"
+    run = ("run", "--rm", reference, "true")
+    measured(bench.polyarch(kept, *run), bench.environment)
     with device() as (words, told):
-        measured(first, bench.environment)
 
-        def on_device(argv: Sequence[str]) -> list[str]:
-            return [*words, *argv]
+        def here(*arguments: str, layers: str = "auto", root: Path | None = None) -> Command:
+            return lambda turn: [*words, *bench.polyarch(root or turn.folder, *arguments, layers=layers)]
 
-        def resolve(turn: Turn) -> Sequence[str]:
-            return on_device(bench.polyarch(turn.folder, "resolve", reference))
+        def at_hand(command: Command) -> Command:
+            def pulled(turn: Turn) -> Sequence[str]:
+                measured(bench.polyarch(turn.folder, "pull", reference), bench.environment)
+                return command(turn)
 
-        def pull(turn: Turn) -> Sequence[str]:
-            return on_device(bench.polyarch(turn.folder, "pull", reference))
+            return pulled
 
-        def pull_prepared(turn: Turn) -> Sequence[str]:
-            return on_device(bench.polyarch(turn.folder, "pull", *prepared, reference))
-
-        def first_run(turn: Turn) -> Sequence[str]:
-            measured(bench.polyarch(turn.folder, "pull", reference), bench.environment)
-            return on_device(bench.polyarch(turn.folder, "run", "--rm", reference, "true"))
-
-        measured(bench.polyarch(kept, "run", "--rm", reference, "true"), bench.environment)
-
-        def run(turn: Turn) -> Sequence[str]:
-            return on_device(bench.polyarch(kept, "run", "--rm", reference, "true"))
-
-        commands: dict[str, Command] = {"resolve": resolve, "pull": pull}
-        commands |= {"pull --prepare": pull_prepared} if prepared else {}
-        commands |= {"run, the first time": first_run, "run": run}
+        commands = {
+            "resolve": here("resolve", reference),
+            "pull": here("pull", reference),
+            "pull --prepare": here("pull", "--prepare", reference),
+            "pull --prepare, unpacking": here("pull", "--prepare", reference, layers="unpack"),
+            "run, the first time": at_hand(here(*run)),
+            "run": here(*run, root=kept),
+        }
         most = {name: _most(bench, name, command) for name, command in commands.items()}
         contenders = alternating(bench, commands, bench.runs, fresh=True)
     figures = [
