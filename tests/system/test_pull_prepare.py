@@ -9,14 +9,20 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from polyarch import Session
+from polyarch.errors import IntegrityError
+from polyarch.settings import Settings
 from polyarch.testing.layout_writer import LayoutWriter, folder, link, regular
 from support.command import Polyarch
 from support.committed_images import layout_of
 from support.docker_registry import DockerRegistry
+from support.exchange import Answer, Body, Request
+from support.faulty_registry import FaultyRegistry
 from support.layers import diff_id, file, layer
 from support.layout_files import Layout
 from support.processes import await_true
@@ -187,3 +193,19 @@ def _content(root: Path) -> dict[str, bytes]:
         for path in sorted((root / "snapshots").rglob("*"))
         if path.is_file() and "locks" not in path.parts
     }
+
+
+def test_no_layer_of_a_blob_with_another_digest_is_named(faulty_registry: FaultyRegistry, tmp_path: Path) -> None:
+    """The archive in it is the right one: only the time in gzip's header is another (RFC 1952, 2.3)."""
+
+    def at_another_time(_: Request, answer: Answer) -> Answer:
+        data = b"".join(answer.body.chunks())
+        return replace(answer, body=Body(data[:4] + bytes([data[4] ^ 1]) + data[5:]))
+
+    layout = faulty_registry.layout
+    for each in layout.layers(layout.manifest("busybox:1.36", "amd64")):
+        faulty_registry.script("GET", f"/blobs/{each['digest']}", at_another_time, forever=True)
+    settings = Settings(root=tmp_path / "root", home=tmp_path, retries=1, sync="none")
+    with Session(settings) as session, pytest.raises(IntegrityError):
+        session.pull(faulty_registry.ref("busybox:1.36"), platform="linux/amd64", prepare=True)
+    assert (made(tmp_path / "root"), left(tmp_path / "root")) == ({}, [])
