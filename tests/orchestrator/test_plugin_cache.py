@@ -304,3 +304,40 @@ def test_the_file_is_json_with_nothing_but_what_was_registered(start: Start, pac
     assert [item["kind"] for item in entry["items"]] == ["registries", "storages"]
     assert entry["items"][0]["search"] is True
     assert str(package) in entry["files"]
+
+
+MARKED = {
+    "hookimpl": ("from polyarch.contract import hookimpl\n", "@hookimpl\ndef polyarch_storages():"),
+    "hookimpl with options": (
+        "from polyarch.contract import hookimpl\n",
+        "@hookimpl(specname='polyarch_storages', trylast=True)\ndef stores():",
+    ),
+    "pluggy's own marker": (
+        "import pluggy\nhookimpl = pluggy.HookimplMarker('polyarch')\n",
+        "@hookimpl\ndef polyarch_storages():",
+    ),
+    "a method": (
+        "from polyarch.contract import hookimpl\n",
+        "class Plugin:\n  @hookimpl\n  def polyarch_storages(self):",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", MARKED)
+def test_however_a_hook_is_marked(start: Start, site: Path, tmp_path: Path, how: str) -> None:
+    head, hook = MARKED[how]
+    yields = "    yield StoragePlugin('crate', '', lambda services: 'made')\n"
+    end = "polyarch_storages = Plugin().polyarch_storages\n" if "class" in hook else ""
+    source = f"from polyarch.contract import StoragePlugin\n{head}\n{hook}\n{yields}{end}"
+    install(site, "kept-crate", source)
+    for _ in range(2):
+        [storage] = crates(start())
+        assert storage.factory(StorageServices(tmp_path, "")) == "made"  # type: ignore[comparison-overlap]
+    assert isinstance(storage.factory, Deferred)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_file_that_others_may_write_to_is_not_used(start: Start, tmp_path: Path) -> None:
+    cache_file(tmp_path).chmod(0o664)
+    start()
+    assert imported()

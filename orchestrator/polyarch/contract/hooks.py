@@ -9,8 +9,7 @@ so that a plugin is not even imported where nothing of it is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-
-import pluggy
+from typing import TypeVar, overload
 
 from polyarch.contract.builders import Builder, BuilderServices
 from polyarch.contract.fleet import FleetEngine
@@ -31,8 +30,31 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 PROJECT = "polyarch"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+MARK = "polyarch_hookimpl"
+"""The attribute of a hook's function that `hookimpl` gives it: pluggy's options."""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@overload
+def hookimpl(function: F, /) -> F: ...
+
+
+@overload
+def hookimpl(*, specname: str = ..., tryfirst: bool = ..., trylast: bool = ...) -> Callable[[F], F]: ...
+
+
+def hookimpl(function: F | None = None, /, **options: object) -> F | Callable[[F], F]:
+    """Marks a function as a hook: `@hookimpl`, or with pluggy's options `@hookimpl(specname="polyarch_storages")`.
+
+    Pluggy itself is loaded when a plugin is asked for the first time: what a plugin registers is remembered.
+    """
+
+    def marked(function: F) -> F:
+        setattr(function, MARK, options)
+        return function
+
+    return marked if function is None else marked(function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +149,6 @@ class ObserverPlugin:
 class PolyarchSpec:
     """The hooks. Each is optional; all results of all plugins are collected, a clash of names is reported."""
 
-    @hookspec
     def polyarch_registries(self) -> Iterable[RegistryPlugin]:
         """Registries.
 
@@ -139,7 +160,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_storages(self) -> Iterable[StoragePlugin]:
         """Storages.
 
@@ -151,7 +171,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_tag_conventions(self) -> Iterable[TagConventionPlugin]:
         """Tag conventions.
 
@@ -163,7 +182,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_emulators(self) -> Iterable[EmulatorPlugin]:
         """Places that emulators come from.
 
@@ -175,7 +193,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_verifiers(self) -> Iterable[VerifierPlugin]:
         """Rules that images have to keep.
 
@@ -187,7 +204,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_fleet_engines(self) -> Iterable[FleetEnginePlugin]:
         """Ways to reach the devices of a fleet.
 
@@ -199,7 +215,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_builders(self) -> Iterable[BuilderPlugin]:
         """Programs that make images from Dockerfiles.
 
@@ -211,7 +226,6 @@ class PolyarchSpec:
         """
         raise NotImplementedError
 
-    @hookspec
     def polyarch_observers(self) -> Iterable[ObserverPlugin]:
         """Listeners to events.
 

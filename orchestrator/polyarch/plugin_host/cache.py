@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 import zlib
@@ -22,7 +23,7 @@ from types import ModuleType
 from polyarch.contract.version import CONTRACT_VERSION
 from polyarch.errors import StorageError
 from polyarch.files import open_regular, write_in_one_step
-from polyarch.plugin_host.discovery import Items, load
+from polyarch.plugin_host.discovery import Items, load, load_again
 from polyarch.plugin_host.kinds import KINDS, OURS, Point, Registered
 from polyarch.version import __version__
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -64,8 +65,8 @@ class Deferred:
 
     def __call__(self, services: object) -> object:
         """What the plugin's own factory makes. Raises what that raises, and LookupError if it is gone."""
-        for kind, item in load(self.point):
-            if (kind, item.name) == (self.kind, self.name):
+        for item in load_again(self.point, self.kind):
+            if item.name == self.name:
                 return getattr(item, self.attribute)(services)
         raise LookupError(f"it does not register {self.name} any more")
 
@@ -84,7 +85,8 @@ class PluginCache:
         """
         try:
             with open_regular(self._path) as stream:
-                if os.fstat(stream.fileno()).st_uid != os.geteuid():
+                status = os.fstat(stream.fileno())
+                if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     return None
                 document = json.loads(stream.read(_MAX_SIZE))
             if document["form"] != _FORM or document["folders"] != _as_read(_folders()):
