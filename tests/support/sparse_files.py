@@ -10,7 +10,11 @@ FORMS = ("old", "0.0", "0.1", "1.0")
 
 
 def sparse_file(name: str | bytes, size: int, pieces: Sequence[tuple[int, bytes]], form: str) -> Item:
-    """A file of `size` bytes, zeros but for the `pieces`, each with its place."""
+    """A file of `size` bytes, zeros but for the `pieces`, each with its place. GNU tar ends with one of no bytes where
+    a hole is last; Go takes a file without any for one without holes.
+    """
+    if not pieces or pieces[-1][0] + len(pieces[-1][1]) < size:
+        pieces = [*pieces, (size, b"")]
     stored = b"".join(data for _, data in pieces)
     pairs = [(at, len(data)) for at, data in pieces]
     real = name if isinstance(name, bytes) else name.encode()

@@ -7,6 +7,10 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 
+ACCESS_ACL = "system.posix_acl_access"
+DEFAULT_ACL = "system.posix_acl_default"
+"""Of a directory: the access list that what is made in it gets."""
+
 _OF_FILE_SYSTEMS = ("user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 
 
@@ -18,7 +22,7 @@ def takes_attribute(name: str) -> bool:
     """
     if name.startswith("user."):
         return not name.startswith(_OF_FILE_SYSTEMS)
-    return name in ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
+    return name in ("security.capability", ACCESS_ACL, DEFAULT_ACL)
 
 
 def set_attributes(fd: int, attributes: Mapping[str, bytes]) -> None:

@@ -10,7 +10,7 @@ import os
 import stat
 
 from polyarch.errors import HostError
-from polyarch.unpack.attributes import clear_attributes, set_attributes
+from polyarch.unpack.attributes import DEFAULT_ACL, clear_attributes, set_attributes
 from polyarch.unpack.beneath import Directory
 from polyarch.unpack.rules import Role, hidden_name, role_of, translated
 from polyarch.unpack.stream import LayerStream
@@ -144,8 +144,10 @@ class LayerWriter:
         self._own(directory.fd, entry)
         if not new:
             clear_attributes(directory.fd)
-        set_attributes(directory.fd, entry.xattrs)
-        self._tree.set_final(directory, self._mode(entry), entry.mtime)
+        attributes = dict(entry.xattrs)
+        default_acl = attributes.pop(DEFAULT_ACL, b"")
+        set_attributes(directory.fd, attributes)
+        self._tree.set_final(directory, self._mode(entry), entry.mtime, default_acl)
 
     def _mode(self, entry: Entry) -> int:
         return entry.mode if self._owners or entry.kind is Kind.DIRECTORY else entry.mode & 0o1777

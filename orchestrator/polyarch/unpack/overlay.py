@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from polyarch.unpack.attributes import attributes_of, set_attributes
+from polyarch.unpack.attributes import DEFAULT_ACL, attributes_of, set_attributes
 from polyarch.unpack.beneath import Directory, Root
 from polyarch.unpack.stack import Flavour, Found, Marks, Stack
 from polyarch.unpack.tree import Tree
@@ -50,9 +50,9 @@ class OverlayTree(Tree):
             self._wait()
         return Stack([Root(lower).top for lower in self._lowers], self._marks)
 
-    def set_final(self, directory: Directory, mode: int, mtime: int | None) -> None:
+    def set_final(self, directory: Directory, mode: int, mtime: int | None, default_acl: bytes = b"") -> None:
         self._root_is_named = self._root_is_named or not directory.path
-        super().set_final(directory, mode, mtime)
+        super().set_final(directory, mode, mtime, default_acl)
 
     def into(self, parts: tuple[bytes, ...], make: bool = True) -> Directory:
         self._make_missing = make
@@ -198,8 +198,10 @@ class OverlayTree(Tree):
         status = os.fstat(lower.fd)
         if self._owners:
             os.fchown(directory.fd, status.st_uid, status.st_gid)
-        set_attributes(directory.fd, attributes_of(lower.fd))
-        self.set_final(directory, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+        attributes = attributes_of(lower.fd)
+        default_acl = attributes.pop(DEFAULT_ACL, b"")
+        set_attributes(directory.fd, attributes)
+        self.set_final(directory, stat.S_IMODE(status.st_mode), status.st_mtime_ns, default_acl)
 
     def _copy(self, here: Directory, name: bytes, found: Found) -> None:
         """Bring what a lower layer has into this one: under all its names the same."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from polyarch.files import random_name
+from polyarch.unpack.attributes import DEFAULT_ACL, set_attributes
 from polyarch.unpack.beneath import Directory, Root, components
 
 IMPLIED_MODE = 0o755
@@ -32,7 +33,7 @@ class Tree(Root):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        self._final: dict[bytes, tuple[int, int]] = {}
+        self._final: dict[bytes, tuple[int, int, bytes]] = {}
         self._own: set[bytes] | None = None
         self._make_missing = True
         self.set_final(self.top, IMPLIED_MODE, None)
@@ -94,9 +95,12 @@ class Tree(Root):
             raise FileNotFoundError(errno.ENOENT, "its target does not exist")
         return here, status
 
-    def set_final(self, directory: Directory, mode: int, mtime: int | None) -> None:
-        """Mode and time (ns; None: as it comes) that `finish` gives to a directory."""
-        self._final[directory.path] = (mode, os.fstat(directory.fd).st_mtime_ns if mtime is None else mtime)
+    def set_final(self, directory: Directory, mode: int, mtime: int | None, default_acl: bytes = b"") -> None:
+        """Mode, time (ns; None: as it comes) and default access list that `finish` gives to a directory: whatever was
+        made in it before would have got that list, too.
+        """
+        time = os.fstat(directory.fd).st_mtime_ns if mtime is None else mtime
+        self._final[directory.path] = (mode, time, default_acl)
 
     def hide(self, here: Directory, name: bytes) -> None:
         """A whiteout: what lower layers have under `name` is gone, what this layer has stays."""
@@ -128,10 +132,12 @@ class Tree(Root):
         self.forget()
         self._make_missing = False
         for path in sorted(self._final, key=lambda path: path.split(b"/"), reverse=True):
-            mode, mtime = self._final[path]
+            mode, mtime, default_acl = self._final[path]
             here = self.top if not path else self._existing(path)
             if here is not None:
                 os.fchmod(here.fd, mode)
+                if default_acl:
+                    set_attributes(here.fd, {DEFAULT_ACL: default_acl})
                 os.utime(here.fd, ns=(mtime, mtime))
         self.forget()
 
@@ -142,7 +148,7 @@ class Tree(Root):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if error.errno != errno.ELOOP:  # symlinks are where it was
+            if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):  # symlinks are where it was
                 raise
             return None
         return here if here.path == path else None

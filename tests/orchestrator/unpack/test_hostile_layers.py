@@ -145,6 +145,10 @@ INSIDE: dict[str, tuple[list[Item], dict[str, str]]] = {
         [symlink("l", "../../outside"), folder("l"), file("l/secret", "x")],
         {"l": "dir", "l/secret": "b'x'"},
     ),
+    "a symlink with too long a name in it instead of a directory": (
+        [file("l/d/f"), symlink("l", "t" * 300)],
+        {"l": "-> " + "t" * 300},
+    ),
     "a whiteout through a symlink that leads out": (
         [symlink("l", "../../outside"), file("l/.wh.secret"), file("l/.wh..wh..opq")],
         {"l": "-> ../../outside"},
@@ -161,6 +165,11 @@ INSIDE: dict[str, tuple[list[Item], dict[str, str]]] = {
         [file("a", "1"), hard_link("b", "a"), file("b", "2")],
         {"a": "b'1'", "b": "b'2'"},
     ),
+    "overlayfs' own whiteout called as AUFS' files": (
+        [Item(".wh..wh.w", kind=b"3", device=(0, 0)), file("f")],
+        {"f": "b''"},
+    ),
+    "overlayfs' own whiteout as a whiteout": ([Item(".wh.w", kind=b"3", device=(0, 0)), file("f")], {"f": "b''"}),
     "250 directories in each other": ([file("d/" * 250 + "f")], {}),
     "a name that is not UTF-8": ([file(b"caf\xe9")], {"caf\\xe9": "b''"}),
     "a name with a newline and an escape": ([file("a\n\x1b[31m")], {"a\n\x1b[31m": "b''"}),

@@ -6,12 +6,10 @@ import os
 import struct
 from collections.abc import Mapping
 
-from polyarch.unpack.attributes import takes_attribute
+from polyarch.unpack.attributes import ACCESS_ACL, DEFAULT_ACL, takes_attribute
 from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.node import Unfit
 
-_ACCESS = "system.posix_acl_access"
-_DEFAULT = "system.posix_acl_default"
 _CAPABILITY = "security.capability"
 
 # Linux, include/uapi/linux/capability.h: struct vfs_cap_data, vfs_ns_cap_data
@@ -22,6 +20,7 @@ _CAPABILITY_REVISION = 0xFF000000
 _ACL_VERSION = 2
 _ACL = struct.Struct("<HHI")  # tag perm id
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
+_TAGS = {_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER}
 _NO_ID = 0xFFFFFFFF
 
 
@@ -38,8 +37,11 @@ def kept_attributes(attributes: Mapping[str, bytes], mode: int, *, directory: bo
 
 
 def _is_sound(name: str, value: bytes, mode: int, directory: bool) -> bool:
-    if name in (_ACCESS, _DEFAULT):
-        return _is_sound_acl(name, value, mode, directory)
+    if name == DEFAULT_ACL and not directory:
+        raise Unfit("a default access list of what is no directory")
+    if name in (ACCESS_ACL, DEFAULT_ACL):
+        _check_acl(value, None if name == DEFAULT_ACL else mode)
+        return True
     length = len(os.fsencode(name))
     if length > form.MAX_NAME or name == "user.":
         return False
@@ -53,24 +55,27 @@ def _is_sound(name: str, value: bytes, mode: int, directory: bool) -> bool:
     return len(value) == _CAPABILITY_SIZES.get(revision, -1)  # Linux, security/commoncap.c: validheader
 
 
-def _is_sound_acl(name: str, value: bytes, mode: int, directory: bool) -> bool:
-    """Of an access list that says the same as `mode`. Others change the mode, or the mode them."""
-    if name == _DEFAULT:
-        raise Unfit("a default access list")  # what is made in the directory gets it
-    if not value or len(value) % _ACL.size != 4 or value[:4] != _ACL_VERSION.to_bytes(4, "little"):
-        raise Unfit("an access list of another form")
-    entries = list(_ACL.iter_unpack(value[4:]))
-    order = [(tag, number) for tag, _, number in entries]
-    permissions = {tag: permission for tag, permission, _ in entries}
+def _check_acl(value: bytes, mode: int | None) -> None:
+    """Raises Unfit but for an access list that the kernel takes as it is (Linux, fs/posix_acl.c: posix_acl_valid), and
+    which says the same as `mode`: others change the mode, or the mode them.
+    """
+    entries = list(_ACL.iter_unpack(value[4:])) if len(value) % _ACL.size == 4 else []
     tags = [tag for tag, _, _ in entries]
-    plain = all(tags.count(tag) == 1 for tag in (_USER_OBJ, _GROUP_OBJ, _MASK, _OTHER))
-    if not plain or order != sorted(order) or len(set(order)) != len(order):
+    order = [(tag, number) for tag, _, number in entries]
+    named = _USER in tags or _GROUP in tags
+    permissions = {tag: permission for tag, permission, _ in entries}
+    if (
+        value[:4] != _ACL_VERSION.to_bytes(4, "little")
+        or any(tags.count(tag) != 1 for tag in (_USER_OBJ, _GROUP_OBJ, _OTHER))
+        or tags.count(_MASK) > 1
+        or not {*tags} <= _TAGS
+        or (named and _MASK not in tags)
+        or order != sorted({*order})
+        or any(permission > 7 for _, permission, _ in entries)
+        or any((number == _NO_ID) == (tag in (_USER, _GROUP)) for tag, _, number in entries)
+    ):
         raise Unfit("an access list of another form")
-    if any(permission > 7 or tag not in (1, 2, 4, 8, 16, 32) for tag, permission, _ in entries):
-        raise Unfit("an access list of another form")
-    if any((number == _NO_ID) == (tag in (_USER, _GROUP)) for tag, _, number in entries):
-        raise Unfit("an access list of another form")
-    said = permissions[_USER_OBJ] << 6 | permissions[_MASK] << 3 | permissions[_OTHER]
-    if said != mode & 0o777 or mode & 0o2000 or not (_USER in tags or _GROUP in tags):
-        raise Unfit("an access list that changes a mode")
-    return True
+    if mode is not None:
+        said = permissions[_USER_OBJ] << 6 | permissions.get(_MASK, 0) << 3 | permissions[_OTHER]
+        if not named or said != mode & 0o777:
+            raise Unfit("an access list that changes a mode")

@@ -74,6 +74,8 @@ class Lower:
         return StorageError(f"the layer in {self._where} is damaged: {what}", "polyarch snapshot prune")
 
     def _check(self, archive_size: int) -> None:
+        if len(self._data) < form.FIRST_INODE:
+            raise self._damaged("it is cut short")
         fields = form.SUPER.unpack_from(self._data, form.SUPER_OFFSET)
         _, blocks, address = form.DEVICE.unpack_from(self._data, form.DEVICE_OFFSET)
         if fields[0] != form.MAGIC or fields[3] != form.BLOCK_BITS or address != form.ARCHIVE:
@@ -114,7 +116,7 @@ class Lower:
         found: dict[str, bytes] = {}
         at = 0
         while at < len(data):
-            length, index, size = form.XATTR.unpack_from(data, at)
+            length, index, size = form.XATTR.unpack_from(data, at)  # both are of whole words
             start = at + form.XATTR.size + length
             name = os.fsdecode(data[at + form.XATTR.size : start])
             if start + size > len(data) or index not in prefixes:
@@ -148,7 +150,7 @@ class Lower:
         return self._bytes(start + offset, min(form.BLOCK, folder.size - offset))
 
     def _entries(self, block: bytes) -> Iterator[tuple[bytes, int]]:
-        first = form.DIRENT.unpack_from(block)[1]
+        first = form.DIRENT.unpack_from(block)[1] if len(block) >= form.DIRENT.size else 0
         if first % form.DIRENT.size or not 0 < first <= len(block):
             raise self._damaged("a directory of another form")
         nids_and_starts = list(form.DIRENT.iter_unpack(block[:first]))
