@@ -117,6 +117,9 @@ def fill_cosign(site: SignedSite) -> None:
     site.attach("cos:tampered", site.image("cos:tampered"), (content.replace(b"null", b"{}"), annotations))
     content, _ = site.cosigned("cos:no-annotation", site.image("cos:no-annotation"))
     site.attach("cos:no-annotation", site.image("cos:no-annotation"), (content, {}))
+    docker = site.image("cos:docker")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    site.attach("cos:docker", docker, site.cosigned("cos:docker", docker), kind=kind)
     beside = site.image("cos:beside")
     content, annotations = site.cosigned("cos:beside", beside)
     document = {

@@ -112,15 +112,17 @@ class SignedSite:
         """A GPG signature of an image under its own name, or another."""
         return self.gpg.sign(self.gpg_keys[key], digest, self.ref(reference or name), expired=key == "expired")
 
-    def attach(self, name: str, digest: str, *signatures: tuple[bytes, Json]) -> None:
-        """Attaches cosign's signatures, payload and annotations each, to an image of the repository of `name`."""
+    def attach(self, name: str, digest: str, *signatures: tuple[bytes, Json], kind: str = pushing.OCI_MANIFEST) -> None:
+        """Attaches cosign's signatures, payload and annotations each, to an image of the repository of `name`, by a
+        manifest of this media type.
+        """
         repository = name.rpartition(":")[0]
         layers = [
             {**pushing.put_blob(self.address, repository, content, cosign_keys.MEDIA_TYPE), "annotations": annotations}
             for content, annotations in signatures
         ]
         config = pushing.put_blob(self.address, repository, b"{}", CONFIG)
-        manifest = {"schemaVersion": 2, "mediaType": pushing.OCI_MANIFEST, "config": config, "layers": layers}
+        manifest = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
         pushing.put_document(self.address, repository, manifest, f"{digest.replace(':', '-')}.sig")
 
     def cosigned(self, name: str, digest: str, key: str = "good", reference: str = "") -> tuple[bytes, Json]:

@@ -416,3 +416,14 @@ def test_the_answer_is_that_of_podman(
     theirs = podman.try_podman("pull", "--tls-verify=false", "--arch", "amd64", site.ref(image))
     ours, why = site.polyarch_accepts(image, policy)
     assert (ours, theirs.returncode == 0) == (accepted, accepted), f"polyarch: {why}\npodman: {theirs.stderr}"
+
+
+# Fleets whose devices pull themselves
+
+
+def test_what_devices_pull_themselves_is_held_against_the_policy_here(polyarch: Polyarch, site: SignedSite) -> None:
+    env = {"HOME": str(site.home), "POLYARCH_POLICY": str(only(site, gpg(site)))}
+    words = ("-i", "local:", "--into", "podman", "--transport", "direct", "--format", "json")
+    refused = polyarch("fleet", "pull", *words, site.ref("app:index-by-index"), env=env)
+    assert refused.code in (7, 10), refused.stdout
+    assert "refused by the signature policy" in refused.stdout

@@ -140,6 +140,7 @@ CASES = [
     Case("cos:both", True, lambda site: [sigstore(site), sigstore(site, "other")], "two requirements"),
     Case("cos:tampered", False, cosign),
     Case("cos:no-annotation", False, cosign),
+    Case("cos:docker", False, cosign),
     Case("cos:beside", True, cosign),
     Case("cos:logged", True, logged),
     Case("cos:signed", False, logged, "logged"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from polyarch.contract import (
+    OCI_MANIFEST,
     ChosenVariant,
     Descriptor,
     IntegrityError,
@@ -69,8 +70,8 @@ class Signatures:
             document = self.variant.registry.get(tag)
         except NotFoundError:
             return ()
-        if not isinstance(document, Manifest):
-            raise IntegrityError(f"{tag.familiar}: signatures are attached by a manifest, and this is an index")
+        if not isinstance(document, Manifest) or document.media_type != OCI_MANIFEST:
+            raise IntegrityError(f"{tag.familiar}: {document.media_type} came, and an OCI manifest attaches signatures")
         layers = [layer for layer in document.layers if layer.media_type == sigstore.MEDIA_TYPE]
         if len(layers) > MAX_SIGNATURES:
             raise IntegrityError(f"{tag.familiar}: more than {MAX_SIGNATURES} signatures of one image")
