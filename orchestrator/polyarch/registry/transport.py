@@ -267,7 +267,8 @@ class _Body(httpx.SyncByteStream):
                     yield from network.rest(self._direct - len(first), self._longest)  # type: ignore[misc]
                     return
             for part in stream:
-                self._watch.body()
+                if part:
+                    self._watch.body()
                 yield part
         self._reusable = True
 

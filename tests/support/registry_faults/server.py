@@ -97,11 +97,13 @@ def raw(*parts: bytes) -> Raw:
 
 class FaultServer:
     """Runs on 127.0.0.1 and 127.0.0.2. `answer` is asked for each request; `shown` are the Authorization headers that
-    came to the second address.
+    came to the second address. An answer without end ends after `most` bytes; `taken` is how much of one was taken.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    def __init__(self, answer: Callable[[Request], Answer], most: int | None = None) -> None:
         self._answer = answer
+        self.most = most
+        self.taken = 0
         self._lock = threading.Lock()
         self._numbers: dict[tuple[str, str], int] = {}
         self.stopping = threading.Event()
@@ -117,12 +119,15 @@ class FaultServer:
         with self._lock:
             self._numbers = {key: number for key, number in self._numbers.items() if key[0] != repository}
             self.shown.clear()
+            self.taken = 0
 
     def take(self, method: str, url: str, headers: Message, host: str) -> Answer:
         path = urlsplit(url).path.strip("/").split("/")
         match path:
             case ["v2"]:
                 return Reply(200, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"{}")
+            case ["v2", "_catalog"]:
+                repository, kind, target = "", "catalog", ""
             case ["v2", *names, "tags", "list"]:
                 repository, kind, target = "/".join(names), "tags", ""
             case ["v2", *names, kind, target]:
@@ -173,9 +178,12 @@ class _Handler(socketserver.StreamRequestHandler):
                 return
 
     def _send(self, answer: Raw) -> None:
+        sent = 0
         for part in answer.parts(Wire(self.request, self.faults.stopping)):
             self.wfile.write(part)
-            if self.faults.stopping.is_set():
+            sent += len(part)
+            self.faults.taken = max(self.faults.taken, sent)
+            if self.faults.stopping.is_set() or (self.faults.most is not None and sent > self.faults.most):
                 return
 
 
