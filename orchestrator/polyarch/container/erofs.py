@@ -38,7 +38,9 @@ def mount_layer(directory: Path, target: Path) -> None:
     try:
         _mounted(directory, lambda source, options: syscalls.mount(source, where, "erofs", _FLAGS, options))
     except OSError as error:
-        raise HostError(f"a layer cannot be mounted: {_reason(error)}", "set snapshots = unpack") from error
+        raise HostError(
+            f"a layer cannot be mounted: {_reason(error)}", 'set layers = "unpack" in the settings file'
+        ) from error
 
 
 def erofs_works(place: Path) -> str | None:
@@ -133,6 +135,6 @@ def _reason(error: OSError) -> str:
         return "only root may mount EROFS"
     if error.errno == errno.EINVAL:
         return "the kernel's EROFS has no blocks of 512 bytes (Linux 6.4 and newer have)"
-    if error.errno in (errno.ENOENT, errno.ENXIO) and str(error.filename).startswith("/dev/loop"):
+    if error.errno in (errno.ENOENT, errno.ENXIO) and error.filename:
         return f"the kernel mounts no file of this place (Linux 6.12 does on ext4), and {error.filename} is missing"
     return f"EROFS: {error.strerror}"
