@@ -10,7 +10,7 @@ from polyarch.unpack.layer_index import MAX_CONTENT, Content, Names
 from polyarch.unpack.tar import Kind
 
 if TYPE_CHECKING:
-    from polyarch.unpack.erofs.scanned import Row, Scanned
+    from polyarch.unpack.erofs.scanned import Scanned
 
 
 class ScannedIndex(Names):
@@ -18,20 +18,19 @@ class ScannedIndex(Names):
 
     def __init__(self, scanned: Scanned, archive: int) -> None:
         super().__init__()
+        self._scanned = scanned
         self._archive = archive
-        self._files: dict[bytes, Row] = {}
         for row in scanned:
-            if self.add(row.path, row.kind, row.link) is not None:
-                if row.kind is Kind.FILE:
-                    self._files[row.path] = row
-                else:
-                    self._files.pop(row.path, None)  # of an entry before this one, which is the one that counts
+            self.add(row.path, row.kind, row.link)
 
     def content(self, path: bytes) -> Content | None:
         """The content of a file of this layer."""
         file = self.file_of(path)
-        row = self._files.get(file) if file is not None else None
-        if row is None:
+        row = None
+        for each in self._scanned:  # for the few that are asked for; to keep them by name takes ten times the memory
+            if each.path == file and each.kind is not Kind.SYMLINK and each.kind is not Kind.HARD_LINK:
+                row = each
+        if row is None or row.kind is not Kind.FILE:
             return None
         if row.segments is None:
             part = _Part(self._archive, row.offset, min(row.size, MAX_CONTENT))
