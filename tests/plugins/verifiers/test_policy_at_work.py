@@ -189,6 +189,27 @@ def test_nothing_of_gpg_is_left(site: SignedSite, tmp_path: Path) -> None:
         assert not list(tmp_path.rglob("gpg-*"))
 
 
+REASONS = [
+    ("app:unsigned", "good", "a signature is wanted, and there is none"),
+    ("app:other", "good", "it is not by one of the keys that the policy names"),
+    ("app:expired", "expired", "the key has expired"),
+    ("app:outdated", "old", "the signature has expired"),
+    ("app:revoked", "revoked", "the key was revoked"),
+    ("app:replayed", "good", "the signature is of another image (sha256:"),
+    ("app:retagged", "good", "the signature is for another name ("),
+    ("app:clear", "good", "is no signature"),
+    ("app:no-json", "good", "what was signed is no signature of an image"),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "why"), REASONS, ids=[row[0] for row in REASONS])
+def test_the_reason_is_told(name: str, key: str, why: str, site: SignedSite) -> None:
+    asks = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(site.gpg_keys[key].public)}
+    accepted, told = site.verifier_accepts(name, only(site, asks))
+    assert not accepted
+    assert why in told
+
+
 # Names, sources and verbs
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from polyarch.errors import IntegrityError
 from polyarch.reference import parse_reference
+from polyarch_plugins.verifiers.containers_policy.lookaside import _signature
+from polyarch_plugins.verifiers.containers_policy.payload import COSIGN as COSIGN_TYPE
+from polyarch_plugins.verifiers.containers_policy.payload import parse_payload
 from polyarch_plugins.verifiers.containers_policy.policy import Accept, Reject, Unsupported, parse_policy
 from polyarch_plugins.verifiers.containers_policy.scopes import rule_for, scopes_of
 from support.signed_images import SignedSite
@@ -176,6 +183,61 @@ def test_the_scopes_of_a_layout_are_its_folders(tmp_path: Path) -> None:
     assert scopes[:2] == [str(tmp_path / "layout"), str(tmp_path)]
     assert "/" not in scopes
     assert list(scopes_of(parse_reference("docker-archive:/a.tar:1", ["docker-archive"]))) == []
+
+
+SAID = {
+    "critical": {
+        "type": COSIGN_TYPE,
+        "image": {"docker-manifest-digest": f"sha256:{'0' * 64}"},
+        "identity": {"docker-reference": "busybox:1"},
+    },
+    "optional": {"creator": "somebody", "timestamp": 7},
+}
+STAMPS = [("7", True), ("7.0", True), ("7.5", False), ("1e999", False), ('"7"', False), ("true", False)]
+
+
+@pytest.mark.parametrize(("stamp", "good"), STAMPS, ids=[row[0] for row in STAMPS])
+def test_a_time_is_a_whole_number(stamp: str, good: bool) -> None:
+    raw = json.dumps(SAID).replace('"timestamp": 7', f'"timestamp": {stamp}').encode()
+    if good:
+        assert parse_payload(raw, COSIGN_TYPE).reference == "busybox:1"
+    else:
+        with pytest.raises(ValueError):
+            parse_payload(raw, COSIGN_TYPE)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=20), inner, max_size=3),
+    max_leaves=6,
+)
+WHOLE: list[Any] = [{"default": [value]} for value in [*GOOD.values()] if not isinstance(value, str)] + [SAID]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A sound document in which one value is another, or some bytes are."""
+    document = json.loads(json.dumps(draw(st.sampled_from(WHOLE))))
+    at: Any = document
+    while True:
+        key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        if isinstance(at[key], dict | list) and at[key] and draw(st.booleans()):
+            at = at[key]
+            continue
+        at[key] = draw(VALUES)
+        break
+    raw = json.dumps(document).encode()
+    cut = draw(st.integers(0, len(raw)))
+    return raw[:cut] + draw(st.binary(max_size=3)) + raw[cut:] if draw(st.booleans()) else raw
+
+
+@given(damaged())
+def test_whatever_a_file_says_it_is_read_or_refused(raw: bytes) -> None:
+    for read in (parse_policy, lambda data: parse_payload(data, COSIGN_TYPE), lambda data: parse_payload(data, "x")):
+        with contextlib.suppress(ValueError):
+            read(raw)
+    with contextlib.suppress(IntegrityError):
+        _signature(b"\0sigstore-json\n" + raw, "here")
 
 
 RULES: list[tuple[str, Mapping[str, list[Json]], bool]] = [

@@ -50,5 +50,6 @@ def _check_optional(optional: object) -> None:
     if "creator" in found:
         strict.text(found, "creator")
     stamp = found.get("timestamp", 0)
-    if isinstance(stamp, bool) or not isinstance(stamp, int | float) or int(stamp) != stamp:
+    whole = isinstance(stamp, int) and not isinstance(stamp, bool)
+    if not whole and not (isinstance(stamp, float) and stamp.is_integer()):
         raise ValueError("'timestamp' is no whole number")
