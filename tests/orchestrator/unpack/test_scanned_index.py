@@ -24,7 +24,20 @@ DATA = layer(
     file("was-file", "x"),
     symlink("was-file", "elsewhere"),
 )
-PATHS = "bin bin/first bin/sh bin/hard bin/soft usr usr/lib/deep etc/gone opt/x empty was-file none".split()
+PATHS = [
+    "bin",
+    "bin/first",
+    "bin/sh",
+    "bin/hard",
+    "bin/soft",
+    "usr",
+    "usr/lib/deep",
+    "etc/gone",
+    "opt/x",
+    "empty",
+    "was-file",
+    "none",
+]
 
 
 def read(content: Content | None) -> tuple[int, bytes] | None:
