@@ -257,6 +257,7 @@ class Session(Composition):
 
         words = read_words(request)
         image, storage = self._to_start.with_files(reference, platform, emulation, pull, allow_mislabelled)
+        native = {platform.architecture for platform in self.machine.native}
         with platforms_errors():
             return run_container(
                 request,
@@ -264,7 +265,7 @@ class Session(Composition):
                 image,
                 storage,
                 self.machine,
-                self.emulator_sources,
+                () if image.platform.architecture in native else self.emulator_sources,
                 self.settings,
                 self._emit,
                 as_labelled=not allow_mislabelled,

@@ -8,7 +8,6 @@ import fcntl
 import os
 import stat
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +48,8 @@ def erofs_works(place: Path) -> str | None:
     Found by a mount that nobody sees of a layer of one file, made there and removed again. Raises OSError where that
     cannot be written.
     """
+    import tempfile
+
     from polyarch.unpack.erofs.layer import write_trial
 
     with tempfile.TemporaryDirectory(prefix=".erofs-", dir=place) as name:
