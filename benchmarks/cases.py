@@ -19,6 +19,7 @@ from benchmarks.push import push
 from benchmarks.ready import ready, ready_user
 from benchmarks.result import Case, Figure, against, median
 from benchmarks.running import run
+from benchmarks.second_version import second_version
 from benchmarks.small import progress, small
 from polyarch_platforms.host import probe_script
 
@@ -78,6 +79,7 @@ CASES = {
     "ready": ready,
     "ready-user": ready_user,
     "second-pull": second_pull,
+    "second-version": second_version,
     "run": run,
     "many": many,
     "resolve": resolve,
