@@ -32,6 +32,8 @@ from polyarch.unpack.image import OpenLayer, new_directory, sync_file_system
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tar import Kind, TarReader
 
+_BUFFER = 1 << 18
+
 ARCHIVE = form.ARCHIVE_NAME
 METADATA = form.METADATA_NAME
 
@@ -72,7 +74,7 @@ def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, sy
             tree = MemoryTree(layers)
             fill(tree, scanned)
             tree.finish()
-            with (directory / form.METADATA_NAME).open("xb") as file:
+            with (directory / form.METADATA_NAME).open("xb", buffering=_BUFFER) as file:
                 os.fchmod(file.fileno(), FILE_MODE)
                 write_metadata(file, tree.root, scanned.tag, scanned.size)
                 file.flush()

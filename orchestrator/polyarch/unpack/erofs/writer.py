@@ -52,12 +52,13 @@ class _Writer:
         order = list(_walk(root))
         end = self._place(order)
         self._next_block = -(-end // form.BLOCK)
-        content = bytearray(end - form.FIRST_INODE)
+        at = form.FIRST_INODE
+        self._file.seek(at)
         for node in order:
-            self._fill(content, node)
-        self._file.seek(form.FIRST_INODE)
-        self._file.write(content)
-        self._file.write(bytes(-end % form.BLOCK))
+            start, inode = node.nid << form.SLOT_BITS, self._inode(node)
+            self._file.write(bytes(start - at) + inode)
+            at = start + len(inode)
+        self._file.write(bytes(-at % form.BLOCK))
         for late in self._late:
             self._write_late(late)
         self._file.write(bytes(-self._file.tell() % _PAGE))
@@ -93,8 +94,8 @@ class _Writer:
             end += -end % (1 << form.SLOT_BITS)
         return end
 
-    def _fill(self, content: bytearray, node: Node) -> None:
-        """Write an inode and what belongs to it at its place."""
+    def _inode(self, node: Node) -> bytes:
+        """An inode with what stands behind it."""
         xattrs = _xattrs(node) if node.xattrs or _is_opaque(node) else b""
         layout, size, where, tail = self._data(node, form.INODE_SIZE + len(xattrs))
         seconds, nanoseconds = divmod(node.mtime, 1_000_000_000)
@@ -111,8 +112,7 @@ class _Writer:
             nanoseconds,
             node.links,
         )
-        at = (node.nid << form.SLOT_BITS) - form.FIRST_INODE
-        content[at : at + form.INODE_SIZE + len(xattrs) + len(tail)] = inode + xattrs + tail
+        return inode + xattrs + tail
 
     def _data(self, node: Node, head: int) -> tuple[int, int, int, bytes]:
         """The layout of an inode, its size, its field `i_u`, and what follows its `head` bytes."""
