@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import httpcore
 import pytest
@@ -14,6 +17,7 @@ from polyarch.registry import sockets, transport
 from polyarch.registry.faults import ConnectionFault
 from polyarch.registry.origin import Origin
 from polyarch.registry.transport import Line, Transport
+from polyarch.registry.watch import Watch
 
 BODY = b"\r\n\r\n".join(bytes([number]) * 50 for number in range(40))
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -94,3 +98,28 @@ def test_an_answer_that_breaks_off() -> None:
 def test_what_is_left_to_h11(answer: bytes, line: Line, method: str, direct: int) -> None:
     body, past = received([answer[:200], answer[200:]], line, method, direct)
     assert (body, past) == (BODY, [])
+
+
+class _Inner(httpcore.MockStream):
+    """A connection through a proxy's TLS: its socket has other bytes than what is read of it."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        super().__init__([b"of the ", b"inner"])
+        self._opened = opened
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._opened if info == "socket" else super().get_extra_info(info)
+
+    def start_tls(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
+        return self
+
+
+def test_tls_within_tls_is_not_read_from_its_socket() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b"of the outer")
+        stream: httpcore.NetworkStream = sockets.Stream(_Inner(near), sockets.Sockets(), Watch())
+        for _ in range(2):
+            stream = stream.start_tls(ssl.create_default_context())
+        assert isinstance(stream, sockets.Stream)
+        assert b"".join(map(bytes, stream.rest(12, 1))) == b"of the inner"
