@@ -163,7 +163,7 @@ class Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         return Stream(
-            self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, self._watch, tls=True
+            self._inner.start_tls(ssl_context, server_hostname, timeout), self._sockets, self._watch, tls=self._tls + 1
         )
 
     def get_extra_info(self, info: str) -> Any:
