@@ -66,6 +66,7 @@ def fetch(
             results[blob.digest] = done(blob, "exists", 0)
         else:
             missing.append(blob)
+    at_once_each = max(max_connections // max(sum(bool(blob.annotations) for blob in missing), 1), 1)
     cancelled = threading.Event()
 
     def bring(blob: Descriptor) -> BlobResult:
@@ -84,7 +85,7 @@ def fetch(
             if blob.annotations:  # it may have a table of contents, which tells what of it is here
                 from polyarch.transfer.reuse import assemble
 
-                how = assemble(registry, reference, blob, writer, storage, max_connections, retries, emit, cancelled)
+                how = assemble(registry, reference, blob, writer, storage, at_once_each, retries, emit, cancelled)
                 if how.whole:
                     return done(blob, "downloaded", how.fetched)
                 came = how.fetched
