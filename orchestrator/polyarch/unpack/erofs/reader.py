@@ -71,7 +71,7 @@ class Lower:
         os.close(self._archive)
 
     def _damaged(self, what: str) -> StorageError:
-        return StorageError(f"the layer in {self._where} is damaged: {what}", "polyarch snapshot prune")
+        return StorageError(f"the layer in {self._where} is damaged: {what}", f"remove it: rm -r {self._where}")
 
     def _check(self, archive_size: int) -> None:
         if len(self._data) < form.FIRST_INODE:
