@@ -6,11 +6,12 @@ import base64
 import json
 from typing import Any
 
-from support.cosign_keys import log_bundle
+from support.cosign_keys import log_bundle, sign
 from support.signed_images import SignedSite
 
 Json = dict[str, Any]
 
+BUNDLE = "dev.sigstore.cosign/bundle"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 LOGGED: dict[str, tuple[str, Json]] = {
     "logged": ("log", {}),
@@ -128,9 +129,13 @@ def fill_cosign(site: SignedSite) -> None:
         "annotations": annotations,
     }
     site.keep("cos:beside", beside, b"\0sigstore-json\n" + json.dumps(document).encode())
+    keys = site.cosign_keys
     for tag, (log, record) in LOGGED.items():
         digest = site.image(f"cos:{tag}")
         content, annotations = site.cosigned(f"cos:{tag}", digest)
-        keys = site.cosign_keys
         bundle = log_bundle(keys[log], keys["good"], content, annotations[SIGNATURE], record)
-        site.attach(f"cos:{tag}", digest, (content, {**annotations, "dev.sigstore.cosign/bundle": bundle}))
+        site.attach(f"cos:{tag}", digest, (content, {**annotations, BUNDLE: bundle}))
+    digest = site.image("cos:logged-signature")  # no signature by ECDSA is made twice
+    content, annotations = site.cosigned("cos:logged-signature", digest)
+    bundle = log_bundle(keys["log"], keys["good"], content, sign(keys["good"], content), {})
+    site.attach("cos:logged-signature", digest, (content, {**annotations, BUNDLE: bundle}))

@@ -119,6 +119,7 @@ CASES = [
     *(Case(f"app:{tag}", False, good) for tag in ("tampered", "cut", "junk", "empty", "detached", "clear", "armoured")),
     *(Case(f"app:{tag}", False, good) for tag in ("unknown-format", "more-keys", "twice", "other-type", "no-name")),
     *(Case(f"app:{tag}", False, good) for tag in ("broken-name", "no-json", "only-repository")),
+    Case("app@ONLY-REPOSITORY", False, good),
     Case("app:only-repository", True, identity("matchRepository"), "any tag"),
     Case("app:named-format", True, good),
     Case("app:unlocked", True, good),  # what follows the signed message is no part of it
@@ -145,6 +146,7 @@ CASES = [
     Case("cos:logged", True, logged),
     Case("cos:signed", False, logged, "logged"),
     *(Case(f"cos:{tag}", False, logged) for tag in LOGGED if tag != "logged"),
+    Case("cos:logged-signature", False, logged),
     Case("cos:logged", False, lambda site: [{**logged(site)[0], **sigstore(site, "other")}], "another key"),
     Case("cos:both", True, lambda site: [several(site, "other", "good")], "several keys"),
     Case("cos:rsa", False, lambda site: [several(site, "other", "good")], "several keys"),
@@ -187,6 +189,7 @@ def test_each_case_has_a_name_of_its_own() -> None:
 def test_the_answer_is_that_of_skopeo(case: Case, site: SignedSite, soak: bool) -> None:
     policy = site.policy({"default": [REJECT], "transports": {"docker": {site.address: case.asks(site)}}})
     image = case.image.replace("DIGEST", site.image("source:1"))
+    image = image.replace("ONLY-REPOSITORY", site.image("app:only-repository"))
     whole = soak or _id(case) in ASKED
     ours, why = (site.polyarch_accepts if whole else site.verifier_accepts)(image, policy)
     assert ours == case.accepted, f"polyarch: {why}"
