@@ -13,6 +13,7 @@ is of an archive whose diff ID was held against what was written, and the metada
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,12 +77,17 @@ def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, sy
             tree.finish()
             with (directory / form.METADATA_NAME).open("xb", buffering=_BUFFER) as file:
                 os.fchmod(file.fileno(), FILE_MODE)
-                write_metadata(file, tree.root, scanned.tag, scanned.size)
+                write_metadata(file, tree.root, scanned.tag, scanned.size, _uuid(scanned.tag, len(lowers)))
                 file.flush()
                 if sync:
                     sync_file_system(file.fileno())
     except OSError as error:
         raise disk_error(error, f"{scanned.where}: its metadata cannot be written") from error
+
+
+def _uuid(tag: bytes, below: int) -> bytes:
+    """Of a layer with so many below: an image may have the same one twice."""
+    return hashlib.sha256(b"%b %d" % (tag, below)).digest()[:16]
 
 
 def prepare_layer(

@@ -28,18 +28,21 @@ _PAGE = 4096
 _PART = 1 << 20
 
 
-def write_metadata(file: BinaryIO, root: Folder, tag: bytes, archive_size: int) -> None:
-    """Write the tree into a new file. `tag` (64 bytes) names the archive, of `archive_size` bytes.
+def write_metadata(file: BinaryIO, root: Folder, tag: bytes, archive_size: int, uuid: bytes = b"") -> None:
+    """Write the tree into a new file. `tag` (64 bytes) names the archive, of `archive_size` bytes. `uuid` (16 bytes) is
+    another one for each layer of an image: by it overlayfs knows where a file was copied up from (fs/overlayfs/super.c,
+    `ovl_lower_uuid_ok`), without it the names of a file with several get different inode numbers.
 
     Raises OSError; Unfit where the format cannot hold it.
     """
-    _Writer(file, tag, archive_size).write(root)
+    _Writer(file, tag, archive_size, uuid).write(root)
 
 
 class _Writer:
-    def __init__(self, file: BinaryIO, tag: bytes, archive_size: int) -> None:
+    def __init__(self, file: BinaryIO, tag: bytes, archive_size: int, uuid: bytes) -> None:
         self._file = file
         self._tag = tag
+        self._uuid = uuid
         self._blocks = -(-archive_size // form.BLOCK)
         if self._blocks >= form.ARCHIVE:
             raise Unfit("an archive of more than a tebibyte")
@@ -69,7 +72,7 @@ class _Writer:
         incompatible = form.INCOMPAT_DEVICE_TABLE | (form.INCOMPAT_CHUNKED_FILE if self._chunked else 0)
         superblock = form.SUPER.pack(
             *(form.MAGIC, 0, form.COMPAT_MTIME, form.BLOCK_BITS, 0, root_nid, self._count, 0, 0),
-            *(self._next_block, 0, 0, b"", b"", incompatible, 0, 1, form.DEVICE_OFFSET // form.DEVICE_SLOT, 0),
+            *(self._next_block, 0, 0, self._uuid, b"", incompatible, 0, 1, form.DEVICE_OFFSET // form.DEVICE_SLOT, 0),
             *(0, 0, 0, 0),
         )
         return superblock + form.DEVICE.pack(self._tag, self._blocks, form.ARCHIVE)
