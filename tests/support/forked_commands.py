@@ -57,9 +57,15 @@ class ForkedCommands:
         )
 
     def run(
-        self, home: Path, arguments: Sequence[str], environ: Mapping[str, str] | None = None, seconds: float = 60
+        self,
+        home: Path,
+        arguments: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        seconds: float = 60,
+        stdin: str = "",
     ) -> Ran:
         """Run `polyarch ARGUMENTS` with only these variables (HOME is `home`); after `seconds` it is killed (-9)."""
+        (home / "stdin").write_text(stdin)
         assert self._mother.stdin is not None
         assert self._mother.stdout is not None
         wish = {"home": str(home), "arguments": list(arguments), "environ": dict(environ or {}), "seconds": seconds}
@@ -67,7 +73,7 @@ class ForkedCommands:
         self._mother.stdin.flush()
         answer = json.loads(self._mother.stdout.readline())
         told = {name: (home / name).read_text("utf-8", "surrogateescape") for name in ("stdout", "stderr")}
-        for name in told:
+        for name in ("stdin", *told):
             (home / name).unlink()
         return Ran(**answer, **told)
 
@@ -116,14 +122,16 @@ def _kill_later(child: int, seconds: float) -> None:
 def _become(wish: dict[str, Any]) -> None:
     os.setsid()
     os.chdir(wish["home"])
-    for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, "stdout", 0), (2, "stderr", 0)):
-        opened = os.open(name, mode or os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for number, name, mode in ((0, "stdin", os.O_RDONLY), (1, "stdout", 0), (2, "stderr", 0)):
+        opened = os.open(name, mode if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()
     os.environ.update({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": wish["home"]})
     os.environ.update(wish["environ"])
+    sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in os.environ else []
     sys.argv = ["polyarch", *wish["arguments"]]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     # As they are opened at the start of a program: errors go out whole lines at a time.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115

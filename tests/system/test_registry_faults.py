@@ -25,7 +25,7 @@ pytestmark = pytest.mark.system
 MEMORY = 256 << 20
 SECONDS = 30
 SETTINGS = "retries = 1\nread_timeout = 0.5\nconnect_timeout = 2.0\n"
-_SAMPLE = 4
+_SAMPLE = 6
 """`make test` runs one case in so many, another one each time the cases change; `make soak` runs them all."""
 
 _ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

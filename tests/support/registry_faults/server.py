@@ -100,8 +100,10 @@ class FaultServer:
     came to the second address. An answer without end ends after `most` bytes; `taken` is how much of one was taken.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer], most: int | None = None) -> None:
+    def __init__(self, answer: Callable[[Request], Answer], most: int | None = None, *, api: bool = False) -> None:
+        """With `api` requests for `/v2/` are answered by `answer`, too."""
         self._answer = answer
+        self._api = api
         self.most = most
         self.taken = 0
         self._lock = threading.Lock()
@@ -124,6 +126,8 @@ class FaultServer:
     def take(self, method: str, url: str, headers: Message, host: str) -> Answer:
         path = urlsplit(url).path.strip("/").split("/")
         match path:
+            case ["v2"] if self._api:
+                repository, kind, target = "", "api", ""
             case ["v2"]:
                 return Reply(200, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"{}")
             case ["v2", "_catalog"]:

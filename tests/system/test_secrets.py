@@ -1,0 +1,286 @@
+"""Secrets are in no output, no file and on no command line: whatever fails, and however much polyarch tells.
+
+Each secret is planted where it belongs, and looked for in all its usual forms everywhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from support.command import NO_FILES_OF_THE_MACHINE
+from support.forked_commands import ForkedCommands, Ran
+from support.plugin_packages import install
+from support.registry_faults.case import Image, challenge, encoded, refusal
+from support.registry_faults.server import Answer, FaultServer, Raw, Reply, Request
+
+pytestmark = pytest.mark.system
+
+PASSWORD = "Pa55-w0rd/of+ali="
+REFRESH = "refresh-token-of-ali-6f1e"
+TOKEN = "bearer-token-from-the-server-9c2a"
+PROXY = "proxy-Passw0rd-77"
+HEADER = "header-of-a-mirror-31d0"
+PLANTED = (PASSWORD, REFRESH, TOKEN, PROXY, HEADER)
+
+
+def forms() -> list[bytes]:
+    """Each secret as it is, in a URL, in JSON, and as part of what Basic makes of it."""
+    found = []
+    for secret in PLANTED:
+        found += [secret, quote(secret, safe=""), json.dumps(secret)[1:-1]]
+    for user, secret in (("ali", PASSWORD), ("<token>", REFRESH), ("prox", PROXY)):
+        found.append(base64.b64encode(f"{user}:{secret}".encode()).decode().rstrip("="))
+    return [form.encode() for form in found]
+
+
+CRASHES = {
+    "token": "from polyarch.registry import authenticator as place; name = 'read_token'",
+    "request": "from polyarch.registry.transport import Transport as place; name = 'send'",
+    "credentials": "from polyarch.auth.credentials import Credentials as place; name = 'basic'",
+}
+_CRASH = """
+{where}
+
+def crash(*arguments, **named):
+    raise RuntimeError("a defect")
+
+setattr(place, name, crash)
+"""
+_BAD_PLUGIN = """
+from polyarch.contract import *
+
+@hookimpl
+def polyarch_verifiers():
+    raise RuntimeError("a plugin's defect")
+"""
+
+
+class Watch:
+    """Looks at the command lines of all processes, and at the variables of none, while something runs."""
+
+    def __init__(self, wanted: list[bytes] | None = None) -> None:
+        self._wanted = wanted or forms()
+        self.found: set[str] = set()
+        self.looks = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.005):
+            self.looks += 1
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    words = process.read_bytes()
+                    if any(form in words for form in self._wanted):
+                        self.found.add(words[:300].decode(errors="replace"))
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ForkedCommands]:
+    commands = ForkedCommands()
+    yield commands
+    commands.stop()
+
+
+def _asks(request: Request, then: Answer | None = None) -> Answer:
+    """Basic for repositories that begin with `basic`, a token for the others; whoever has it gets `then`."""
+    image = Image()
+    if request.kind == "token":
+        return Reply(200, {}, encoded({"token": TOKEN}))
+    if not request.headers.get("Authorization"):
+        if request.kind == "api" or request.repository.startswith("basic"):
+            return challenge('Basic realm="x"')
+        return challenge(f'Bearer realm="http://{request.host}/token/{request.repository}/t",service="s"')
+    return then or image.honest(request)
+
+
+def _reset(wire: object) -> list[bytes]:
+    return [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"]
+
+
+ENDS: dict[str, Callable[[Request], Answer]] = {
+    "works": _asks,
+    "refused": lambda request: _asks(request, challenge('Basic realm="x"')),
+    "denied": lambda request: _asks(request, refusal(403, "DENIED", "no")),
+    "fails": lambda request: _asks(request, Reply(500)),
+    "breaks": lambda request: _asks(request, Raw(_reset)),
+    "away": lambda request: _asks(request, Reply(307, {"Location": f"http://{request.elsewhere}{request.url}"})),
+    "metadata": lambda request: _asks(request, Reply(307, {"Location": "http://169.254.169.254/"})),
+    "token-fails": lambda request: Reply(500) if request.kind == "token" else _asks(request),
+    "token-away": lambda request: (
+        Reply(307, {"Location": f"http://{request.elsewhere}/t/x/t"}) if request.kind == "token" else _asks(request)
+    ),
+    "token-broken": lambda request: (
+        Reply(200, {}, encoded({"token": TOKEN + "\r\n"})) if request.kind == "token" else _asks(request)
+    ),
+    "blob-fails": lambda request: Reply(500) if request.kind == "blobs" else _asks(request),
+    "hangs-up": lambda request: Raw(lambda wire: []),
+}
+
+
+class Stage:
+    """A home with secrets in it, and a registry that wants them."""
+
+    def __init__(self, folder: Path, commands: ForkedCommands, answer: Callable[[Request], Answer]) -> None:
+        self.home, self._commands = folder / "home", commands
+        self.planted = folder / "planted"
+        for path in (self.home, self.planted, self.home / "tmp"):
+            path.mkdir()
+        self.server = FaultServer(answer, api=True)
+        (self.home / "polyarch.toml").write_text("retries = 1\nread_timeout = 2.0\n")
+        self.environ = {
+            **NO_FILES_OF_THE_MACHINE,
+            "POLYARCH_ROOT": str(self.home / "root"),
+            "POLYARCH_CONFIG": str(self.home / "polyarch.toml"),
+            "TMPDIR": str(self.home / "tmp"),
+            "REGISTRY_AUTH_FILE": str(self.planted / "auth.json"),
+        }
+        self.know()
+
+    def know(self, *, refresh: bool = False, helper: bool = False) -> None:
+        """Let the credentials be in the file, as a password or a token, or with a helper."""
+        auth = base64.b64encode(f"ali:{PASSWORD}".encode()).decode()
+        entry: dict[str, str] = {"identitytoken": REFRESH} if refresh else {"auth": auth}
+        document: dict[str, object] = {"auths": {self.server.address: entry}}
+        if helper:
+            document = {"credHelpers": {self.server.address: "planted"}}
+            program = self.planted / "docker-credential-planted"
+            answer = json.dumps({"ServerURL": "x", "Username": "ali", "Secret": PASSWORD})
+            program.write_text(f"#!/bin/sh\ncat >/dev/null\ncat <<'END'\n{answer}\nEND\n")
+            program.chmod(0o755)
+            self.environ["PATH"] = f"{self.planted}:/usr/bin:/bin"
+        (self.planted / "auth.json").write_text(json.dumps(document))
+
+    def run(self, *words: str, stdin: str = "") -> Ran:
+        return self._commands.run(self.home, [*words, "--debug"], self.environ, stdin=stdin)
+
+    def found(self, *told: Ran) -> list[str]:
+        """Where a secret is that should not be there; and files that others may read."""
+        wanted = forms()
+        texts = {f"output of {number}": ran.told.encode() for number, ran in enumerate(told)}
+        texts |= {str(path): path.read_bytes() for path in self.home.rglob("*") if path.is_file()}
+        return [f"{where}: {form!r}" for where, text in texts.items() for form in wanted if form in text]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, commands: ForkedCommands) -> Iterator[Callable[[str], Stage]]:
+    made: list[Stage] = []
+
+    def make(end: str) -> Stage:
+        made.append(Stage(tmp_path, commands, ENDS[end]))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.server.stop()
+
+
+def test_the_search_finds_what_is_there(stage: Callable[[str], Stage]) -> None:
+    """So that finding nothing means something: each form is found in a file, in output and on a command line."""
+    set_up = stage("works")
+    for number, form in enumerate(forms()):
+        (set_up.home / f"leak-{number}").write_bytes(b"x" + form + b"y")
+    found = set_up.found(Ran(0, "", f"password {PASSWORD}", 0, 0, 0))
+    assert len({line.partition(":")[0] for line in found}) == len(forms()) + 1
+    with Watch([b"what-is-no-secret-41"]) as watch:  # other tests look for the secrets themselves at the same time
+        subprocess.run(["sh", "-c", "sleep 0.3", "what-is-no-secret-41"], check=True)
+    assert watch.found
+    assert watch.looks > 3
+
+
+_SAMPLE = {("basic", "refused"), ("refresh", "token-broken")}
+
+
+def _requests() -> Iterator[object]:
+    for kind in ("basic", "token", "refresh", "helper"):
+        for end in (end for end in ENDS if kind != "basic" or "token" not in end):
+            marks = () if (kind, end) in _SAMPLE else pytest.mark.costly
+            yield pytest.param(kind, end, id=f"{kind}-{end}", marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "end"), list(_requests()))
+def test_of_requests(stage: Callable[[str], Stage], kind: str, end: str, soak: bool) -> None:
+    """Whatever the registry and its token server do with what they are shown."""
+    set_up = stage(end)
+    set_up.know(refresh=kind == "refresh", helper=kind == "helper")
+    name = f"{set_up.server.address}/{'basic' if kind == 'basic' else 'token'}/x:1"
+    with Watch() as watch:
+        told = [
+            set_up.run("pull", "--progress", "json", name),
+            set_up.run("resolve", "--format", "json", name),
+            set_up.run("tags", name),
+            *([set_up.run("doctor")] if soak else []),
+        ]
+    allowed = {"works": (0,), "away": (0, 5, 6), "token-away": (0, 5, 6)}.get(end, (5, 6))
+    assert told[0].code in allowed, told[0].told
+    assert set_up.found(*told) == []
+    assert watch.found == set()
+    assert not any(set_up.server.shown)
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_of_a_defect(stage: Callable[[str], Stage], tmp_path: Path, crash: str) -> None:
+    """With credentials in the frames of the traceback, in what is told of it and in the report."""
+    set_up = stage("works")
+    install(tmp_path / "site", "crashing", _BAD_PLUGIN + _CRASH.format(where=CRASHES[crash]))
+    set_up.environ["PYTHONPATH"] = str(tmp_path / "site")
+    kind = "basic" if crash == "credentials" else "token"
+    ran = set_up.run("pull", f"{set_up.server.address}/{kind}/x:1")
+    assert ran.code == 1, ran.told
+    assert "a defect in polyarch: RuntimeError" in ran.stderr
+    assert "Traceback" in ran.stderr + "".join(path.read_text() for path in set_up.home.rglob("polyarch-report-*"))
+    assert set_up.found(ran) == []
+
+
+def test_of_a_proxy_and_a_mirror(stage: Callable[[str], Stage]) -> None:
+    """Passwords in a proxy's URL and in a header for a mirror, neither of which can be reached."""
+    set_up = stage("works")
+    folder = set_up.planted / "registry.example"
+    folder.mkdir()
+    (folder / "hosts.toml").write_text(
+        f'[host."http://127.0.0.1:1"]\n[host."http://127.0.0.1:1".header]\nX-Key = "{HEADER}"\n'
+    )
+    set_up.environ["POLYARCH_CONTAINERD_HOSTS"] = str(set_up.planted)
+    for scheme in ("HTTP", "HTTPS"):
+        set_up.environ[f"{scheme}_PROXY"] = f"http://prox:{quote(PROXY)}@127.0.0.1:1"
+    told = [set_up.run(verb, "registry.example/a:1") for verb in ("pull", "resolve", "tags", "doctor")]
+    assert [ran.code for ran in told[:3]] == [6, 6, 6], told[0].told
+    assert set_up.found(*told) == []
+
+
+def test_of_a_login(stage: Callable[[str], Stage]) -> None:
+    """A password that is typed in goes into the file for it, which nobody else may read, and nowhere else."""
+    set_up = stage("refused")
+    (set_up.planted / "auth.json").unlink()
+    words = ("login", "-u", "ali", "--password-stdin", set_up.server.address)
+    refused = set_up.run(*words, stdin=PASSWORD)
+    assert refused.code == 5, refused.told
+    assert set_up.found(refused) == []
+    good = FaultServer(lambda request: _asks(request, Reply(200, {}, b"{}")), api=True)
+    try:
+        kept = set_up.run(*words[:-1], good.address, stdin=PASSWORD)
+    finally:
+        good.stop()
+    assert kept.code == 0, kept.told
+    assert set_up.found(kept) == []
+    file = set_up.planted / "auth.json"
+    assert json.loads(file.read_text())["auths"][good.address]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
