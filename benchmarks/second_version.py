@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -22,6 +23,10 @@ SIZE = 300_000_000
 """Bytes of the layer's archive."""
 SMALL = 64 << 10
 """Bytes of a file that counts as small, at most."""
+LARGEST = 32 << 20
+"""Bytes of a file that is taken."""
+LARGE = 4 << 20
+"""Bytes of a file that counts as large, more than that."""
 ONE_IN = 50
 """Of the small files one in so many is changed in the second version: 2%."""
 _VERSIONS = ("first", "small-files", "one-large-file")
@@ -112,19 +117,17 @@ def _files(version: str) -> Iterator[tuple[str, bytes, int]]:
     """(name, content, seconds by which it is newer) of the files of packages below /usr, SIZE bytes of them."""
     total = small = 0
     large = True
-    for folder, folders, names in os.walk("/usr"):
-        folders.sort()
-        if folder == "/usr":
-            folders.remove("local")
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_symlink() or not path.is_file():
+    folders = [Path(path) for path, _, _ in os.walk("/usr") if not path.startswith("/usr/local")]
+    # In an order that a hash decides: so the layer holds a mix of what is small and what is large.
+    for folder in sorted(folders, key=lambda path: hashlib.sha256(os.fsencode(path)).digest()):
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
                 continue
             data, later = path.read_bytes(), 0
             small += len(data) <= SMALL
             if version == "small-files" and len(data) <= SMALL and small % ONE_IN == 0:
                 data, later = b"# changed\n" + data, 1000
-            if version == "one-large-file" and large and len(data) > 8_000_000:
+            if version == "one-large-file" and large and len(data) > LARGE:
                 large, later = False, 1000
                 data = data[: len(data) // 2] + b"put in" + data[len(data) // 2 :]
             yield str(path)[1:], data, later
