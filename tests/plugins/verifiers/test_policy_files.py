@@ -243,6 +243,7 @@ def test_whatever_a_file_says_it_is_read_or_refused(raw: bytes) -> None:
 RULES: list[tuple[str, Mapping[str, list[Json]], bool]] = [
     ("no scope", {}, False),
     ("the transport", {"": [ACCEPT]}, True),
+    ("the transport comes last", {"": [ACCEPT], "HERE": [REJECT]}, False),
     ("the host", {"HERE": [ACCEPT]}, True),
     ("the host without its port", {"127.0.0.1": [ACCEPT]}, False),
     ("a domain", {"*.0.0.1": [ACCEPT]}, True),
