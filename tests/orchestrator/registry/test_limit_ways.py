@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from polyarch.errors import IntegrityError, NotFoundError, PolyarchError, UnreachableError
-from polyarch.limits import MAX_HEAD, MAX_REDIRECTS
+from polyarch.limits import MAX_HEAD, MAX_LISTED_REFERRERS, MAX_REDIRECTS
 from polyarch.oci.digest import digest_of
 from polyarch.oci.document import Manifest, parse_document
 from polyarch.reference import Reference, parse_reference
@@ -20,7 +20,7 @@ from polyarch.registry import transport
 from polyarch.resolution.documents import Documents
 from support.http2_server import Http2Server, Stream
 from support.registry_client import Connect, Connected
-from support.registry_faults.case import MANIFEST, MANIFEST_DOCUMENT, chunked, encoded
+from support.registry_faults.case import INDEX, MANIFEST, MANIFEST_DOCUMENT, chunked, descriptor, encoded, index_of
 from support.registry_faults.server import Answer, FaultServer, Raw, Reply, Request, Wire, for_ever, raw
 
 DIGEST = digest_of(b"x")
@@ -214,6 +214,23 @@ def test_json_that_nests_without_end(connect: Connect, serve: Serve, limit: str,
     says = "has no tag" if limit == "refusal" else "nests deeper than 64"
     with pytest.raises(asked.error, match=says):
         asked.ask(connect(retries=0), parse_reference(f"{serve(answer).address}/a:1"))
+
+
+@pytest.mark.parametrize("entries", [1000, 0])
+def test_referrers_without_end(connect: Connect, serve: Serve, entries: int) -> None:
+    """Ever new pages, full or empty."""
+    seen: list[str] = []
+
+    def answer(request: Request) -> Answer:
+        seen.append(request.url)
+        listed = [descriptor(b"%d %d" % (len(seen), number), MANIFEST) for number in range(entries)]
+        path = request.url.partition("?")[0]
+        headers = {"Content-Type": INDEX, "Link": f'<{path}?page={len(seen)}>; rel="next"'}
+        return Reply(200, headers, index_of(listed))
+
+    with pytest.raises(IntegrityError, match=f"lists more than {MAX_LISTED_REFERRERS}, or pages without any"):
+        _referrers(connect(retries=0), parse_reference(f"{serve(answer).address}/a:1"))
+    assert len(seen) < 20
 
 
 # HTTP/2
