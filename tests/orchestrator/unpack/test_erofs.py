@@ -32,6 +32,7 @@ def acl(*entries: tuple[int, int, int]) -> bytes:
 
 NONE = 0xFFFFFFFF
 NAMED = acl((1, 7, NONE), (2, 5, 1000), (4, 5, NONE), (16, 5, NONE), (32, 5, NONE))
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
 PLAIN = acl((1, 7, NONE), (4, 5, NONE), (32, 5, NONE))
 
 # What stands at an edge of the format, all in one layer.
@@ -49,6 +50,10 @@ EDGES: list[Item] = [
     *(file(f"times/{time}", pax={"mtime": time.encode()}) for time in ("-2147483646.5", "0", "4294967297.000000001")),
     *(Item(f"devices/{number}", kind=b"4", device=(4095 - number, 1048575 >> number)) for number in range(20)),
     file("ids", pax={"uid": b"4294967294", "gid": b"4294967293"}, mode=0o7777),
+    *(
+        file(f"capabilities/{number}", pax={"SCHILY.xattr.security.capability": value})
+        for number, value in enumerate((CAPABILITY, CAPABILITY[:12], CAPABILITY + bytes(4), b"\x01", b"nonsense"))
+    ),
     folder("acl", 0o755, pax={"SCHILY.xattr.system.posix_acl_access": NAMED}),
     folder("default", 0o755, pax={"SCHILY.xattr.system.posix_acl_default": NAMED}),
     file("default/file", "no access list of its own"),
