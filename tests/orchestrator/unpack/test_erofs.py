@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError, StorageError
 from polyarch.unpack.erofs import format as form
+from polyarch.unpack.erofs.attributes import kept_attributes
 from polyarch.unpack.erofs.layer import ARCHIVE, METADATA, Unfit, prepare_layer
 from polyarch.unpack.erofs.node import Stored
 from polyarch.unpack.erofs.reader import Inode, Lower
@@ -76,6 +77,21 @@ def test_edges_of_the_format(tmp_path: Path) -> None:
         assert ours.keys() == flat.keys()
         different = [path for path in ours if _timeless(ours[path]) != _timeless(flat[path])]
     assert different == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(CAPABILITY, True), (CAPABILITY[:12], False), (CAPABILITY + bytes(4), False), (b"nonsense", False)],
+    ids=["of version 2", "cut", "longer", "nonsense"],
+)
+def test_capabilities_that_the_kernel_refuses_are_left_out(value: bytes, kept: bool, tmp_path: Path) -> None:
+    """The kernel's own answer is asked for as well: what it would read of a broken one, it does not tell."""
+    name = "security.capability"
+    assert kept_attributes({name: value}, 0o755, directory=False) == ({name: value} if kept else {})
+    if os.geteuid() == 0:
+        (tmp_path / "file").touch()
+        with contextlib.nullcontext() if kept else pytest.raises(OSError, match="Invalid argument"):
+            os.setxattr(tmp_path / "file", name, value)
 
 
 def _timeless(facts: tuple[object, ...]) -> tuple[object, ...]:
