@@ -289,6 +289,7 @@ def test_the_answer_is_that_of_podman(
 # Fleets whose devices pull themselves
 
 
+@pytest.mark.costly
 def test_what_devices_pull_themselves_is_held_against_the_policy_here(polyarch: Polyarch, site: SignedSite) -> None:
     env = {"HOME": str(site.home), "POLYARCH_POLICY": str(only(site, gpg(site)))}
     words = ("-i", "local:", "--into", "podman", "--transport", "direct", "--format", "json")
