@@ -16,9 +16,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignedSite]:
     """Images with and without signatures: see support.signed_cases. Read it only."""
     folder = tmp_path_factory.mktemp("signed")
     registry = DockerRegistry(folder / "registry")
-    made = SignedSite(registry, folder)
-    fill_gpg(made)
-    fill_cosign(made)
-    yield made
-    made.stop()
-    registry.stop()
+    try:
+        made = SignedSite(registry, folder)
+        try:
+            fill_gpg(made)
+            fill_cosign(made)
+            yield made
+        finally:
+            made.stop()
+    finally:
+        registry.stop()
