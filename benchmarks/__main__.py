@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,8 @@ def main() -> int:
         parser.error(f"there is no case {', '.join(sorted(unknown))}")
     if options.runs < 1:
         parser.error("--runs wants at least 1")
+    # Whoever ends it by a signal finds no daemon, mount or folder left.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         documents, whole = (read_json(options.source), True) if options.source else _measured(options)
     except BenchmarkError as error:

@@ -18,10 +18,10 @@ _SIZE = 24 << 30
 _CLONE_NEWNS, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x20000, 0x4000, 1 << 18, 2
 
 
-def libc_mount(source: str, target: Path, flags: int, kind: str | None = None) -> None:
-    """mount(2) without data. Raises OSError."""
+def libc_mount(source: str, target: Path, flags: int) -> None:
+    """mount(2) without a type. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    words = (source.encode(), os.fsencode(target), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
+    words = (source.encode(), os.fsencode(target), None, ctypes.c_ulong(flags), None)
     if libc.mount(*words) != 0:
         raise OSError(ctypes.get_errno(), f"mount {target}: {os.strerror(ctypes.get_errno())}")
 
