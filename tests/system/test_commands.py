@@ -80,7 +80,7 @@ def test_json_of_pull(polyarch: Polyarch, busybox: str) -> None:
         "storage",
     }
     assert (line["reference"], line["tag"], line["status"]) == (busybox, "1.36", "downloaded")
-    assert set(line["layers"][0]) == {"digest", "size", "status"}
+    assert set(line["layers"][0]) == {"digest", "size", "status", "reused_bytes"}
     assert "Pull complete" in result.stderr  # progress
     quiet = polyarch("pull", "-q", "--platform", "linux/arm64", busybox).ok()
     assert (quiet.stdout, quiet.stderr) == (f"{line['manifest']}\n", "")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--cache/--no-cache", default=True, help="whether steps made before are taken again")
 @click.option("--pull", is_flag=True, help="ask for newer base images")
 @click.option("--push", is_flag=True, help="upload it under each of its names")
-@compression_option("how the layers that are made are compressed  [gzip]")
+@compression_option("how new layers are compressed  [gzip]")
 @click.option("--builder", metavar="NAME", default="", shell_complete=builders, help="see: polyarch plugin ls")
 @pass_invocation
 def command(

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     help="a lock file's manifests; without REF all",
 )
 @click.option("--max-connections", metavar="N", type=click.IntRange(1, 64), help="blobs fetched at once")
-@click.option("--prepare", is_flag=True, help="make layers ready to be run while they come in")
+@click.option("--prepare", is_flag=True, help="make layers ready to run while they come in")
 @click.option("--dry-run", is_flag=True, help="only tell what would be fetched")
 @click.option("--allow-mislabelled", is_flag=True, help="take an image as what its programs are")
 @pass_invocation
