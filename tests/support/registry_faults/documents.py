@@ -135,7 +135,7 @@ DOCUMENTS = [
     _index("index-long", "sends an index of 1,001 entries", 7, "1001 entries are more",
            [entry_of(b"%d" % number) for number in range(1001)]),
     case_of("index-nested", "nests ten indexes", 7, "nest deeper than 4", image=_nested(10)),
-    case_of("index-wide", "lists 1,000 manifests in each of 100 indexes of an index", 7, "more than 1000 entries",
+    case_of("index-wide", "lists 100 manifests in each of 20 indexes of an index", 7, "more than 1000 entries",
             image=_wide(20, 100)),
     case_of("index-bulky", "lists manifests of 4 MiB, each of which has to be read", 7, "more than .* documents or 64",
             image=_bulky(18), heavy=True),
