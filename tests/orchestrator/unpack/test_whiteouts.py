@@ -129,6 +129,18 @@ CASES: dict[str, tuple[list[Item], dict[str, str]]] = {
         [symlink("d/abs", "/d/sub"), file("d/abs/n", "n")],
         {**UNCHANGED, "d/abs": "-> /d/sub", "d/sub/n": "b'n'"},
     ),
+    "through a symlink, then through another in its place": (
+        [file("l/n", "n"), symlink("l", "/d/sub"), file("l/m", "m")],
+        {**UNCHANGED, "d/n": "b'n'", "l": "-> /d/sub", "d/sub/m": "b'm'"},
+    ),
+    "through a symlink, then through a directory in its place": (
+        [file("l/n", "n"), folder("l"), file("l/m", "m")],
+        {**UNCHANGED, "d/n": "b'n'", "l": "dir", "l/m": "b'm'"},
+    ),
+    "through a symlink that is replaced through itself": (
+        [symlink("self", "."), file("self/n", "n"), symlink("self/self", "d"), file("self/m", "m")],
+        {**UNCHANGED, "n": "b'n'", "self": "-> d", "d/m": "b'm'"},
+    ),
     "through a symlink that climbs": (
         [symlink("d/sub/up", "../.."), file("d/sub/up/n", "n")],
         {**UNCHANGED, "d/sub/up": "-> ../..", "n": "b'n'"},
