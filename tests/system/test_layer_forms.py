@@ -18,6 +18,7 @@ from polyarch.container.mounted import in_stopped
 from polyarch.container.request import RunRequest
 from polyarch.container.rights import rights_at
 from polyarch.container.state import Containers
+from polyarch.errors import HostError
 from polyarch.settings import load_settings
 from polyarch.verbs.images.prune_choice import PruneRules
 from support.command import Polyarch, Result
@@ -155,3 +156,25 @@ def test_an_archive_that_several_layers_have_is_there_once(tmp_path: Path) -> No
             session.containers.remove(f"c{number}")
         freed = [each.size for each in session.kept.prune(PruneRules(everything=True)) if each.kind == "unpacked"]
     assert 1_000_000 < sum(freed) < 1_900_000, "its space is counted once"
+
+
+@as_root
+def test_a_layer_that_cannot_be_an_erofs_image_is_unpacked_with_its_image(tmp_path: Path) -> None:
+    """Of a file with holes the pieces do not begin with blocks (GNU tar's pax format 0.1)."""
+    pax = {"GNU.sparse.size": b"4096", "GNU.sparse.numblocks": b"1", "GNU.sparse.map": b"100,50"}
+    image = layout_of(tmp_path / "base", [layer(file("a")), layer(file("holes", "x" * 50, pax=pax))], "base")
+    for asked in ("auto", "erofs"):
+        with Session(load_settings(tmp_path / asked, environ={}, layers=asked, sync="none")) as session:
+            if asked == "erofs":
+                with pytest.raises(HostError, match="cannot be an EROFS image"):
+                    session.containers.create(image, RunRequest(name="c"))
+                with pytest.raises(HostError, match="cannot be an EROFS image"):
+                    session.pull(image, prepare=True)
+                assert session.containers.all() == ()
+                continue
+            record = session.containers.create(image, RunRequest(name="c"))
+            assert (record.form, session.containers.find("c").form) == ("unpacked", "unpacked")
+            assert session.containers.diff("c") == ()
+            assert (tmp_path / asked / "snapshots/trusted" / record.layers[0] / "holes").stat().st_size == 4096
+            (told,) = session.pull(image, prepare=True)
+            assert told.prepared == "unpacked"

@@ -83,7 +83,7 @@ def create_container(later: LaterStart, image: Image, storage: HasBlobFiles, set
         raise
     finally:
         container.close()
-    return record
+    return container.record
 
 
 def start_container(
