@@ -130,34 +130,35 @@ class Tree(Root):
     def finish(self) -> None:
         """Give every directory its mode and time, the innermost first."""
         self.forget()
-        self._make_missing = False
+        chain: list[Directory] = [self.top]
         for path in sorted(self._final, key=lambda path: path.split(b"/"), reverse=True):
             mode, mtime, default_acl = self._final[path]
-            here = self.top if not path else self._existing(path)
-            if here is not None:
+            while chain[-1].path and not (path + b"/").startswith(chain[-1].path + b"/"):
+                chain.pop()
+            if _reach(chain, path):
+                here = chain[-1]
                 os.fchmod(here.fd, mode)
                 if default_acl:
                     set_attributes(here.fd, {DEFAULT_ACL: default_acl})
                 os.utime(here.fd, ns=(mtime, mtime))
-        self.forget()
-
-    def _existing(self, path: bytes) -> Directory | None:
-        """The directory at a path without symlinks; None where a whiteout has taken it away since, or a later entry."""
-        try:
-            here = self.directory(path.split(b"/"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):  # symlinks are where it was
-                raise
-            return None
-        return here if here.path == path else None
 
     def _absent(self, here: Directory, part: bytes) -> bytes | None:
         if not self._make_missing:
             return super()._absent(here, part)
         self.make_directory(here, part)
         return None
+
+
+def _reach(chain: list[Directory], path: bytes) -> bool:
+    """Open what is missing between the last directory of a chain and the one at `path`, following no symlink. False
+    where a whiteout has taken it away since it was made, or a later entry.
+    """
+    try:
+        for part in components(path[len(chain[-1].path) :]):
+            chain.append(chain[-1].open(part))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def remove_tree(path: Path) -> None:

@@ -167,6 +167,10 @@ CASES: dict[str, tuple[list[Item], dict[str, str]]] = {
         [file("d", "2"), folder("d"), file("d/n", "n")],
         {**without("d"), "d": "dir", "d/n": "b'n'"},
     ),
+    "brought in a directory of whiteouts, which is hidden then": (
+        [whiteout("d/a"), file("d/sub/n", "n"), whiteout("d")],
+        {**without("d"), "d": "dir", "d/sub": "dir", "d/sub/n": "b'n'"},
+    ),
     "a hard link through a symlink": ([hard_link("m", "l/a")], {**UNCHANGED, "m": "b'a'"}),
     "a hard link to itself": ([file("n", "n"), hard_link("n", "n")], {**UNCHANGED, "n": "b'n'"}),
     "a hard link instead of a directory": (
@@ -242,6 +246,16 @@ def test_a_third_layer_of_erofs(case: str, tmp_path: Path) -> None:
     layers = [layer(*BASE), layer(*CASES[case][0]), layer(file("d/sub/third", "3"), file("e2", "4"))]
     with seen_by_all(prepared(layers, tmp_path), tmp_path / "mounted") as mounted:
         assert listing(mounted) == listing(flat(layers, tmp_path / "flat"))
+
+
+def test_a_directory_that_became_a_symlink_to_a_lower_one_changes_nothing_there(tmp_path: Path) -> None:
+    layers = [layer(folder("d", 0o711, mtime=7)), layer(file("m/d/f"), symlink("m", "."))]
+    expected = {"d": f"dir 0711 {7 * 10**9} 0:0", "m": f"-> . 0777 {T} 0:0"}
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    assert listing(flat(layers, tmp_path / "flat"), FACTS) == expected
+    with overlay(chain(layers, tmp_path / "chain"), tmp_path / "mounted") as mounted:
+        assert listing(mounted, FACTS) == expected
 
 
 def test_metadata_is_the_last_layers(tmp_path: Path) -> None:

@@ -110,7 +110,6 @@ class MemoryTree:
     def _brought(self, here: Folder, name: bytes) -> None:
         if self._copies:
             self._copies.discard((here, name))
-        _keep(here)
 
     def _is_no_entry(self, here: Folder, name: bytes, node: Node) -> bool:
         """Whether what has the name is there for whiteouts and links alone: this layer brings nothing of that name."""
@@ -259,8 +258,8 @@ class MemoryTree:
 
 
 def _keep(here: Folder) -> None:
-    """This layer brings something in the directory."""
-    while here.only_marks:
+    """This layer brings something in the directory, and so in all that it is in."""
+    while here is not here.above:
         here.only_marks = False
         here = here.above
 
