@@ -25,9 +25,9 @@ class Settings:
     the registry of a host that none claims (`{"example.com": "my-registry"}`), `disabled_plugins` are not loaded,
     those of `plugin_order` come before the others of their kind, `options` has a table for each plugin that wants one
     (`[options.NAME]`). `insecure_registries` may speak plain HTTP
-    or show any certificate (loopback addresses may anyway). `token_servers` are hosts outside of a registry's own domain
-    that may be shown its credentials (`{"registry.example.com": "login.example.net"}`), `foreign_layers` lets layers be
-    fetched from where their `urls` say. `registries_conf` is a file in podman's format,
+    or show any certificate (loopback addresses may anyway). `token_servers` are hosts outside of a registry's own
+    domain that may be shown its credentials (`{"registry.example.com": "login.example.net"}`), `foreign_layers` lets
+    layers be fetched from where their `urls` say. `registries_conf` is a file in podman's format,
     `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `policy` is
     `auto`, `none`, or the file in the format of podman's policy.json that says which images are accepted. `sync` is
     `batch` (one sync before a name is written) or `none`. `layers` is the form that layers are run from.
