@@ -221,10 +221,11 @@ class OverlayTree(Tree):
             os.symlink(os.readlink(found.name, dir_fd=found.directory.fd), name, dir_fd=here.fd)
         else:
             os.mknod(name, status.st_mode, status.st_rdev, dir_fd=here.fd)
-            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=here.fd)
         if not stat.S_ISREG(status.st_mode):
             if self._owners:
                 os.chown(name, status.st_uid, status.st_gid, dir_fd=here.fd, follow_symlinks=False)
+            if not stat.S_ISLNK(status.st_mode):  # after its owner, with whom set-ID bits go
+                os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=here.fd)
             times = status.st_mtime_ns, status.st_mtime_ns
             os.utime(name, ns=times, dir_fd=here.fd, follow_symlinks=False)
         made = here.status(name)

@@ -258,6 +258,16 @@ def test_a_directory_that_became_a_symlink_to_a_lower_one_changes_nothing_there(
         assert listing(mounted, FACTS) == expected
 
 
+def test_a_hard_link_to_a_fifo_of_a_lower_layer_keeps_all_of_it(tmp_path: Path) -> None:
+    layers = [layer(Item("p", kind=b"6", mode=0o2755, uid=1, gid=2, mtime=7)), layer(hard_link("q", "p"))]
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    expected = {name: f"fifo 2755 {7 * 10**9} 1:2" for name in ("p", "q")}
+    assert listing(flat(layers, tmp_path / "flat"), FACTS) == expected
+    with overlay(chain(layers, tmp_path / "chain"), tmp_path / "mounted") as mounted:
+        assert listing(mounted, FACTS) == expected
+
+
 def test_metadata_is_the_last_layers(tmp_path: Path) -> None:
     layers = [
         layer(folder(".", 0o711), folder("d", 0o700, uid=1, mtime=1), file("d/a", uid=2), folder("k", 0o555, mtime=2)),
