@@ -262,7 +262,7 @@ def test_a_hard_link_to_a_fifo_of_a_lower_layer_keeps_all_of_it(tmp_path: Path) 
     layers = [layer(Item("p", kind=b"6", mode=0o2755, uid=1, gid=2, mtime=7)), layer(hard_link("q", "p"))]
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
-    expected = {name: f"fifo 2755 {7 * 10**9} 1:2" for name in ("p", "q")}
+    expected = dict.fromkeys(("p", "q"), f"fifo 2755 {7 * 10**9} 1:2")
     assert listing(flat(layers, tmp_path / "flat"), FACTS) == expected
     with overlay(chain(layers, tmp_path / "chain"), tmp_path / "mounted") as mounted:
         assert listing(mounted, FACTS) == expected
