@@ -38,6 +38,22 @@ JSON_VALUE_SIZE = 16
 """Bytes of a long JSON text for each value in it."""
 
 # Layers
+MAX_LAYER_SIZE = 64 << 30
+"""Of one layer, uncompressed; also of all its files with holes together, holes and all. Setting `max_layer_size`."""
+
+MAX_LAYER_ENTRIES = 1_000_000
+"""Entries in the archive of one layer. Setting `max_layer_entries`."""
+
+MAX_LAYER_RATIO = 500
+"""Bytes that come of one compressed byte, once there are more than a GiB; deflate can do 1,032. Setting
+`max_layer_ratio`."""
+
+MAX_EXTENDED_HEADER = 1 << 20
+"""Of one extended header in the archive of a layer (pax, or a GNU long name)."""
+
+MAX_ATTRIBUTE = 64 << 10
+"""Of one extended attribute; Linux has none longer (limits.h, XATTR_SIZE_MAX)."""
+
 MAX_TOC_SIZE = 32 << 20
 """Of a layer's table of contents (zstd:chunked, eStargz), uncompressed, and of all from there to the blob's end; what
 has a larger one is fetched whole."""

@@ -14,6 +14,7 @@ from typing import Literal
 
 from polyarch.errors import UsageError
 from polyarch.files import absolute_path, is_there
+from polyarch.limits import MAX_LAYER_ENTRIES, MAX_LAYER_RATIO, MAX_LAYER_SIZE
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -30,7 +31,9 @@ class Settings:
     layers be fetched from where their `urls` say. `registries_conf` is a file in podman's format,
     `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `policy` is
     `auto`, `none`, or the file in the format of podman's policy.json that says which images are accepted. `sync` is
-    `batch` (one sync before a name is written) or `none`. `layers` is the form that layers are run from.
+    `batch` (one sync before a name is written) or `none`. `layers` is the form that layers are run from;
+    `max_layer_size` (bytes), `max_layer_entries` and `max_layer_ratio` are what one of them may come to when it is read
+    (see `limits`).
     """
 
     root: Path
@@ -53,6 +56,9 @@ class Settings:
     qemu_image: str = ""
     runtime: Literal["auto", "crun", "runc"] = "auto"
     layers: Literal["auto", "erofs", "unpack"] = "auto"
+    max_layer_size: int = MAX_LAYER_SIZE
+    max_layer_entries: int = MAX_LAYER_ENTRIES
+    max_layer_ratio: int = MAX_LAYER_RATIO
     disabled_plugins: tuple[str, ...] = ()
     plugin_order: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +82,9 @@ _BOUNDS = (
     ("connect_timeout", 0.1, 3600),
     ("read_timeout", 0.1, 3600),
     ("lock_timeout", 0, 86400),
+    ("max_layer_size", 1 << 20, 1 << 60),
+    ("max_layer_entries", 1000, 1 << 40),
+    ("max_layer_ratio", 10, 1_000_000),
 )
 _CHOICES = {
     "sync": ("batch", "none"),

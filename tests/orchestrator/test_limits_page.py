@@ -17,7 +17,7 @@ NAMES = [name for name in vars(limits) if name.isupper()]
 def _shown(value: float) -> set[str]:
     """How a value may be written in the table."""
     found = {f"{value:,.0f}"}
-    for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if value >= size and value % size == 0:
             found.add(f"{value // size:.0f} {unit}")
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from polyarch.errors import UsageError
-from polyarch.files import disk_error
+from polyarch.errors import IntegrityError, UsageError
+from polyarch.files import disk_error, is_disk_fault
 from polyarch.oci.digest import Digest, short
 from polyarch.unpack.layer import LayerWriter
 from polyarch.unpack.overlay import OverlayTree
@@ -39,6 +39,8 @@ def unpack_image(
     Raises UsageError: `directory` exists, or its parent does not; IntegrityError: a layer is not what its diff ID
     promises, or hostile; StorageError: the disk is full, or not to be written to.
     """
+    if len(layers) != len(diff_ids):
+        raise IntegrityError(f"the image has {len(layers)} layers, its config {len(diff_ids)} diff IDs")
     if os.path.lexists(directory):
         raise UsageError(f"{directory} exists already", "name a directory that is not there yet")
     with new_directory(directory) as new:
@@ -49,7 +51,14 @@ def unpack_image(
                 where = f"layer {number} of {len(layers)} ({short(diff_id)})"
                 stream = LayerStream(source, where, diff_id, limits)
                 LayerWriter(tree, os.geteuid() == 0 if owners is None else owners).write(stream)
+        _finish(tree, directory)
+
+
+def _finish(tree: Tree, directory: Path) -> None:
+    try:
         tree.finish()
+    except OSError as error:
+        raise disk_error(error, f"cannot write {directory}") from error
 
 
 def unpack_layer(
@@ -73,7 +82,7 @@ def unpack_layer(
         tree = OverlayTree(new, lowers, flavour, owners, wait)
         with open_layer() as source:
             LayerWriter(tree, owners).write(LayerStream(source, f"layer {short(diff_id)}", diff_id, limits))
-        tree.finish()
+        _finish(tree, directory)
         wait()
         if sync:
             sync_file_system(tree.top.fd)
@@ -96,9 +105,12 @@ def new_directory(directory: Path) -> Iterator[Path]:
         try:
             new.rename(directory)
         except OSError as error:
+            if is_disk_fault(error):
+                raise disk_error(error, f"cannot make {directory}") from error
             raise UsageError(f"{directory}: {error.strerror}") from error
     except BaseException:
-        remove_tree(new)
+        with suppress(OSError):  # what stopped it may forbid that, too: the next who makes it removes what is left
+            remove_tree(new)
         raise
 
 

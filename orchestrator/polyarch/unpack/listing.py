@@ -117,33 +117,42 @@ def list_layer(open_layer: Callable[[], BinaryIO], digest: Digest, where: str) -
 
     Raises IntegrityError: no sound archive, or another blob; StorageError where it cannot be read.
     """
-    paths, links, kinds = bytearray(), bytearray(), bytearray()
-    modes, uids, gids = array("H"), array("I"), array("I")
-    sizes, mtimes = array("Q"), array("q")
-    fingerprints = bytearray()
     try:
         source = open_layer()
     except OSError as error:
         raise disk_error(error, f"{where}: cannot be read") from error
     with source:
         hashed = _Hashed(source, digest)
-        stream = LayerStream(cast("BinaryIO", hashed), where)
-        try:
-            reader = TarReader(stream)
-            for entry in reader:
-                paths += b"/".join(entry.parts) + b"\0"
-                kinds += _LETTERS[entry.kind].encode()
-                modes.append(entry.mode)
-                uids.append(entry.uid)
-                gids.append(entry.gid)
-                sizes.append(entry.size)
-                mtimes.append(min(max(entry.mtime, -_LAST_TIME), _LAST_TIME))
-                fingerprints += _fingerprint(entry, reader)
-                links += _link(entry, reader) + b"\0"
-            stream.finish()
-        finally:
-            stream.close()
+        listing = _walked(LayerStream(cast("BinaryIO", hashed), where), _fingerprint)
         hashed.check(where)
+    return listing
+
+
+def outline_layer(source: BinaryIO, diff_id: Digest, where: str) -> Listing:
+    """The same without fingerprints, and held against the diff ID: for whoever asks whether a layer is sound."""
+    return _walked(LayerStream(source, where, diff_id), lambda entry, reader: NONE)
+
+
+def _walked(stream: LayerStream, fingerprint: Callable[[Entry, TarReader], bytes]) -> Listing:
+    paths, links, kinds = bytearray(), bytearray(), bytearray()
+    modes, uids, gids = array("H"), array("I"), array("I")
+    sizes, mtimes = array("Q"), array("q")
+    fingerprints = bytearray()
+    try:
+        reader = TarReader(stream)
+        for entry in reader:
+            paths += b"/".join(entry.parts) + b"\0"
+            kinds += _LETTERS[entry.kind].encode()
+            modes.append(entry.mode)
+            uids.append(entry.uid)
+            gids.append(entry.gid)
+            sizes.append(entry.size)
+            mtimes.append(min(max(entry.mtime, -_LAST_TIME), _LAST_TIME))
+            fingerprints += fingerprint(entry, reader)
+            links += _link(entry, reader) + b"\0"
+        stream.finish()
+    finally:
+        stream.close()
     return Listing(
         bytes(paths[:-1]),
         bytes(kinds),

@@ -12,10 +12,12 @@ from polyarch.errors import IntegrityError, printable
 from polyarch.unpack.beneath import followed
 from polyarch.unpack.listing import Listed
 from polyarch.unpack.merged import NONE, Merged, Row, merged
-from polyarch.unpack.stack import OPAQUE, WHITEOUT
+from polyarch.unpack.rules import Role, hidden_name, role_of
+from polyarch.unpack.stack import WHITEOUT
+from polyarch.unpack.tar import Kind
 from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
 
-_AUFS = WHITEOUT + WHITEOUT  # AUFS' own files: no content, see `layer`
+_NAME_MAX = 255  # Linux, limits.h
 
 
 def merge(layers: Sequence[Iterable[Listed]]) -> Merged:
@@ -65,7 +67,13 @@ class _Layers:
             if listed.kind != "d":
                 raise self._fault(b"/", "the root of an image is a directory")
             return  # it is in every image; nobody asks for it
+        if listed.kind == "c" and listed.link == b"0:0":
+            raise self._fault(path, "overlayfs' own whiteout")
         here = self._directory(above)
+        if len(name) > _NAME_MAX:
+            raise self._fault(path, f"a name of {len(name)} bytes; Linux has {_NAME_MAX} at most")
+        if listed.kind == "d" and here and here.count(b"/") + 1 >= MAX_DEPTH:
+            raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
         child = here + b"/" + name if here else name
         row = Row(self._number, child, listed.kind, *listed[2:])
         self._own.add(child)
@@ -104,19 +112,15 @@ class _Layers:
 
     def _is_mark(self, path: bytes, above: bytes, name: bytes) -> bool:
         """Heed a whiteout; False for what is none."""
-        parts = path.split(b"/")
-        if name != OPAQUE and any(part.startswith(_AUFS) for part in parts):
-            return True
-        if any(part.startswith(WHITEOUT) for part in parts[:-1]):
-            raise self._fault(path, "a whiteout is no directory")
-        if not name.startswith(WHITEOUT):
+        try:
+            role = role_of(path.split(b"/"), Kind.FILE)
+        except OSError as error:
+            raise self._fault(path, str(error.strerror)) from error
+        if role is Role.ENTRY:
             return False
-        hidden = name.removeprefix(WHITEOUT)
-        if hidden in (b"", b".", b".."):
-            raise self._fault(path, "no whiteout can be called so")
         here = self._find(above)
-        if here is not None:
-            for each in list(self._names[here]) if name == OPAQUE else [hidden]:
+        if here is not None and role is not Role.IGNORED:
+            for each in list(self._names[here]) if role is Role.HIDES_ALL else [hidden_name(name)]:
                 self._hide(here + b"/" + each if here else each)
         return True
 
@@ -165,6 +169,8 @@ class _Layers:
                     raise _Nothing
                 if child.count(b"/") >= MAX_DEPTH:
                     raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
+                if len(child) - child.rfind(b"/") - 1 > _NAME_MAX:
+                    raise self._fault(path, f"a name of more than {_NAME_MAX} bytes, which Linux does not have")
                 row = Row(self._number, child, "d", IMPLIED_MODE, 0, 0, 0, 0, NONE, b"")
                 above, _, name = child.rpartition(b"/")
                 self._put(child, row, above, name)

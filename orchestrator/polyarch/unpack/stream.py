@@ -9,20 +9,9 @@ from polyarch.errors import IntegrityError
 from polyarch.files import disk_error
 from polyarch.oci.compression import decompressed
 from polyarch.oci.digest import Digest, hasher
-from polyarch_platforms.lazy_dataclass import dataclass
+from polyarch.unpack.limits import RATIO_FROM, Limits, limits_in_force
 
-_RATIO_FROM = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one layer may need: `size` bytes uncompressed, `entries` in its archive, and, beyond the first GiB, at most
-    `ratio` times the bytes that it travels with (deflate cannot do more than 1032).
-    """
-
-    size: int = 64 << 30
-    entries: int = 4_000_000
-    ratio: int = 4000
+__all__ = ["LayerStream", "Limits"]
 
 
 class LayerStream:
@@ -35,7 +24,7 @@ class LayerStream:
         self, source: BinaryIO, where: str, diff_id: Digest | None = None, limits: Limits | None = None
     ) -> None:
         self.where = where
-        self.limits = limits or Limits()
+        self.limits = limits or limits_in_force()
         self._source = _Counted(source, where)
         self._chunks = decompressed(cast("BinaryIO", self._source), where)
         self.diff_id = diff_id
@@ -60,9 +49,15 @@ class LayerStream:
             return False
         self._total += len(chunk)
         if self._total > self.limits.size:
-            raise IntegrityError(f"{self.where}: more than {self.limits.size} bytes uncompressed, which is the limit")
-        if self._total > _RATIO_FROM and self._total > self.limits.ratio * self._source.count:
-            raise IntegrityError(f"{self.where}: grows more than {self.limits.ratio}-fold when it is decompressed")
+            raise IntegrityError(
+                f"{self.where}: more than {self.limits.size} bytes uncompressed, which is the limit",
+                'where the image is to be trusted, set a higher "max_layer_size" in the settings file',
+            )
+        if self._total > RATIO_FROM and self._total > self.limits.ratio * self._source.count:
+            raise IntegrityError(
+                f"{self.where}: grows more than {self.limits.ratio}-fold when it is decompressed",
+                'where the image is to be trusted, set a higher "max_layer_ratio" in the settings file',
+            )
         if self._hash is not None:
             self._hash.update(chunk)
         if self._copy is not None:

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterator
 
 from polyarch.errors import IntegrityError, printable
+from polyarch.limits import MAX_ATTRIBUTE, MAX_EXTENDED_HEADER
+from polyarch.unpack.attributes import takes_attribute
 from polyarch.unpack.entry import Entry, Kind, Outline
 from polyarch.unpack.sparse import (
     Segments,
@@ -30,9 +32,6 @@ from polyarch.unpack.stream import LayerStream
 __all__ = ["BLOCK", "Entry", "Kind", "Outline", "TarReader", "checksum"]
 
 BLOCK = 512
-MAX_EXTENDED = 1 << 20
-"""Bytes of one extended header (pax, or a GNU long name) that are read."""
-
 MAX_NAME = 4096
 """Bytes of a name or a link's target: PATH_MAX of Linux, limits.h, counts the final zero too."""
 
@@ -168,8 +167,8 @@ class TarReader:
 
     def _extend(self, kind: bytes, block: bytes, extended: dict[str, bytes]) -> None:
         size = self._number(block[124:136], "size")
-        if not 0 <= size <= MAX_EXTENDED:
-            raise self._fault(f"an extended header of {size} bytes; at most {MAX_EXTENDED} are read")
+        if not 0 <= size <= MAX_EXTENDED_HEADER:
+            raise self._fault(f"an extended header of {size} bytes; at most {MAX_EXTENDED_HEADER} are read")
         data = self._stream.read(size)
         self._padding = -size % BLOCK
         if kind == b"x":
@@ -269,10 +268,18 @@ class TarReader:
             mtime=self._time(extended.get("mtime"), fields[5]),
             link=link,
             device=self._device(fields) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
-            xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)},
+            xattrs=self._attributes(extended) if extended else {},
             offset=self._stream.position,
             segments=self._segments,
         )
+
+    def _attributes(self, extended: dict[str, bytes]) -> dict[str, bytes]:
+        """The extended attributes that a layer may bring (`takes_attribute`)."""
+        names = {key: key.removeprefix(_XATTR) for key in extended if key.startswith(_XATTR)}
+        found = {name: extended[key] for key, name in names.items() if takes_attribute(name)}
+        if any(len(value) > MAX_ATTRIBUTE for value in found.values()):
+            raise self._fault(f"an extended attribute of more than {MAX_ATTRIBUTE} bytes")
+        return found
 
     def _text(self, name: bytes, what: str) -> bytes:
         if len(name) >= MAX_NAME:

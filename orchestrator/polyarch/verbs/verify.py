@@ -10,11 +10,12 @@ from polyarch.contract.others import ChosenVariant, Verifier
 from polyarch.contract.registry import BlobStream, Registry
 from polyarch.contract.storage import Image, ReadsBlobs, is_unnamed
 from polyarch.errors import IntegrityError, NotFoundError
-from polyarch.oci.compression import decompressed
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
+from polyarch.unpack.listing import outline_layer
+from polyarch.unpack.merge import merge
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.results import VerifiedImage
 from polyarch.verbs.rules import check_name, check_variant, rules_of
@@ -24,13 +25,15 @@ _CHUNK = 1 << 20
 
 
 def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None) -> VerifiedImage:
-    """Digest and size of every blob, the diff ID of every layer, and the platform that the image's program proves."""
+    """Digest and size of every blob, the diff ID and the archive of every layer, and the platform that the image's
+    program proves.
+    """
     problems: list[str] = []
     blobs = (image.manifest.descriptor, *image.manifest.blobs)
     for blob in blobs:
         problems += _blob_problems(storage, blob)
     if not problems:
-        problems += _diff_id_problems(storage, image)
+        problems += _layer_problems(storage, image)
     if not problems:
         found = entrypoint_of(storage, image.manifest, image.config)
         fault = contradiction(found.elf, image.platform, page_size) if found else None
@@ -100,19 +103,20 @@ def _blob_problems(storage: ReadsBlobs, blob: Descriptor) -> list[str]:
     return []
 
 
-def _diff_id_problems(storage: ReadsBlobs, image: Image) -> list[str]:
+def _layer_problems(storage: ReadsBlobs, image: Image) -> list[str]:
+    """What is wrong with the layers: their diff IDs, their archives, and whether each can be laid over those below."""
     if len(image.config.diff_ids) != len(image.manifest.layers):
         return [f"{len(image.manifest.layers)} layers, but {len(image.config.diff_ids)} diff IDs"]
-    problems = []
+    problems, listed = [], []
     for layer, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True):
-        hashed = hasher(diff_id)
         try:
             with storage.open_blob(layer.digest) as stream:
-                for chunk in decompressed(stream):
-                    hashed.update(chunk)
+                listed.append(outline_layer(stream, diff_id, f"layer {layer.digest}"))
         except IntegrityError as error:
-            problems.append(f"layer {layer.digest}: {error.message}")
-            continue
-        if hashed.hexdigest() != diff_id.partition(":")[2]:
-            problems.append(f"layer {layer.digest} does not have the diff ID {diff_id}")
+            problems.append(error.message)
+    if not problems:
+        try:
+            merge(listed)
+        except IntegrityError as error:
+            problems.append(error.message)
     return problems

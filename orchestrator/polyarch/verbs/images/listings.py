@@ -23,6 +23,7 @@ from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import StorageError
 from polyarch.events import Emit, LayerListed
 from polyarch.files import make_directory, read_bounded, write_in_one_step
+from polyarch.oci.config import check_layer_count
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of, hex_of, short
 from polyarch.unpack.merged import Merged, read_merged
@@ -44,6 +45,7 @@ class Listings:
     def of(self, image: Image, storage: ReadsBlobs) -> Merged:
         """What the image's layers come to. Raises IntegrityError, NotFoundError, StorageError."""
         layers = image.manifest.layers
+        check_layer_count(image.config, len(layers), str(image.reference))
         name = f"image-{hex_of(digest_of(' '.join(layer.digest for layer in layers).encode()))}"
         return self._remembered(name, read_merged) or self._made(name, layers, storage)
 
