@@ -56,6 +56,20 @@ def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return _asked(ctx, incomplete, names)
 
 
+def capabilities(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The kernel's capabilities, without `CAP_`, and `ALL`."""
+    from polyarch.container.security import KNOWN_CAPABILITIES
+
+    names = ("ALL", *(name.removeprefix("CAP_") for name in KNOWN_CAPABILITIES))
+    return [name for name in names if name.startswith(incomplete.upper())]
+
+
+def security_options(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The beginnings of what `--security-opt` knows."""
+    words = ("no-new-privileges=false", "no-new-privileges=true", "seccomp=", "seccomp=unconfined")
+    return [word for word in words if word.startswith(incomplete)]
+
+
 def _asked(ctx: click.Context, incomplete: str, names: Callable[[Session], Iterable[str]]) -> list[str]:
     """What a session has that starts like this; nothing is told of broken plugins and the like."""
     found: set[str] = set()

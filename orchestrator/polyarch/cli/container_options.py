@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from polyarch.cli.completers import stored_images
+from polyarch.cli.completers import capabilities, security_options, stored_images
 from polyarch.cli.options import FilePath, emulation_option, platform_option
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -46,6 +46,13 @@ class ContainerWords:
     hostname: str
     read_only: bool
     network: Literal["host", "none"]
+    memory: str
+    memory_swap: str
+    cpus: str
+    pids_limit: str
+    cap_add: tuple[str, ...]
+    cap_drop: tuple[str, ...]
+    security_opts: tuple[str, ...]
 
     def request(self, environ: Mapping[str, str], *, detach: bool = False) -> RunRequest:
         """The words as a container takes them. Raises UsageError."""
@@ -63,6 +70,13 @@ class ContainerWords:
             hostname=self.hostname,
             read_only=self.read_only,
             network=self.network,
+            memory=self.memory,
+            memory_swap=self.memory_swap,
+            cpus=self.cpus,
+            pids_limit=self.pids_limit,
+            cap_add=self.cap_add,
+            cap_drop=self.cap_drop,
+            security_opts=self.security_opts,
             tty=self.tty,
             interactive=self.interactive,
             detach=detach,
@@ -107,6 +121,22 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         type=click.Choice(["host", "none"]),
         default="host",
         help="else: host, ports and all",
+    ),
+    click.option("-m", "--memory", metavar="SIZE", default="", help="no more memory than this: 512m, 2g"),
+    click.option("--memory-swap", metavar="SIZE|-1", default="", help="memory and swap; else: twice --memory"),
+    click.option("--cpus", metavar="NUMBER", default="", help="no more processor time than of so many: 1.5"),
+    click.option("--pids-limit", metavar="NUMBER", default="", help="no more processes and threads than this"),
+    click.option(
+        "--cap-add", metavar="CAP", multiple=True, shell_complete=capabilities, help="one more capability, or ALL"
+    ),
+    click.option("--cap-drop", metavar="CAP", multiple=True, shell_complete=capabilities, help="one less, or ALL"),
+    click.option(
+        "--security-opt",
+        "security_opts",
+        metavar="OPTION",
+        multiple=True,
+        shell_complete=security_options,
+        help="seccomp=FILE, no-new-privileges=false, …",
     ),
     platform_option("the platform asked for by name"),
     emulation_option,

@@ -39,6 +39,11 @@ def check_bare(request: RunRequest) -> None:
         raise UsageError("under an emulator no container goes on in the background", "leave out -d")
     if os.geteuid() != 0:
         raise HostError("under an emulator only root can start containers", "start polyarch as root there")
+    if request.is_limited or request.cap_add or request.cap_drop or request.security_opts:
+        raise UsageError(
+            "under an emulator there is no runtime that holds a container to limits, capabilities or --security-opt",
+            "leave them out",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,13 +112,15 @@ def start_container(
         raise UsageError(f"the container {record.name} has no program to start", "name one to `container create`")
     if under_emulator():
         check_bare(request)
-    runtime, arrangement = Ways(image, device, sources, settings, emit).chosen()
+    ways = Ways(image, device, sources, settings, emit)
+    runtime, arrangement = ways.chosen()
+    walls = ways.walls(request, later.words, runtime)
     container = containers.hold(record)
     try:
         _forget_last_start(container.directory)
         container.starts_by(runtime.name if runtime else "none", detached=not attach)
         prepared = Prepared(request, image, later.words, rights, layers, container, later.as_labelled)
-        return started(prepared, runtime, arrangement)
+        return started(prepared, runtime, arrangement, walls)
     finally:
         container.close()
 

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from polyarch.container import syscalls
 from polyarch.container.id_maps import alone_as_root
 from polyarch.container.launch import call_inside
 from polyarch.container.refusals import PRIVATE_BINFMT, no_private_binfmt
@@ -182,6 +183,19 @@ def register_privately(emulators: Emulators, *, credential: bool = False) -> Non
         raise HostError(f"the private binfmt_misc cannot be filled: {error}") from error
     except PlatformsError as error:
         raise HostError(str(error), error.hint) from error
+
+
+def protect_emulators(emulators: Emulators) -> None:
+    """In a new user and mount namespace, before `register_privately`: what is started by it can be written by nobody.
+
+    The kernel shows a program the file that executes it (/proc/PID/exe), which belongs to somebody, root or this user,
+    whom the container may know as its own. Raises HostError.
+    """
+    for binary in emulators.values():
+        try:
+            syscalls.write_protect(binary.path)
+        except OSError as error:
+            raise HostError(f"{binary.path} cannot be write-protected: {error.strerror}") from error
 
 
 def _line(known: Architecture, binary: QemuBinary, more_flags: str) -> bytes:

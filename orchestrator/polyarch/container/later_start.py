@@ -14,7 +14,7 @@ from polyarch.files import read_bounded
 from polyarch_platforms.lazy_dataclass import dataclass
 
 _MAX_SIZE = 16 << 20
-_TUPLES = ("argv", "env", "env_files", "volumes")
+_TUPLES = ("argv", "env", "env_files", "volumes", "cap_add", "cap_drop", "security_opts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class LaterStart:
             "request": request,
             "variables": self.words.variables,
             "volumes": volumes,
+            "profile": self.words.profile,
             "as_labelled": self.as_labelled,
         }
         return json.dumps(document).encode()
@@ -49,7 +50,8 @@ def read_later_start(directory: Path, name: str) -> LaterStart:
             key: tuple(value) if key in _TUPLES else value for key, value in document["request"].items()
         }
         volumes = tuple(Volume(Path(source), target, read_only) for source, target, read_only in document["volumes"])
-        return LaterStart(RunRequest(**fields), Words(volumes, document["variables"]), document["as_labelled"])
+        words = Words(volumes, document["variables"], document.get("profile", ""))
+        return LaterStart(RunRequest(**fields), words, document["as_labelled"])
     except FileNotFoundError:
         raise UsageError(
             f"the container {name} was made by `run`, and cannot be started again",

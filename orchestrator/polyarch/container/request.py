@@ -25,8 +25,8 @@ class RunRequest:
 
     `argv` stands in place of the image's command, `entrypoint` in place of its entrypoint (and empties its command; ""
     takes the entrypoint away). `env` has `NAME=VALUE`, or `NAME` alone, which is passed on from `environ`, the caller's
-    environment. `volumes` are `SOURCE:TARGET[:ro]`. `detach`: nobody waits for the end. Strings that are "" were not
-    given.
+    environment. `volumes` are `SOURCE:TARGET[:ro]`. `memory` and the three below it are limits, `cap_add` and the two
+    below it say how tight it is. `detach`: nobody waits for the end. Strings that are "" were not given.
     """
 
     argv: tuple[str, ...] = ()
@@ -40,6 +40,13 @@ class RunRequest:
     hostname: str = ""
     read_only: bool = False
     network: Literal["host", "none"] = "host"
+    memory: str = ""
+    memory_swap: str = ""
+    cpus: str = ""
+    pids_limit: str = ""
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opts: tuple[str, ...] = ()
     tty: bool = False
     interactive: bool = False
     detach: bool = False
@@ -55,6 +62,19 @@ class RunRequest:
             raise UsageError(f"{printable(self.hostname)!r} cannot be a host name")
         check_workdir(self.workdir)
         check_zero_bytes(*self.argv, *self.env, self.workdir, self.user, self.entrypoint or "")
+        if self.is_limited:
+            from polyarch.container.limits import limits_of
+
+            limits_of(self)
+        if self.cap_add or self.cap_drop or self.security_opts:
+            from polyarch.container.security import check_security
+
+            check_security(self)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may use less than all of the machine."""
+        return bool(self.memory or self.memory_swap or self.cpus or self.pids_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +156,32 @@ def parse_environment(request: RunRequest | ExecRequest) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the words of a RunRequest name, read once: a file of variables may be a pipe."""
+    """What the words of a RunRequest name, read once: a file of variables may be a pipe.
+
+    `profile` is the text of the seccomp profile that it names; "" where it names none.
+    """
 
     volumes: tuple[Volume, ...]
     variables: dict[str, str]
+    profile: str = ""
 
 
 def read_words(request: RunRequest, *, starts: bool = True) -> Words:
-    """Read them, before anything is pulled; it `starts` now, or later. Raises UsageError for what cannot be meant."""
+    """Read them, before anything is pulled; it `starts` now, or later.
+
+    Raises UsageError for what cannot be meant; HostError: this machine cannot hold a container to its limits.
+    """
     check_terminal(request.tty and not request.detach and starts)
-    return Words(tuple(parse_volume(text) for text in request.volumes), parse_environment(request))
+    if request.is_limited:
+        from polyarch.container.limits import held_by_this_machine
+
+        held_by_this_machine(request)
+    profile = ""
+    if request.security_opts:
+        from polyarch.container.security import given_profile
+
+        profile = given_profile(request)
+    return Words(tuple(parse_volume(text) for text in request.volumes), parse_environment(request), profile)
 
 
 def check_terminal(wanted: bool) -> None:

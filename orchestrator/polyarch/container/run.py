@@ -17,6 +17,7 @@ from polyarch.container.runtime import Runtime, find_runtime
 from polyarch.container.spec import argv_of
 from polyarch.container.start import Start
 from polyarch.container.state import Containers
+from polyarch.container.walls import Walls, walls_of
 from polyarch.contract.others import EmulatorSource
 from polyarch.contract.storage import HasBlobFiles, Image
 from polyarch.events import Emit, Warned
@@ -62,6 +63,7 @@ def run_container(
         check_bare(request)
     ways = Ways(image, device, sources, settings, emit)
     runtime, arrangement = ways.chosen()
+    walls = ways.walls(request, words, runtime)
     rights = rights_at(settings.root)
     layers = layers_of(image, rights, settings)
     record = replace(
@@ -75,7 +77,7 @@ def run_container(
         layers = make_layers(layers, image, storage, rights, settings, emit)
         container.made(layers.form)
         prepared = Prepared(request, image, words, rights, layers, container, as_labelled)
-        return started(prepared, runtime, arrangement)
+        return started(prepared, runtime, arrangement, walls)
     except BaseException:
         container.remove(rights)
         raise
@@ -106,8 +108,17 @@ class Ways:
             self.emit(Warned(arrangement.warning))
         return runtime, arrangement
 
+    def walls(self, request: RunRequest, words: Words, runtime: Runtime | None) -> Walls:
+        """What will stand around the container; a warning is told."""
+        if runtime is None:
+            return Walls()
+        walls = walls_of(request, words, runtime)
+        if walls.warning:
+            self.emit(Warned(walls.warning))
+        return walls
 
-def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangement) -> Ran:
+
+def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangement, walls: Walls) -> Ran:
     """Start what is prepared, and wait for its end unless its request says `detach`."""
     container, request = prepared.container, prepared.request
     if runtime is None:
@@ -117,10 +128,10 @@ def started(prepared: Prepared, runtime: Runtime | None, arrangement: Arrangemen
     elif request.detach:
         from polyarch.container.detach import detach
 
-        detach(container, Start(prepared, runtime, arrangement).apart)
+        detach(container, Start(prepared, runtime, arrangement, walls).apart)
         return Ran(container.record.id, None)
     else:
-        code = Start(prepared, runtime, arrangement).to_its_end()
+        code = Start(prepared, runtime, arrangement, walls).to_its_end()
     if request.rm:
         container.remove(prepared.rights)
     return Ran(container.record.id, code)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 
 from polyarch.container.request import RunRequest, Volume
 from polyarch.container.users import User
+from polyarch.container.walls import Walls
 from polyarch.errors import UsageError
 from polyarch.files import disk_error
 from polyarch.oci.config import ImageConfig
@@ -44,9 +46,10 @@ class Host:
     """What the host gives to a container.
 
     `user_namespace`: it runs in one, and `same_ids` says that root there is the host's root. `cgroup` is its path in
-    the cgroup file systems, "" for none. `files` are those of the host's network: path inside -> file. `open_files` is
-    the hard limit of open files, `terminal` the size of the user's terminal in rows and columns, where there is one.
-    `started` is a hook to run once the program does, `emulator` a program to be seen at `EMULATOR`.
+    the cgroup file systems, "" for none; `walls` are what was chosen before. `files` are those of the host's network:
+    path inside -> file. `open_files` is the hard limit of open files, `terminal` the size of the user's terminal in
+    rows and columns, where there is one. `started` is a hook to run once the program does, `emulator` a program to be
+    seen at `EMULATOR`.
     """
 
     hostname: str
@@ -54,6 +57,7 @@ class Host:
     user_namespace: bool = False
     same_ids: bool = False
     cgroup: str = ""
+    walls: Walls = field(default_factory=Walls)
     open_files: int = 1024
     terminal: tuple[int, int] | None = None
     started: Mapping[str, object] | None = None
@@ -101,16 +105,20 @@ def runtime_spec(
     host: Host,
 ) -> dict[str, object]:
     """config.json for a container whose root file system is mounted at `rootfs`; `args` are the words to start."""
-    capabilities = [name for name in CAPABILITIES if host.cgroup or name != "CAP_MKNOD"]
+    bound = bool(host.cgroup) and not host.user_namespace
+    capabilities = capabilities_for(request, host)
     own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
     linux: dict[str, object] = {
         "namespaces": own + ([{"type": "network"}] if request.network == "none" else []),
         "maskedPaths": list(MASKED_PATHS),
         "readonlyPaths": list(READ_ONLY_PATHS),
     }
+    if (seccomp := host.walls.filter(capabilities)) is not None:
+        linux["seccomp"] = seccomp
     if host.cgroup:
+        limits = host.walls.limits.resources() if host.walls.limits else {}
         linux["cgroupsPath"] = host.cgroup
-        linux["resources"] = {"devices": _device_rules()}
+        linux["resources"] = {**({"devices": _device_rules()} if bound else {}), **limits}
     size = console_size(host.terminal) if host.terminal and request.tty else None
     return {
         "ociVersion": "1.0.2",
@@ -123,7 +131,7 @@ def runtime_spec(
             "args": list(args),
             "env": [f"{name}={value}" for name, value in environment.items()],
             "cwd": working_directory(request, config),
-            "noNewPrivileges": True,
+            "noNewPrivileges": not host.walls.new_privileges,
             "capabilities": capabilities_of(capabilities, user),
             "rlimits": [
                 {
@@ -142,6 +150,23 @@ def runtime_spec(
         "linux": linux,
         **({"hooks": {"poststart": [host.started]}} if host.started else {}),
     }
+
+
+def capabilities_for(request: RunRequest, host: Host) -> Sequence[str]:
+    """The default ones, and what the user adds and drops. Raises HostError: one that cannot be given.
+
+    Where no control group keeps devices shut, CAP_MKNOD would open every disk; a user namespace makes it worth nothing.
+    """
+    bound = bool(host.cgroup) and not host.user_namespace
+    default = [name for name in CAPABILITIES if bound or name != "CAP_MKNOD"]
+    if not (request.cap_add or request.cap_drop):
+        return default
+    from polyarch.container.security import KNOWN_CAPABILITIES, chosen_capabilities, own_capabilities
+
+    had = set(KNOWN_CAPABILITIES) if host.user_namespace else set(own_capabilities())
+    if not bound and not host.user_namespace:
+        had.discard("CAP_MKNOD")
+    return chosen_capabilities(default, request.cap_add, request.cap_drop, had)
 
 
 def console_size(terminal: tuple[int, int]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
-from polyarch.container.emulation import Arrangement, register_privately
+from polyarch.container.emulation import Arrangement, protect_emulators, register_privately
 from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
@@ -22,6 +22,7 @@ from polyarch.container.prepared import Prepared
 from polyarch.container.programs import explicit_args
 from polyarch.container.runtime import Runtime
 from polyarch.container.spec import Host, runtime_spec, write_spec
+from polyarch.container.walls import Walls
 from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Start:
     prepared: Prepared
     runtime: Runtime
     arrangement: Arrangement
+    walls: Walls
 
     def to_its_end(self) -> int:
         """Start it on this process's input and output, pass signals on, wait; the exit code."""
@@ -102,7 +104,8 @@ class Start:
             files=inside.files,
             user_namespace=namespaced,
             same_ids=namespaced and os.geteuid() == 0 and maps is None,
-            cgroup="" if namespaced else cgroup_of(record.id),
+            cgroup=cgroup_of(record.id) if not namespaced or self.walls.limits else "",
+            walls=self.walls,
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             terminal=terminal_size(),
             emulator=arrangement.explicit.path.resolve() if arrangement.explicit else None,
@@ -118,7 +121,8 @@ class Start:
         spec = runtime_spec(request, args, config, inside.user, environment, volumes, prepared.rootfs, host)
         write_spec(directory / "config.json", spec)
         if private:
-            register_privately(arrangement.emulators)
+            protect_emulators(arrangement.emulators)
+            register_privately(arrangement.emulators, credential=self.walls.new_privileges)
         for number, file in files.items():
             os.dup2(file, number)
         # The runtime has the lock as well: as long as it lives, that is held.

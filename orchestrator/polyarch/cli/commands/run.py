@@ -19,6 +19,7 @@ from polyarch.cli.options import Command, pass_invocation
         "polyarch run --rm -it alpine sh",
         "polyarch run -d --name web -v ./site:/srv nginx",
         "polyarch run --rm --platform linux/arm64 -v ./data:/data alpine uname -m",
+        "polyarch run --rm -m 512m --cpus 1.5 --pids-limit 100 --cap-drop ALL alpine id",
     ),
     exits=(125, 126, 127, 130),
     passes_code_on=True,
