@@ -67,10 +67,12 @@ class Ahead:
         return [partial(self._index, number, opener) for number, opener in enumerate(layers)]
 
     def finish(self) -> None:
-        """Wait until all is made that is made here. Raises IntegrityError, StorageError, HostError, NotAsErofs."""
-        for made in self._made:
-            with contextlib.suppress(_GivenUp):
-                made.result()
+        """Wait until nothing more is made here, so that no lock is held. Raises what the lowest layer raised:
+        IntegrityError, StorageError, HostError, NotAsErofs.
+        """
+        for error in [made.exception() for made in self._made]:
+            if error is not None and not isinstance(error, _GivenUp):
+                raise error
 
     def close(self) -> None:
         """Wait for the end of all threads; what they were at is taken away."""

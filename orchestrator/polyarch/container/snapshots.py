@@ -145,6 +145,7 @@ class Snapshots:
         try:
             yield path.is_dir()
         finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # else a child that was forked meanwhile would hold it on
             os.close(descriptor)
 
 

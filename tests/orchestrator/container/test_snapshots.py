@@ -128,6 +128,25 @@ def test_a_lock_dies_with_its_holder(snapshots: Snapshots, tmp_path: Path) -> No
     ensure(snapshots, BASE)
 
 
+def test_a_lock_is_given_back_though_a_child_was_forked_meanwhile(snapshots: Snapshots) -> None:
+    ids = [diff_id(BASE)]
+    snapshots.begin()
+    end, stays = os.pipe()
+    with snapshots.locked(0, ids):
+        child = os.fork()
+        if child == 0:
+            os.close(stays)
+            os.read(end, 1)
+            os._exit(0)
+    try:
+        with snapshots.locked(0, ids, wait=False) as made:
+            assert not made
+    finally:
+        os.close(end)
+        os.close(stays)
+        os.waitpid(child, 0)
+
+
 def test_trusted_attributes_tell_real_root(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be told from root in a namespace")
