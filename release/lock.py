@@ -1,7 +1,7 @@
 """`python -m release.lock [--update NAME…]`: writes constraints.txt and the lock with hashes in `requirements`.
 
-Pinned versions stay, but for those that `--update` names (`all`: every one); where pyproject.toml allows one no more, pip
-says so. Which versions go together is pip's own answer; the hashes are those that its index tells.
+Pinned versions stay, but for those that `--update` names (`all`: every one); where pyproject.toml forbids one, pip says
+so. Which versions go together is pip's own answer; the hashes are those that its index tells.
 """
 
 from __future__ import annotations
