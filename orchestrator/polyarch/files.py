@@ -28,9 +28,22 @@ _HINTS = {
 }
 
 
+_DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EUCLEAN, errno.ENXIO}
+
+
 def disk_error(error: OSError, what: str) -> StorageError:
     """The StorageError for an OSError; `what` is what could not be done: "cannot write /var/lib/…"."""
     return StorageError(f"{what}: {error.strerror or error}", _HINTS.get(error.errno or 0), errno=error.errno)
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Whether it is the disk that refuses (full, faulty, read-only), and not what was asked of it."""
+    return error.errno in _DISK_FAULTS
+
+
+def is_fault(error: StorageError) -> bool:
+    """Whether the disk could not do what was asked of it: nothing is known then of what is there."""
+    return "errno" in error.details
 
 
 def is_there(path: Path) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from polyarch.auth import helpers
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError, UsageError, printable
+from polyarch.files import disk_error, is_disk_fault
 from polyarch.oci.json import mapping_of, parse_json, string_map, text_of
 from polyarch.reference import DEFAULT_REGISTRY
 from polyarch.settings import Settings
@@ -73,7 +74,7 @@ def read_auth_files(settings: Settings) -> tuple[AuthFile, ...]:
 
 
 def read_document(path: Path) -> dict[str, object] | None:
-    """The JSON object in an auth file ({} if the file is empty, None if there is none). Raises UsageError."""
+    """The JSON object in an auth file ({} if the file is empty, None if there is none). UsageError, StorageError."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_SIZE + 1)
@@ -82,6 +83,8 @@ def read_document(path: Path) -> dict[str, object] | None:
     except OSError as error:
         if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
             return None  # a folder that is closed to this user, as root's podman makes /run/containers, has none for it
+        if is_disk_fault(error):
+            raise disk_error(error, f"cannot read the auth file {path}") from error
         raise UsageError(f"auth file {path}: {error.strerror}") from error
     if len(raw) > MAX_SIZE:
         raise UsageError(f"auth file {path}: larger than {MAX_SIZE} bytes")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import json
 import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from polyarch.auth import helpers
@@ -20,7 +20,8 @@ from polyarch.auth.files import (
     read_document,
     server_name,
 )
-from polyarch.errors import HostError, PolyarchError, StorageError, UsageError
+from polyarch.errors import HostError, PolyarchError, UsageError
+from polyarch.files import disk_error, is_disk_fault, sync_directory
 from polyarch.settings import Settings
 
 
@@ -29,7 +30,7 @@ def login(settings: Settings, registry: str, credentials: Credentials) -> str:
 
     Taken is the file that has the registry already, else the first that exists, else docker's.
     Raises UsageError (a broken file, a namespace where a helper keeps logins), HostError (a helper, no permission),
-    StorageError (disk full).
+    StorageError (the disk is full, faulty or read-only).
     """
     name = normal_name(registry)
     files = read_auth_files(settings)
@@ -49,14 +50,15 @@ def login(settings: Settings, registry: str, credentials: Credentials) -> str:
         entry = {"auth": encode(credentials.username, "" if credentials.is_identity_token else credentials.secret)}
         if credentials.is_identity_token:
             entry["identitytoken"] = credentials.secret
-    document = read_document(path) or {}
-    auths = _auths(document)
-    known = next((key for key in auths if normal_name(key) == name), None)
-    # docker looks its own Hub up under the old URL only; podman under the host.
-    new = server_name(registry) if path == docker_path(settings) and "/" not in name else name
-    auths[known or new] = entry
-    document["auths"] = auths
-    _write(path, document)
+    with _alone(path):
+        document = read_document(path) or {}
+        auths = _auths(document)
+        known = next((key for key in auths if normal_name(key) == name), None)
+        # docker looks its own Hub up under the old URL only; podman under the host.
+        new = server_name(registry) if path == docker_path(settings) and "/" not in name else name
+        auths[known or new] = entry
+        document["auths"] = auths
+        _write(path, document)
     return where
 
 
@@ -72,13 +74,14 @@ def logout(settings: Settings, registry: str) -> bool:
         if helper and helpers.get(helper, server_name(registry)) is not None:
             helpers.erase(helper, server_name(registry))
             forgotten = True
-        document = read_document(file.path) or {}
-        auths = _auths(document)
-        kept = {key: value for key, value in auths.items() if normal_name(key) != name}
-        if len(kept) < len(auths):
-            document["auths"] = kept
-            _write(file.path, document)
-            forgotten = True
+        with _alone(file.path):
+            document = read_document(file.path) or {}
+            auths = _auths(document)
+            kept = {key: value for key, value in auths.items() if normal_name(key) != name}
+            if len(kept) < len(auths):
+                document["auths"] = kept
+                _write(file.path, document)
+                forgotten = True
     return forgotten
 
 
@@ -91,23 +94,43 @@ def _auths(document: dict[str, object]) -> dict[str, object]:
     return dict(auths) if isinstance(auths, dict) else {}
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within, no other polyarch changes an auth file of that folder, which is made: no login is lost to another one."""
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks has the file nevertheless
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _write(path: Path, document: dict[str, object]) -> None:
     """Write the whole file in one step, for its owner only; a symbolic link stays one."""
     path = path.resolve()
     data = json.dumps(document, indent="\t", ensure_ascii=False).encode() + b"\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # One name for all that write it, one after the other: what a killed one left is written over.
+        temporary = path.with_name(f".{path.name}.polyarch")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 os.fchmod(descriptor, 0o600)  # the umask has taken its share
                 stream.write(data)
                 stream.flush()
                 os.fsync(descriptor)
-            Path(temporary).replace(path)
+            temporary.replace(path)
+            sync_directory(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                temporary.unlink()
             raise
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -115,6 +138,6 @@ def _write(path: Path, document: dict[str, object]) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> PolyarchError:
     message = f"auth file {path} cannot be written: {error.strerror}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(message, "free some space, then try again")
+    if is_disk_fault(error):
+        return disk_error(error, f"auth file {path} cannot be written")
     return HostError(message, "name another file in REGISTRY_AUTH_FILE, or mend the permissions")

@@ -10,6 +10,7 @@ from dataclasses import field
 import click
 
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, foreign, printable
+from polyarch.files import disk_error, is_disk_fault
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -41,6 +42,8 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         if message[1:2].islower():
             message = message[0].lower() + message[1:]
         return Failure(UsageError.code, UsageError.exit_code, message, f"see: {at} --help")
+    if isinstance(error, OSError) and is_disk_fault(error):
+        return failure_of(disk_error(error, f"cannot go on{_at(error)}"), command)
     what = foreign(error)
     return Failure(
         PolyarchError.code,
@@ -49,6 +52,11 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         _report(error),
         {"exception": type(error).__name__},
     )
+
+
+def _at(error: OSError) -> str:
+    name = error.filename
+    return f" at {os.fsdecode(name)}" if isinstance(name, str | bytes) else ""
 
 
 def _refused(error: click.ClickException) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from polyarch.errors import StorageError
-from polyarch.files import random_name, read_bounded, write_in_one_step
+from polyarch.files import disk_error, is_disk_fault, random_name, read_bounded, write_in_one_step
 from polyarch_platforms.lazy_dataclass import dataclass
 
 RECORD = "container.json"
@@ -75,10 +75,17 @@ def write_record(directory: Path, record: Record, name: str = RECORD) -> None:
 
 
 def read_record(directory: Path, name: str = RECORD) -> Record | None:
-    """The record in a directory; None where there is none, or none that can be read."""
+    """The record in a directory; None where there is none, or none that makes sense.
+
+    Raises StorageError where the disk is at fault.
+    """
     try:
         document = json.loads(read_bounded(directory / name, _MAX_RECORD))
         known = {key: value for key, value in document.items() if key in _KEYS}
         return Record(**{**known, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
-    except (OSError, StorageError, ValueError, TypeError, KeyError, AttributeError):
+    except OSError as error:
+        if is_disk_fault(error):
+            raise disk_error(error, f"cannot read {directory / name}") from error
+        return None
+    except (StorageError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -26,7 +26,7 @@ from typing import Literal
 from polyarch.container.cgroups import remove_cgroup
 from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
-from polyarch.errors import NotFoundError, UsageError, printable
+from polyarch.errors import NotFoundError, StorageError, UsageError, printable
 from polyarch.files import disk_error, make_directory, write_in_one_step
 from polyarch.unpack.tree import remove_tree
 
@@ -236,7 +236,10 @@ class Containers:
             with _held(directory) as ours:
                 if not ours:
                     continue
-                record = read_record(directory)
+                try:
+                    record = read_record(directory)
+                except StorageError:  # the disk is at fault: whoever wants to know of this one is told
+                    continue
                 if record is None and (directory / RECORD).exists():
                     continue  # of a newer version, or damaged: somebody may want to look at it
                 if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):

@@ -22,6 +22,7 @@ from polyarch.contract.layout_names import (
 from polyarch.contract.layout_reader import LayoutReader
 from polyarch.contract.storage import Image
 from polyarch.errors import IntegrityError, NotFoundError, StorageError
+from polyarch.files import is_fault
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
@@ -82,7 +83,8 @@ class LayoutImages:
                     yield image
         except StorageError as error:
             name = reference_of(entry).familiar
-            raise StorageError(f"{name}: {error.message}", f"polyarch image rm {name}, then pull it again") from error
+            hint = error.hint if is_fault(error) else f"polyarch image rm {name}, then pull it again"
+            raise StorageError(f"{name}: {error.message}", hint, **error.details) from error
 
     def needed(self, entries: Iterable[Descriptor]) -> set[Digest]:
         """The digest of every blob that the entries need, themselves included."""
@@ -99,7 +101,7 @@ class LayoutImages:
 
     def _others(self, replaced: Iterable[Descriptor], root: Root, new: Image) -> Iterator[Descriptor]:
         for entry in replaced:
-            with contextlib.suppress(StorageError):  # a damaged image does not stay
+            with _damage_passed_over():  # a damaged image does not stay
                 images = [load(self._layout, one) for one in variants(self._layout, entry) if one.root == root]
                 for image in images:
                     if image and image.platform != new.platform and image.manifest.digest != new.manifest.digest:
@@ -155,16 +157,14 @@ class LayoutImages:
         return NewEntries(tuple(staying), tuple(documents), tuple(gone))
 
     def _variants(self, entry: Descriptor) -> tuple[Variant, ...]:
-        try:
+        with _damage_passed_over():
             return variants(self._layout, entry)
-        except StorageError:
-            return ()
+        return ()
 
     def _whole(self, entry: Descriptor) -> list[Image]:
-        try:
+        with _damage_passed_over():
             return list(self.of(entry))
-        except StorageError:
-            return []
+        return []
 
     def without_these(self, entries: Iterable[Descriptor], images: Iterable[Image]) -> tuple[Descriptor, ...]:
         """The entries that stay where `images` go: those of other names, and names that lead to more than to these."""
@@ -177,6 +177,16 @@ class LayoutImages:
             return known is not None and {image.manifest.digest for image in self.of(entry)} <= known
 
         return tuple(entry for entry in entries if not goes(entry))
+
+
+@contextlib.contextmanager
+def _damage_passed_over() -> Iterator[None]:
+    """Goes on after what is damaged. A disk that cannot be read now says nothing of what is on it: that is raised."""
+    try:
+        yield
+    except StorageError as error:
+        if is_fault(error):
+            raise
 
 
 def _parted(entries: Iterable[Descriptor], name: Reference) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...]]:
@@ -295,10 +305,9 @@ def _mentioned(layout: LayoutReader, descriptor: Descriptor) -> set[Digest]:
     if descriptor.size > MAX_DOCUMENT_SIZE:
         return set()
     digests: set[Digest] = set()
-    try:
-        waiting: list[object] = [json.loads(layout.read_blob(descriptor.digest, MAX_DOCUMENT_SIZE))]
-    except (ValueError, RecursionError, StorageError):
-        return digests
+    waiting: list[object] = []
+    with contextlib.suppress(ValueError, RecursionError), _damage_passed_over():
+        waiting.append(json.loads(layout.read_blob(descriptor.digest, MAX_DOCUMENT_SIZE)))
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from polyarch.errors import PolyarchError, StorageError, UsageError, printable
-from polyarch.files import disk_error, is_there, read_bounded, write_in_one_step
+from polyarch.files import disk_error, is_disk_fault, is_there, read_bounded, write_in_one_step
 from polyarch.lock.locked import Lock, LockedImage, LockedVariant
 from polyarch.oci.digest import is_digest
 from polyarch.reference import Reference, parse_reference
@@ -38,13 +38,15 @@ _VARIANT = {"platform", "manifest", "size", "reference"}
 
 
 def read_lock(path: Path) -> Lock:
-    """The lock in a file. Raises UsageError: no such file, or not as polyarch writes it (with the line)."""
+    """The lock in a file. Raises UsageError: no such file, or not as polyarch writes it (with the line);
+    StorageError: the disk is faulty.
+    """
     try:
         raw = read_bounded(path, MAX_SIZE)
     except FileNotFoundError as error:
         raise UsageError(f"there is no lock file {path}", "make one with: polyarch lock REF...") from error
     except OSError as error:
-        raise UsageError(f"lock file {path}: {error.strerror}") from error
+        raise _refused(error, path) from error
     except StorageError as error:
         raise UsageError(f"lock file {path}: {error.message.removeprefix(f'{path} ')}") from error
     try:
@@ -65,17 +67,23 @@ def change_lock(path: Path, change: Callable[[Lock], Lock]) -> None:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"lock file {path}: {error.strerror}") from error
+        raise _refused(error, path) from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         old = read_lock(path) if is_there(path) else None
         new = change(old or Lock())
         if new != old:
-            write_in_one_step(path, format_lock(new).encode(), path.with_name(f".{path.name}.new"), sync=False)
+            write_in_one_step(path, format_lock(new).encode(), path.with_name(f".{path.name}.new"), sync=True)
     except OSError as error:
         raise disk_error(error, f"cannot write {path}") from error
     finally:
         os.close(folder)
+
+
+def _refused(error: OSError, path: Path) -> PolyarchError:
+    if is_disk_fault(error):
+        return disk_error(error, f"lock file {path}")
+    return UsageError(f"lock file {path}: {error.strerror}")
 
 
 def format_lock(lock: Lock) -> str:
