@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polyarch.container import syscalls
 from polyarch.container.launch import Launch
@@ -20,6 +20,9 @@ from polyarch.container.rights import Rights, answer_of
 from polyarch.errors import HostError
 from polyarch.unpack.stack import Flavour
 from polyarch_platforms.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from polyarch.container.neighbours import Neighbour
 
 T = TypeVar("T")
 
@@ -41,11 +44,12 @@ def folder_of(snapshots: Path, form: Form, flavour: Flavour) -> Path:
 
 
 @contextlib.contextmanager
-def readable(layers: Layers, place: Path) -> Iterator[Sequence[Path]]:
+def readable(layers: Layers, place: Path, beside: Sequence[Neighbour] | None = None) -> Iterator[Sequence[Path]]:
     """Within, the layers as directories, the topmost first. Called in a mount namespace of its own.
 
-    `place` is a directory to mount at, which is made. An overlay that is mounted within keeps what it needs.
-    Raises OSError, HostError.
+    `place` is a directory to mount at, which is made. An overlay that is mounted within keeps what it needs. With
+    `beside`, the containers that may have mounted some of them, they stay mounted for later ones to find, as long as
+    the namespace is there. Raises OSError, HostError.
     """
     if layers.form == "unpacked":
         yield layers.paths
@@ -56,12 +60,20 @@ def readable(layers: Layers, place: Path) -> Iterator[Sequence[Path]]:
     syscalls.mount("tmpfs", place, "tmpfs", syscalls.SEALED, "mode=700")
     try:
         mounted = [place / str(number) for number in range(len(layers.paths))]
-        for path, target in zip(layers.paths, mounted, strict=True):
+        for target in mounted:
             target.mkdir()
-            mount_layer(path, target)
+        shared = set[Path]()
+        if beside:
+            from polyarch.container.neighbours import mount_clones
+
+            shared = mount_clones(layers, mounted, beside)
+        for path, target in zip(layers.paths, mounted, strict=True):
+            if target not in shared:
+                mount_layer(path, target)
         yield mounted
     finally:
-        syscalls.unmount(place)
+        if beside is None:
+            syscalls.unmount(place)
 
 
 def look(layers: Layers, rights: Rights, place: Path, function: Callable[[Sequence[Path]], T]) -> T:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch.container import syscalls
 from polyarch.container.launch import Launch
@@ -15,6 +16,9 @@ from polyarch.container.record import Record
 from polyarch.container.rights import Rights
 from polyarch.container.runtime import find_runtime, process_in
 from polyarch.errors import HostError
+
+if TYPE_CHECKING:
+    from polyarch.container.neighbours import Neighbour
 
 _NOTHING = "nothing"
 """The empty directory in a container's that lies below everything where there is no image: overlayfs wants a layer."""
@@ -37,14 +41,21 @@ def prepare_top(directory: Path, layers: Sequence[Path], rights: Rights) -> None
     os.utime(upper, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
-def mount_layers(directory: Path, layers: Layers, rights: Rights, *, volatile: bool = False) -> None:
+def mount_layers(
+    directory: Path,
+    layers: Layers,
+    rights: Rights,
+    *,
+    volatile: bool = False,
+    beside: Sequence[Neighbour] | None = None,
+) -> None:
     """Mount a container's layers below its read-write one, at `rootfs` in its directory; in a mount namespace of its
-    own.
+    own. `beside` is as for `readable`.
 
     `volatile`: what is written need not outlive a crash of the machine. Raises OSError, HostError.
     """
     upper, work = directory / "upper", directory / "work"
-    with readable(layers, directory / MOUNTS) as lowers:
+    with readable(layers, directory / MOUNTS, beside) as lowers:
         if not any(work.iterdir()):  # for the first time: what the container has done to its root directory stays
             prepare_top(directory, lowers, rights)
         mount_overlay(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyarch.container.etc_files import write_etc_files
 from polyarch.container.layers import Layers
@@ -18,6 +19,9 @@ from polyarch.container.users import User, user_inside
 from polyarch.contract.storage import Image
 from polyarch.unpack.beneath import Root
 from polyarch_platforms.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from polyarch.container.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,12 @@ class Prepared:
         """Where `mount` mounts."""
         return self.container.directory / "rootfs"
 
-    def mount(self) -> None:
-        """In a mount namespace of its own: the layers below the read-write layer. Raises OSError, HostError."""
-        mount_layers(self.container.directory, self.layers, self.rights, volatile=self.request.rm)
+    def mount(self, beside: Sequence[Neighbour] | None = None) -> None:
+        """In a mount namespace of its own: the layers below the read-write layer. `beside` is as for `readable`.
+
+        Raises OSError, HostError.
+        """
+        mount_layers(self.container.directory, self.layers, self.rights, volatile=self.request.rm, beside=beside)
 
     def look_inside(self, page_size: int | None) -> Inside:
         """What the mounted layers say; `page_size` is that of a kernel that executes the program itself.

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.container.detach import Streams
+    from polyarch.container.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,11 @@ class Start:
         """Start it on this process's input and output, pass signals on, wait; the exit code."""
         container = self.prepared.container
         program = container.record.command[0]
-        code = to_its_end(
-            self.prepared.request, self.runtime, container.directory, program, self._launch, container.started
-        )
+        with self._neighbours() as beside:
+            launch = partial(self._launch, beside)
+            code = to_its_end(
+                self.prepared.request, self.runtime, container.directory, program, launch, container.started
+            )
         remove_cgroup(container.record.id)  # where the runtime was killed
         container.ended(code)
         return code
@@ -62,12 +66,23 @@ class Start:
             hands_console_over=self.runtime.hands_console_over,
         )
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-        pid = self._launch(dict(enumerate(streams.inside)), streams.console).start(before)
+        with self._neighbours() as beside:
+            pid = self._launch(beside, dict(enumerate(streams.inside)), streams.console).start(before)
         container.started(pid)
         return pid, streams
 
+    def _neighbours(self) -> AbstractContextManager[Sequence[Neighbour]]:
+        """Those that run now: only this process knows them by their numbers, not its children in namespaces."""
+        layers = self.prepared.layers
+        if layers.form != "erofs":
+            return nullcontext(())
+        from polyarch.container.neighbours import neighbours
+
+        return neighbours(self.prepared.container.directory.parent, layers)
+
     def _launch(
         self,
+        beside: Sequence[Neighbour],
         files: dict[int, int],
         console: Path | None,
         *,
@@ -77,19 +92,19 @@ class Start:
         maps, private = self.prepared.rights.maps, self.arrangement.way == "private"
         return Launch(
             partial(self._command, files, console),
-            self._mounts,
+            partial(self._mounts, beside),
             outer=maps,
             inner=same_ids_in_parts() if maps is None and private else None,
             own_group=own_group,
             resized=resized,
         )
 
-    def _mounts(self) -> None:
+    def _mounts(self, beside: Sequence[Neighbour]) -> None:
         """In the new mount and PID namespaces: the root file system, and a /proc of these."""
         with proc_refused():
             hide_second_version()
             mount_proc()
-        self.prepared.mount()
+        self.prepared.mount(beside)
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
         """In the last namespaces: the spec, written, and the words that start the runtime with `files` as 0, 1, 2."""

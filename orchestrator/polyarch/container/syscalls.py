@@ -31,6 +31,7 @@ _MNT_DETACH = 2
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOVE_MOUNT_FLAGS = 0x14  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS
 _MOUNT_ATTR_RDONLY = 1
 _FSOPEN_CLOEXEC = 1
@@ -86,6 +87,13 @@ def enter(namespace: int) -> None:
     _checked(_libc.setns(namespace, 0), "setns")
 
 
+def enter_mounts(process: int) -> None:
+    """Go into the mount namespace of the process that this pidfd is; root and working directory are that's (setns(2),
+    Linux 5.8).
+    """
+    _checked(_libc.setns(process, CLONE_NEWNS), "setns")
+
+
 def mount(source: str, target: str | os.PathLike[str], kind: str | None, flags: int = 0, data: str = "") -> None:
     """mount(2)."""
     _checked(
@@ -138,6 +146,26 @@ def write_protect(file: str | os.PathLike[str]) -> None:
         _checked(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path, _MOVE_MOUNT_FLAGS), "move_mount")
     finally:
         os.close(tree)
+
+
+def clone_mount(path: str | os.PathLike[str]) -> int:
+    """What is mounted there once more, mounted nowhere, as the descriptor of its root; it goes when that is closed."""
+    tree = _libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    return _descriptor(tree, "open_tree")
+
+
+def attach(tree: int, target: str | os.PathLike[str]) -> None:
+    """Mount what is mounted nowhere yet."""
+    done = _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    _checked(done, f"move_mount {os.fspath(target)}")
+
+
+def file_system(file: int) -> int:
+    """What kind of file system an open file is on, as its magic number (statfs(2))."""
+    long = ctypes.c_uint if os.uname().machine == "s390x" else ctypes.c_ulong
+    answer = (long * 64)()  # more than a struct statfs has; its first field is the number
+    _checked(_libc.fstatfs(file, answer), "statfs")
+    return int(answer[0]) & 0xFFFFFFFF
 
 
 def mounts_to_slaves() -> None:
