@@ -160,7 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(202, {**self._where(repository, name), "Range": f"0-{len(taken) - 1}"})
                 return
             digest = query["digest"][0]
-            if f"sha256:{hashlib.sha256(taken).hexdigest()}" != digest:
+            algorithm = digest.partition(":")[0]
+            if f"{algorithm}:{hashlib.new(algorithm, taken).hexdigest()}" != digest:
                 self._say(400, {}, _errors("DIGEST_INVALID", "provided digest did not match uploaded content"))
                 return
             registry.blobs[repository, digest] = bytes(taken)

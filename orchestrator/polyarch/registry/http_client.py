@@ -16,6 +16,7 @@ from polyarch.limits import MAX_CHALLENGES, MAX_REDIRECTS, MAX_REFUSAL, MAX_TOKE
 from polyarch.registry.authenticator import Account, Authenticator
 from polyarch.registry.certificates import DIRECTORIES, Certificates, find_certificates
 from polyarch.registry.faults import ConnectionFault, forbidden
+from polyarch.registry.notices import NoticeWatch
 from polyarch.registry.origin import (
     Origin,
     is_listed,
@@ -96,6 +97,7 @@ class HttpClient:
         self.login_words = login_words
         self.foreign_layers = settings.foreign_layers
         self.limits = LimitWatch(emit)
+        self._notices = NoticeWatch(emit)
         self._directories = certificate_directories
         self._lock = threading.Lock()
         self._opened: Transport | None = None
@@ -255,6 +257,8 @@ class HttpClient:
             location = reply.headers.get("location", "")
             if reply.status not in _REDIRECTS or not location:
                 reply.url = f"{here}{call.path}"
+                if here == home:
+                    self._notices.look(call.host, reply.headers)
                 return reply
             reply.discard()
             redirects += 1

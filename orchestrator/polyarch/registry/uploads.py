@@ -89,8 +89,12 @@ def put_blob(http: HttpClient, endpoint: Endpoint, reference: Reference, blob: D
                 if fault.passing and upload.furthest > before:  # as long as it gets on, it goes on
                     continue
                 raise
+            except PolyarchError:
+                upload.cancel()
+                raise
             break
     if answer.status not in (201, 204):
+        upload.cancel()
         raise _refused(http, endpoint, reference, blob, answer)
 
 
@@ -131,13 +135,21 @@ class _Upload:
             answer = self._go_on()
         return answer
 
+    def cancel(self) -> None:
+        """Tells the registry that nobody goes on with it, whatever it answers ("Cancel a blob upload")."""
+        if self._place is not None:
+            with suppress(PolyarchError):
+                self._fetch(_at(self._call("DELETE", self._place[1]), self._place), None)
+
     def _go_on(self) -> Answer:
         if self._place is not None and not self._certain and not self._ask():
             if has_blob(self._http, self._endpoint, self._reference, self._blob):  # only the last answer was lost
                 return Answer(201, {}, b"")
             self._place = None
         if self._place is None:
-            answer = self._fetch(self._call("POST", f"/v2/{self._endpoint.repository}/blobs/uploads/"), None)
+            algorithm = self._blob.digest.partition(":")[0]
+            query = "" if algorithm == "sha256" else f"?{urlencode({'digest-algorithm': algorithm})}"
+            answer = self._fetch(self._call("POST", f"/v2/{self._endpoint.repository}/blobs/uploads/{query}"), None)
             if answer.status != 202:
                 return answer
             self._moved(answer)

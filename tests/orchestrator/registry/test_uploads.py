@@ -65,6 +65,26 @@ def test_a_blob_goes_in_one_request(connect: Connect, taking: TakingRegistry) ->
     (sent,) = taking.requests("PUT")
     assert sent.query == {"state": ["a/b"], "digest": [BLOB.digest]}
     assert sent.headers["Content-Length"] == str(BLOB.size)
+    (begun,) = taking.requests("POST")
+    assert (begun.query, begun.headers["Content-Length"]) == ({}, "0")
+    assert not taking.requests("DELETE")
+
+
+def test_the_registry_is_told_of_another_algorithm(connect: Connect, taking: TakingRegistry) -> None:
+    blob = Descriptor("x", digest_of(CONTENT, "sha512"), len(CONTENT))
+    connect().registry.put_blob(named(taking), blob, Source().open_at)
+    (begun,) = taking.requests("POST")
+    assert begun.query == {"digest-algorithm": ["sha512"]}
+
+
+@pytest.mark.parametrize("answer", [204, 404, 500])
+def test_an_upload_that_is_refused_is_cancelled(connect: Connect, taking: TakingRegistry, answer: int) -> None:
+    taking.behaviour.refusals = [("PUT", "/uploads/", 400, {}), ("DELETE", "/uploads/", answer, {})]
+    with pytest.raises(UnreachableError, match="the registry's own words"):
+        connect().registry.put_blob(named(taking), BLOB, Source().open_at)
+    (cancelled,), (sent,) = taking.requests("DELETE"), taking.requests("PUT")
+    assert cancelled.path == sent.path
+    assert cancelled.query == {"state": ["a/b"]}
 
 
 def test_an_empty_blob(connect: Connect, taking: TakingRegistry) -> None:
@@ -217,6 +237,7 @@ def test_what_the_source_raises_ends_it_unfinished(connect: Connect, taking: Tak
     with pytest.raises(IntegrityError, match="wrong bytes came"):
         connect().registry.put_blob(named(taking), BLOB, open_at)
     assert not taking.blobs
+    assert not taking.uploads
 
 
 def test_mounting(connect: Connect, taking: TakingRegistry) -> None:
