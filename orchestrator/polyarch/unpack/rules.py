@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 from collections.abc import Sequence
 
 from polyarch.errors import HostError, IntegrityError, PolyarchError
@@ -16,6 +17,8 @@ from polyarch.unpack.tar import Kind
 
 # AUFS kept its own files under such names (moby pkg/archive/whiteouts.go, WhiteoutMetaPrefix); they are no content.
 _AUFS = b".wh..wh."
+
+_NAME_MAX = 255  # Linux, limits.h
 
 # What only a hostile or broken layer brings about, the tree being ours alone.
 _FAULTS_OF_LAYER = frozenset(
@@ -59,6 +62,8 @@ def role_of(parts: Sequence[bytes], kind: Kind) -> Role:
         return Role.HIDES_ALL
     if hidden_name(name) in (b"", b".", b".."):
         raise OSError(errno.EINVAL, "no whiteout can be called so")
+    if len(hidden_name(name)) > _NAME_MAX:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     return Role.HIDES
 
 

@@ -127,9 +127,9 @@ class TarReader:
             block = stream.next_block(self._left + self._padding, BLOCK)
             self._left = self._padding = 0
             self._segments = self._expanded = None
+            if extended and block in (b"", _ZERO):
+                raise self._fault("the archive ends behind an extended header")
             if not block:
-                if extended:
-                    raise self._fault("the archive ends behind an extended header")
                 return None
             if block == _ZERO:
                 if stream.next_block(0, BLOCK) not in (b"", _ZERO):
