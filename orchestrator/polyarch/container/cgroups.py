@@ -18,7 +18,10 @@ from polyarch.errors import HostError
 from polyarch_platforms.lazy_dataclass import dataclass
 
 _MOUNTED = Path("/sys/fs/cgroup")
+_KINDS = (0x27E0EB, 0x63677270)  # Linux, include/uapi/linux/magic.h: CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC
+ENDS_WITHIN = 10.0  # seconds: what waits for a disk ends later
 _FREEZES_WITHIN = 10.0  # seconds: what waits for a disk does not stand still at once
+_WAITS = "it may wait for a disk: try again later"
 _LEAVE_ON = "try again, or leave them on: --no-pause"
 
 
@@ -29,7 +32,7 @@ def cgroup_of(identifier: str) -> str:
     """
     unified = (_MOUNTED / "cgroup.controllers").exists()
     place = _MOUNTED if unified else _MOUNTED / "devices"
-    usable = os.geteuid() == 0 and place.is_dir() and os.access(place, os.W_OK)
+    usable = os.geteuid() == 0 and _is_group(place) and os.access(place, os.W_OK)
     return f"/{_name(identifier)}" if usable else ""
 
 
@@ -48,18 +51,32 @@ def hide_second_version() -> None:
         syscalls.mount("none", second, "tmpfs", syscalls.SEALED, "size=64k,mode=0755")
 
 
-def remove_cgroup(identifier: str) -> None:
+def _is_group(place: Path) -> bool:
+    """Whether it is a directory of the kernel's: elsewhere, files may have any content."""
+    try:
+        opened = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return syscalls.file_system(opened) in _KINDS
+        finally:
+            os.close(opened)
+    except OSError:
+        return False
+
+
+def remove_cgroup(identifier: str, *, patience: float = ENDS_WITHIN) -> None:
     """Take away the group of a container that nobody runs any more, where its runtime could not.
 
-    What is still in it, because whoever ran it was killed a moment ago, is ended.
+    What is still in it, because whoever ran it was killed a moment ago, is ended. Raises HostError: it has not ended
+    after so many seconds.
     """
+    end = time.monotonic() + patience
     hierarchies = [_MOUNTED, *_MOUNTED.glob("*/")] if os.geteuid() == 0 else []
     for hierarchy in hierarchies:
         group = hierarchy / _name(identifier)
-        if group.is_dir():
+        if _is_group(group):
             with contextlib.suppress(OSError):
                 for inner in (*sorted(group.rglob("*/"), reverse=True), group):
-                    _empty(inner)
+                    _empty(inner, end)
                     inner.rmdir()
 
 
@@ -125,21 +142,28 @@ def _switch(identifier: str) -> _Switch | None:
     if os.geteuid() != 0:
         return None
     first, second = _MOUNTED / "freezer" / _name(identifier), _MOUNTED / _name(identifier)
-    if (first / "freezer.state").exists():
+    if _is_group(first) and (first / "freezer.state").exists():
         return _Switch(first / "freezer.state", "FROZEN", "THAWED", first / "freezer.state", "FROZEN")
-    if (second / "cgroup.freeze").exists():
+    if _is_group(second) and (second / "cgroup.freeze").exists():
         return _Switch(second / "cgroup.freeze", "1", "0", second / "cgroup.events", "frozen 1")
     return None
 
 
-def _empty(group: Path) -> None:
-    """End all processes of a group, and wait for each."""
-    while members := (group / "cgroup.procs").read_text().split():
+def _empty(group: Path, end: float) -> None:
+    """End all processes of a group, and wait for each. Raises OSError; HostError: some have not ended by then."""
+    while members := _members(group):
         for member in members:
             with contextlib.suppress(ProcessLookupError):
-                process = os.pidfd_open(int(member))
+                process = os.pidfd_open(member)
                 try:
-                    signal.pidfd_send_signal(process, signal.SIGKILL)
-                    select.select([process], [], [])
+                    if member in _members(group):  # the number was not another process's when this one was opened
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
+                        if not select.select([process], [], [], max(0.0, end - time.monotonic()))[0]:
+                            raise HostError(f"process {member} of the control group {group} does not end", _WAITS)
                 finally:
                     os.close(process)
+
+
+def _members(group: Path) -> list[int]:
+    """Those that this process has a number for."""
+    return [number for number in map(int, (group / "cgroup.procs").read_text().split()) if number]

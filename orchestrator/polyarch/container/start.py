@@ -49,8 +49,8 @@ class Start:
             code = to_its_end(
                 self.prepared.request, self.runtime, container.directory, program, launch, container.started
             )
-        remove_cgroup(container.record.id)  # where the runtime was killed
         container.ended(code)
+        remove_cgroup(container.record.id)  # where the runtime was killed
         return code
 
     def apart(self) -> tuple[int, Streams]:

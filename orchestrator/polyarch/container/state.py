@@ -23,14 +23,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from polyarch.container.cgroups import remove_cgroup
+from polyarch.container.cgroups import ENDS_WITHIN, remove_cgroup
 from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
-from polyarch.errors import NotFoundError, StorageError, UsageError, printable
+from polyarch.errors import HostError, NotFoundError, StorageError, UsageError, printable
 from polyarch.files import disk_error, make_directory, write_in_one_step
 from polyarch.unpack.tree import remove_tree
 
 START = "start.json"
+
+_SWEEPS_WITHIN = 1.0
+"""Seconds that the leftovers of one container may keep another one from starting."""
 
 KILLED = 137
 """The exit code of a container whose end nobody saw: 128 and SIGKILL."""
@@ -242,10 +245,11 @@ class Containers:
                     continue
                 if record is None and (directory / RECORD).exists():
                     continue  # of a newer version, or damaged: somebody may want to look at it
-                if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):
-                    _remove(directory, self._rights)
-                else:
-                    remove_cgroup(record.id)
+                with contextlib.suppress(HostError):  # something waits for a disk: another time
+                    if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):
+                        _remove(directory, self._rights, patience=_SWEEPS_WITHIN)
+                    else:
+                        remove_cgroup(record.id, patience=_SWEEPS_WITHIN)
 
     @contextlib.contextmanager
     def _guarded_lock(self, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
@@ -308,8 +312,8 @@ def _taken(descriptor: int) -> bool:
     return True
 
 
-def _remove(directory: Path, rights: Rights) -> None:
-    remove_cgroup(directory.name)
+def _remove(directory: Path, rights: Rights, patience: float = ENDS_WITHIN) -> None:
+    remove_cgroup(directory.name, patience=patience)
     # The record first: one without it is removed by the next who looks, should this process be killed.
     _guarded(lambda: (directory / RECORD).unlink(missing_ok=True), f"cannot remove {directory}")
     _guarded(lambda: rights.call(lambda: remove_tree(directory)), f"cannot remove {directory}")
