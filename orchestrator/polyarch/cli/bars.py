@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,7 +24,7 @@ class Bars:
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
-        self._progress = Progress(
+        self._progress = _Narrower(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             DownloadColumn(),
@@ -64,3 +64,18 @@ class Bars:
     def close(self) -> None:
         """Take the bars away."""
         self._progress.stop()
+
+
+class _Narrower(Progress):
+    """Leaves room on each line for the ^C that a terminal shows: on the next line it would have one bar left behind."""
+
+    def get_renderable(self) -> RenderableType:
+        return _Narrow(super().get_renderable())
+
+
+class _Narrow:
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._inner, options.update(width=max(options.max_width - len("^C"), 1)))
