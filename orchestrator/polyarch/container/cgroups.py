@@ -162,6 +162,8 @@ def _empty(group: Path, end: float) -> None:
                             raise HostError(f"process {member} of the control group {group} does not end", _WAITS)
                 finally:
                     os.close(process)
+        if time.monotonic() > end and _members(group):  # others come all the time, or this process may not end them
+            raise HostError(f"the control group {group} does not get empty", _WAITS)
 
 
 def _members(group: Path) -> list[int]:

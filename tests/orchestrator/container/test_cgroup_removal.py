@@ -119,3 +119,11 @@ def test_one_that_does_not_end_is_told(
     bystander.kill()
     bystander.wait()
     await_true(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
+
+
+def test_one_that_is_never_empty_is_told(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+        monkeypatch.setattr(cgroups, "_members", lambda group: [process.pid])
+        with pytest.raises(HostError, match="does not get empty"):
+            remove_cgroup(_identifier(group), patience=0)
