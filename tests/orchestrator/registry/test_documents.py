@@ -9,6 +9,7 @@ import pytest
 from polyarch.errors import IntegrityError, NotFoundError, PolyarchError, UnauthorizedError, UnreachableError
 from polyarch.oci.digest import digest_of
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Index, Manifest
+from polyarch.oci.media_types import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST
 from polyarch.reference import parse_reference
 from support import faults
 from support.docker_registry import DockerRegistry
@@ -44,6 +45,25 @@ def test_the_agent_names_the_program(connect: Connect, registry: DockerRegistry)
     before = len(registry.access_log())
     connect().registry.head(parse_reference(registry.ref("busybox:1.36")))
     assert {access.agent.partition("/")[0] for access in registry.access_log()[before:]} == {"polyarch"}
+
+
+def test_the_four_kinds_are_asked_for(connect: Connect, faulty_registry: FaultyRegistry) -> None:
+    client, reference = connect().registry, parse_reference(faulty_registry.ref("busybox:1.36"))
+    client.head(reference)
+    client.get(reference)
+    asked = {tuple((request.headers["Accept"] or "").split(", ")) for request in faulty_registry.requests}
+    assert asked == {(OCI_INDEX, DOCKER_MANIFEST_LIST, OCI_MANIFEST, DOCKER_MANIFEST)}
+
+
+@pytest.mark.parametrize("more", ["; charset=utf-8", ';a="b;c"', " ; q=1"], ids=("charset", "quoted", "blank"))
+def test_parameters_of_a_media_type_mean_nothing(connect: Connect, faulty_registry: FaultyRegistry, more: str) -> None:
+    for method in ("GET", "HEAD"):
+        faulty_registry.script(method, MANIFESTS, faults.headers(Content_Type=f"{OCI_INDEX}{more}"))
+    client, reference = connect().registry, parse_reference(faulty_registry.ref("busybox:1.36"))
+    assert client.get(reference).media_type == OCI_INDEX
+    head = client.head(reference)
+    assert head is not None
+    assert head.media_type == OCI_INDEX
 
 
 @pytest.mark.parametrize("method", ["head", "get"])
