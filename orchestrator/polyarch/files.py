@@ -195,14 +195,16 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
     try:
         make_directory(parent, 0o700)
-        for old in parent.iterdir():
-            if (lock := _lock_folder(old)) is not None:  # its owner is dead
-                shutil.rmtree(old, ignore_errors=True)
-                os.close(lock)
+        sweep_temporary(parent)
         lock = None
         while lock is None:
             folder = Path(tempfile.mkdtemp(dir=parent))
-            lock = _lock_folder(folder)
+            try:
+                lock = _lock_folder(folder)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                raise
             if lock is not None and not folder.exists():  # another process took it for an old one before it was locked
                 os.close(lock)
                 lock = None
@@ -213,6 +215,16 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def sweep_temporary(parent: Path) -> None:
+    """Remove what killed processes left of `temporary_folder`. Raises OSError."""
+    import shutil
+
+    for old in parent.iterdir() if parent.is_dir() else ():
+        if (lock := _lock_folder(old)) is not None:  # its owner is dead
+            shutil.rmtree(old, ignore_errors=True)
+            os.close(lock)
 
 
 def _lock_folder(path: Path) -> int | None:

@@ -125,7 +125,8 @@ def _platform(verdict: Verdict) -> str | None:
 @dataclass(frozen=True, slots=True)
 class VerifiedImage:
     """What reading a stored image again gave. `problems` is empty for a sound one; `policy` is what verifiers ask of
-    its name, in words, "" if there are none or it has no name.
+    its name, in words, "" if there are none or it has no name. `repaired` are the digests of the blobs under its name
+    that were brought again before, and sentences that tell of more than a blob.
     """
 
     reference: Reference
@@ -135,6 +136,7 @@ class VerifiedImage:
     bytes: int
     problems: tuple[str, ...]
     policy: str = ""
+    repaired: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
@@ -146,4 +148,5 @@ class VerifiedImage:
             "bytes": self.bytes,
             "problems": list(self.problems),
             "policy": self.policy,
+            "repaired": list(self.repaired),
         }

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 @click.command(
     "verify",
     cls=Command,
-    help="Read stored images again: digests and sizes, diff IDs, the platform against what the programs are, signatures.",
-    examples=("polyarch verify alpine", "polyarch image ls -q | xargs polyarch verify"),
+    help="Read stored images again: digests and sizes, diff IDs, the platform that the programs prove, signatures.",
+    examples=("polyarch verify alpine", "polyarch verify --repair alpine"),
     exits=(0, 2, 3, 6, 7, 8, 9, 10),
 )
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
+@click.option("--repair", is_flag=True, help="first fetch again, by digest, what is damaged or missing")
 @pass_invocation
-def command(invocation: Invocation, references: Sequence[str]) -> int:
+def command(invocation: Invocation, references: Sequence[str], repair: bool) -> int:
     """Verify every reference, going on after failures."""
     with invocation.session() as session:
 
         def verify(reference: str) -> None:
-            results = session.kept.verify(reference)
+            results = session.kept.verify(reference, repair=repair)
             invocation.show(
                 json=(result.to_json() for result in results),
                 quiet=(result.manifest for result in results if not result.problems),
@@ -40,7 +41,9 @@ def command(invocation: Invocation, references: Sequence[str]) -> int:
             if broken := [result for result in results if result.problems]:
                 raise IntegrityError(
                     f"{reference}: {broken[0].platform}: {broken[0].problems[0]}",
-                    f"polyarch image rm {reference}, then pull it again",
+                    f"polyarch image rm {reference}, then pull it again"
+                    if repair
+                    else f"polyarch verify --repair {reference}",
                     problems=[problem for result in broken for problem in result.problems],
                 )
 
@@ -48,6 +51,8 @@ def command(invocation: Invocation, references: Sequence[str]) -> int:
 
 
 def _lines(results: Sequence[VerifiedImage]) -> Iterator[str]:
+    for told in results[0].repaired if results else ():
+        yield f"{results[0].reference.familiar}: repaired: {told}"
     for result in results:
         what = f"{result.reference.familiar} {result.platform}"
         if result.problems:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from polyarch.contract.others import Verifier
 from polyarch.contract.registry import Registry
 from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
-from polyarch.errors import NotFoundError, StorageError, platforms_errors
+from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
 from polyarch.events import Emit
 from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
@@ -54,6 +54,7 @@ class KeptVerbs:
 
     def __init__(self, settings: Settings, parts: KeptParts) -> None:
         self._root = settings.root
+        self._retries = settings.retries
         self._parts = parts
 
     def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
@@ -70,22 +71,46 @@ class KeptVerbs:
         """Let a further name point at an image at hand, with all its platforms; that name, whole, by docker's rule."""
         name = parse_reference(new, self._parts.schemes())
         check_new_name(name, new)
+        storage = self._parts.storage()
         for image in self._at_hand(reference):
-            self._parts.storage().commit(replace(image, reference=name))
+            # Asked for, so that nobody removes them until the new name needs them.
+            if [blob for blob in image.manifest.blobs if not storage.has_blob(blob) and not blob.urls]:
+                raise NotFoundError(f"{image.reference.familiar} was removed just now", f"polyarch pull {reference}")
+            storage.commit(replace(image, reference=name))
         return name
 
-    def verify(self, reference: str) -> tuple[VerifiedImage, ...]:
+    def verify(self, reference: str, *, repair: bool = False) -> tuple[VerifiedImage, ...]:
         """Read an image at hand again, all its platforms, and ask verifiers of it; what is wrong stands in the results.
 
-        Verifiers may ask its registry for signatures, and raise what that raises.
+        With `repair` what is damaged is brought again before, by digest from where the name comes from: see `Repair`
+        for what that raises. Verifiers may ask its registry for signatures, and raise what that raises.
         """
         from polyarch.verbs.verify import verify_image, verify_rules
 
+        repaired = self._repaired(reference) if repair else ()
         storage, found, verifiers = self._parts.reads(), self._at_hand(reference), self._parts.verifiers()
         with platforms_errors():
             return tuple(
-                verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image)) for image in found
+                replace(
+                    verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image)),
+                    repaired=repaired,
+                )
+                for image in found
             )
+
+    def _repaired(self, reference: str) -> tuple[str, ...]:
+        from polyarch.contract.repair import Repairs
+        from polyarch.verbs.repair import Repair
+
+        storage = self._parts.storage()
+        if not isinstance(storage, Repairs):
+            raise UsageError("the storage oci cannot be repaired", f"polyarch image rm {reference}, then pull it again")
+        told = storage.mend()
+        repair = Repair(storage, self._parts.registry, self._retries, self._parts.emit)
+        names = repair.names_there(self._parts.names(reference))
+        if not names:  # an ID
+            names = list({image.reference for image in self._at_hand(reference)})
+        return (*told, *(digest for name in names for digest in repair.image(name)))
 
     def remove(self, reference: str, *, platform: str | None = None, force: bool = False) -> Removed:
         """Take a name away, or one platform of it, or by ID or digest the image; what nothing needs then goes, too.

@@ -11,7 +11,7 @@ from polyarch.container.snapshot_garbage import SnapshotGarbage
 from polyarch.contract.storage import HasBlobFiles, Image, KeepsUnnamed, ListsImages, RemovesImages
 from polyarch.errors import UsageError
 from polyarch.events import Emit, Warned
-from polyarch.files import disk_error
+from polyarch.files import disk_error, sweep_temporary
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
 from polyarch.verbs.image_files import remove_files
@@ -69,6 +69,11 @@ def prune(places: Places, rules: PruneRules, *, dry_run: bool) -> tuple[Pruned, 
         layers = garbage.chosen()
         if not dry_run:
             garbage.delete()
+    if not dry_run:
+        try:
+            sweep_temporary(places.root / "temporary")
+        except OSError as error:
+            raise disk_error(error, f"cannot remove from {places.root / 'temporary'}") from error
     files = remove_files(places.root / "files", {image.manifest.digest for image in staying}, dry_run=dry_run)
     return (
         *(Pruned("image", each.manifest.digest, 0, each.reference) for each in chosen),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ from polyarch.contract import (
 from polyarch_plugins.storages.oci.garbage import blobs_here, remove_blobs, remove_partials
 from polyarch_plugins.storages.oci.leases import Lease, counted_on
 from polyarch_plugins.storages.oci.locks import locked
+from polyarch_plugins.storages.oci.mending import mend_layout, replaced_blob
 from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
 
 VERSION = 1
@@ -90,20 +92,20 @@ class OciStorage:
             descriptor = lock_partial(path, blob.digest, self._lock_timeout)
         except OSError as error:
             raise disk_error(error, f"cannot write {path}") from error
-        partial = PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path), sync=self._sync)
-        with contextlib.closing(partial) as writer:
+        bringing = PartialBlob(path, descriptor, lambda: self._publish(blob.digest, path), sync=self._sync)
+        with contextlib.closing(bringing) as writer:
             if not self.has_blob(blob):
                 yield writer
                 return
             writer.restart()  # its bytes are of no use any more
         yield None
 
-    def _publish(self, digest: Digest, partial: Path) -> None:
+    def _publish(self, digest: Digest, path: Path) -> None:
         """Rename a whole blob into place; from then on it is counted on. Raises OSError."""
         self._layout.make_blob_directory(digest)
         with self._locked():
             self._lease.add(digest)
-            partial.replace(self._layout.blob_path(digest))
+            path.replace(self._layout.blob_path(digest))
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """A seekable stream of the blob. Raises NotFoundError."""
@@ -230,6 +232,25 @@ class OciStorage:
                 self._layout.write_index(staying, sync=self._sync)
             blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept, dry_run=dry_run)
             return blobs + remove_partials(self._partials, dry_run=dry_run)
+
+    def mend(self) -> tuple[str, ...]:
+        """Write `oci-layout` and `index.json` anew if they are damaged; what was done."""
+        self._check_version()
+        if not self._private.is_dir():
+            return ()
+        with self._locked():
+            return mend_layout(self._layout, sync=self._sync)
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """What index.json names."""
+        return self._entries()
+
+    def replace_blob(self, blob: Descriptor) -> contextlib.AbstractContextManager[BlobWriter | None]:
+        """Bring a blob in anew, in the place of a damaged one; None if it is sound by now."""
+        self._make()
+        path = partial_path(self._partials, blob.digest)
+        publish = partial(self._publish, blob.digest, path)
+        return replaced_blob(self._layout, path, blob, publish, self._lock_timeout, sync=self._sync)
 
     def forget(self, digests: Collection[Digest]) -> None:
         """Count on these blobs no more, and remove those that no name needs and no other storage in use counts on."""

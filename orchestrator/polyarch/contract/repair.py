@@ -1,0 +1,27 @@
+"""What a storage needs that can be repaired."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from polyarch.contract.storage import BlobWriter
+from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
+
+
+@runtime_checkable
+class Repairs(Protocol):
+    """A storage in which what the disk has damaged can be put right. All methods raise StorageError."""
+
+    def mend(self) -> tuple[str, ...]:
+        """Put right what names images; a sentence for each thing that was done. What is sound stays."""
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """What an index.json names, be what it leads to sound or not."""
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        """A seekable stream of the blob. Raises NotFoundError."""
+
+    def replace_blob(self, blob: Descriptor) -> AbstractContextManager[BlobWriter | None]:
+        """Bring a blob in anew, in the place of a damaged one, which stays until then; None if it is sound by now."""
