@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -67,6 +68,9 @@ def test_two_builds_give_the_same_bytes(small: tuple[Path, Commit], tmp_path: Pa
     check.same(one.sdist, other.sdist)
     check.wheel(one.wheel, commit.files)
     assert check.about(one.wheel)["Version"] == "1.2"
+    year, month, day, hour, minute, second = time.gmtime(commit.epoch)[:6]
+    with zipfile.ZipFile(one.wheel) as wheel:
+        assert {member.date_time for member in wheel.infolist()} == {(year, month, day, hour, minute, second // 2 * 2)}
 
 
 def test_what_differs_is_named(small: tuple[Path, Commit], tmp_path: Path) -> None:
