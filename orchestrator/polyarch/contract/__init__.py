@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from polyarch.contract.held import HeldImages, Located, locate_file
     from polyarch.contract.layout_images import LayoutImages, NewEntries
     from polyarch.contract.layout_reader import LayoutReader, VerifiedPlace
+    from polyarch.contract.layout_summaries import LayoutSummaries
     from polyarch.oci.compression import decompressed
     from polyarch.oci.docker_archive import DockerArchive
     from polyarch.oci.held import CONTAINERD_NAME, HeldImage, ImagePlace, blob_name, held_images, names_of
@@ -187,6 +188,7 @@ __all__ = [
     "Layout",
     "LayoutImages",
     "LayoutReader",
+    "LayoutSummaries",
     "ListsImages",
     "ListsReferrers",
     "ListsRepositories",
@@ -278,6 +280,7 @@ _LATER = {
     "Located": "polyarch.contract.held:Located",
     "locate_file": "polyarch.contract.held:locate_file",
     "LayoutImages": "polyarch.contract.layout_images:LayoutImages",
+    "LayoutSummaries": "polyarch.contract.layout_summaries:LayoutSummaries",
     "LayoutReader": "polyarch.contract.layout_reader:LayoutReader",
     "NewEntries": "polyarch.contract.layout_images:NewEntries",
     "VerifiedPlace": "polyarch.contract.layout_reader:VerifiedPlace",

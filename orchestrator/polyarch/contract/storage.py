@@ -177,7 +177,9 @@ class ImageSummary:
     """What an engine tells of an image: less than all documents, enough for a list.
 
     `id` is the config's digest, `digest` what the name points at in the registry ("" if nobody knows); `created` is as
-    in the config (RFC 3339, "" if unknown), `size` is in bytes, as the engine counts them.
+    in the config (RFC 3339, "" if unknown), `size` is in bytes, as the engine counts them. `manifest` is the digest of
+    the variant's manifest, "" if nobody knows; `labels` are the config's, `blobs` the sizes of config and layers by
+    digest, None if they are not known. A storage that is `ListsImages`, too, tells all of it.
     """
 
     reference: Reference
@@ -186,11 +188,14 @@ class ImageSummary:
     platform: Platform
     created: str
     size: int
+    manifest: Digest = ""
+    labels: Mapping[str, str] | None = None
+    blobs: Mapping[Digest, int] | None = None
 
 
 @runtime_checkable
 class SummarisesImages(Protocol):
-    """A storage that can tell what it has, though not with all documents."""
+    """A storage that can tell what it has, though not with all documents: faster, or for want of them."""
 
     def summaries(self) -> Iterator[ImageSummary]:
         """Every image under every name."""

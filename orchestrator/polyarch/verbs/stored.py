@@ -106,15 +106,3 @@ def still_best(image: Image, target: Target, policy: EmulationPolicy) -> bool:
     ]
     chosen = select(entries, target, policy).chosen
     return chosen is None or chosen.candidate.manifest.digest == image.manifest.digest
-
-
-def shared_sizes(images: Sequence[Image]) -> dict[str, int]:
-    """For each manifest digest, the bytes of its blobs that another image at hand needs, too."""
-    users: dict[str, set[str]] = {}
-    for image in images:
-        for blob in image.manifest.blobs:
-            users.setdefault(blob.digest, set()).add(image.manifest.digest)
-    return {
-        image.manifest.digest: sum(blob.size for blob in image.manifest.blobs if len(users[blob.digest]) > 1)
-        for image in images
-    }

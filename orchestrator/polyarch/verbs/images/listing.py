@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from polyarch.contract.layout_summaries import summary_of
 from polyarch.contract.storage import Image, ImageSummary, is_unnamed
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
-from polyarch.verbs.stored import shared_sizes
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
@@ -46,38 +46,42 @@ def total_size(images: Iterable[ListedImage]) -> int | None:
     return sum(sizes.values())
 
 
-def of_images(images: Sequence[Image]) -> tuple[ListedImage, ...]:
+def of_images(images: Iterable[Image]) -> tuple[ListedImage, ...]:
     """Of a storage that keeps all documents."""
-    shared = shared_sizes(images)
-    return tuple(
-        ListedImage(
-            reference=image.reference,
-            id=image.config.digest,
-            digest=image.root.digest,
-            manifest=image.manifest.digest,
-            platform=image.platform,
-            created=image.config.created,
-            size=image.manifest.size,
-            shared_size=shared[image.manifest.digest],
-            labels=image.config.labels,
-            blobs={blob.digest: blob.size for blob in image.manifest.blobs},
-        )
-        for image in images
-    )
+    return of_summaries([summary_of(image) for image in images])
 
 
-def of_summaries(summaries: Iterable[ImageSummary]) -> tuple[ListedImage, ...]:
-    """Of one that tells less."""
+def of_summaries(summaries: Sequence[ImageSummary]) -> tuple[ListedImage, ...]:
+    """Of one that tells its images in short."""
+    shared = _shared_sizes(summaries)
     return tuple(
         ListedImage(
             reference=summary.reference,
             id=summary.id,
             digest=summary.digest or None,
-            manifest=None,
+            manifest=summary.manifest or None,
             platform=summary.platform,
             created=summary.created,
             size=summary.size,
-            shared_size=None,
+            shared_size=shared.get(summary.manifest),
+            labels=summary.labels,
+            blobs=summary.blobs,
         )
         for summary in summaries
     )
+
+
+def _shared_sizes(summaries: Sequence[ImageSummary]) -> dict[Digest, int]:
+    """For each manifest, the bytes of its blobs that another one needs, too; {} where not all is known."""
+    users: dict[Digest, Digest] = {}
+    shared: set[Digest] = set()
+    for summary in summaries:
+        if summary.blobs is None or not summary.manifest:
+            return {}
+        for blob in summary.blobs:
+            if users.setdefault(blob, summary.manifest) != summary.manifest:
+                shared.add(blob)
+    return {
+        summary.manifest: sum(size for blob, size in (summary.blobs or {}).items() if blob in shared)
+        for summary in summaries
+    }

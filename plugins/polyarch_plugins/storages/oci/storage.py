@@ -14,6 +14,7 @@ from polyarch.contract import (
     Descriptor,
     Digest,
     Image,
+    ImageSummary,
     Layout,
     LayoutImages,
     NewEntries,
@@ -35,6 +36,7 @@ from polyarch_plugins.storages.oci.leases import Lease, counted_on
 from polyarch_plugins.storages.oci.locks import locked
 from polyarch_plugins.storages.oci.mending import mend_layout, replaced_blob
 from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
+from polyarch_plugins.storages.oci.remembered import WORTH_REMEMBERING, recalled, remember
 
 VERSION = 1
 """The number of the arrangement of files that the package's docstring describes."""
@@ -50,7 +52,8 @@ def open_storage(services: StorageServices) -> OciStorage:
 
 
 class OciStorage:
-    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages, RemovesImages, KeepsUnnamed and ForgetsBlobs.
+    """Satisfies Storage, ReadsBlobs, HasBlobFiles, ListsImages, SummarisesImages, RemovesImages, KeepsUnnamed and
+    ForgetsBlobs.
 
     The first write makes its folder.
     """
@@ -174,6 +177,18 @@ class OciStorage:
         """Every image under every name."""
         for entry in self._entries():
             yield from self._images.of(entry)
+
+    def summaries(self) -> Iterator[ImageSummary]:
+        """Every image under every name, by what is remembered of its documents where these are the same files."""
+        from polyarch.contract import LayoutSummaries
+
+        entries = self._entries()
+        remembered = self._private / "summaries"
+        summaries = LayoutSummaries(self._layout, self._images, recalled(remembered))
+        yield from summaries.of(entries)
+        if summaries.learnt >= WORTH_REMEMBERING and self._private.is_dir():
+            with contextlib.suppress(StorageError), locked(self._private / "lock", "", 0):  # else the next one does it
+                remember(remembered, summaries.to_remember(), self._private / ".new")
 
     def _entries(self) -> tuple[Descriptor, ...]:
         self._check_version()

@@ -1,0 +1,112 @@
+"""What is remembered of images for a list is what they are, as long as nobody touched them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from polyarch.contract import Layout, LayoutImages, LayoutSummaries, StorageError
+from polyarch.contract import layout_summaries as module
+from polyarch.contract.layout_summaries import summary_of
+from polyarch.contract.storage import ImageSummary
+from polyarch.testing.layout_writer import LayoutWriter, regular
+
+ARM64 = {"os": "linux", "architecture": "arm64"}
+ARM = {"os": "linux", "architecture": "arm", "variant": "v7"}
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """`one` is a manifest, `two` an index, `again` the same manifest as `one`."""
+    monkeypatch.setattr(module, "_FRESH", -1 << 62)  # what was just written may be remembered
+    writer = LayoutWriter(tmp_path / "layout")
+    shared = writer.layer([regular("shared", b"shared")], "shared")
+    images = [
+        {**writer.image(platform, [shared, writer.layer([regular("own", name)], "own")]), "platform": platform}
+        for platform, name in ((ARM64, b"arm64"), (ARM, b"arm"))
+    ]
+    one = {key: value for key, value in images[0].items() if key != "platform"}
+    writer.name("one:1", one)
+    writer.name("two:1", writer.index(images))
+    writer.name("again:1", one)
+    writer.finish()
+    return Layout(writer.directory)
+
+
+def walked(layout: Layout, remembered: bytes = b"") -> tuple[list[ImageSummary], LayoutSummaries]:
+    summaries = LayoutSummaries(layout, LayoutImages(layout), remembered)
+    return list(summaries.of(layout.entries())), summaries
+
+
+def real(layout: Layout) -> list[ImageSummary]:
+    images = LayoutImages(layout)
+    return [summary_of(image) for entry in layout.entries() for image in images.of(entry)]
+
+
+def blob_of(layout: Layout, name: str, *keys: str | int) -> Path:
+    """A blob that the manifest of `one` names, or itself."""
+    (entry,) = [each for each in layout.entries() if name in each.annotations.values()]
+    path = layout.blob_path(entry.digest)
+    if keys:
+        value = json.loads(path.read_bytes())
+        for key in keys:
+            value = value[key]
+        path = layout.blob_path(value["digest"])
+    return path
+
+
+def test_the_second_list_reads_no_document_and_tells_the_same(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, summaries = walked(layout)
+    assert first == real(layout)
+    assert len(first) == 4
+    assert summaries.learnt == 3
+    monkeypatch.setattr(Layout, "read_blob", None)
+    second, later = walked(layout, summaries.to_remember())
+    assert second == first
+    assert later.learnt == 0
+    monkeypatch.undo()
+    assert walked(layout, later.to_remember())[0] == first
+
+
+@pytest.mark.parametrize("keys", [(), ("config",)], ids=["manifest", "config"])
+def test_a_document_that_was_damaged_since_is_told(layout: Layout, keys: tuple[str, ...]) -> None:
+    remembered = walked(layout)[1].to_remember()
+    path = blob_of(layout, "one:1", *keys)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + b" }")  # of the same size
+    with pytest.raises(StorageError, match="damaged"):
+        walked(layout, remembered)
+
+
+def test_an_image_without_a_layer_is_none(layout: Layout) -> None:
+    remembered = walked(layout)[1].to_remember()
+    blob_of(layout, "one:1", "layers", 1).unlink()
+    seen = walked(layout, remembered)[0]
+    assert seen == real(layout)
+    assert [str(each.platform) for each in seen] == ["linux/arm/v7"]
+
+
+def test_a_manifest_that_came_later_is_seen(layout: Layout) -> None:
+    path = blob_of(layout, "two:1", "manifests", 1)
+    data = path.read_bytes()
+    path.unlink()
+    first, summaries = walked(layout)
+    assert len(first) == 3
+    path.write_bytes(data)
+    assert len(walked(layout, summaries.to_remember())[0]) == 4
+
+
+def test_what_was_just_written_is_not_remembered(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its times would not tell a change within the same tick of the clock."""
+    monkeypatch.setattr(module, "_FRESH", 3600 * 10**9)
+    assert walked(layout)[1].learnt == 0
+
+
+@pytest.mark.parametrize("cut", [0, 5, 50, -1])
+def test_what_is_damaged_of_the_memory_is_forgotten(layout: Layout, cut: int) -> None:
+    remembered = walked(layout)[1].to_remember()
+    seen, summaries = walked(layout, remembered[:cut])
+    assert seen == real(layout)
+    assert summaries.learnt == 3
