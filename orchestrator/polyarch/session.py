@@ -212,8 +212,10 @@ class Session(Composition):
         from polyarch.verbs.images.listing import of_images, of_summaries
 
         lister = self._ability(storage, object, "")
-        if isinstance(lister, SummarisesImages) and not isinstance(lister, ListsImages):
-            return of_summaries(lister.summaries())
+        if isinstance(lister, SummarisesImages):
+            summaries = list(lister.summaries())
+            if not isinstance(lister, ListsImages) or all(each.blobs is not None for each in summaries):
+                return of_summaries(summaries)
         return of_images(self.images(storage))
 
     def image(self, reference: str, *, platform: str | None = None) -> Image:
@@ -256,20 +258,23 @@ class Session(Composition):
         from polyarch.container.run import run_container
 
         words = read_words(request)
-        image, storage = self._to_start.with_files(reference, platform, emulation, pull, allow_mislabelled)
-        native = {platform.architecture for platform in self.machine.native}
-        with platforms_errors():
-            return run_container(
-                request,
-                words,
-                image,
-                storage,
-                self.machine,
-                () if image.platform.architecture in native else self.emulator_sources,
-                self.settings,
-                self._emit,
-                as_labelled=not allow_mislabelled,
-            )
+
+        def start(image: Image, storage: HasBlobFiles) -> Ran:
+            native = {platform.architecture for platform in self.machine.native}
+            with platforms_errors():
+                return run_container(
+                    request,
+                    words,
+                    image,
+                    storage,
+                    self.machine,
+                    () if image.platform.architecture in native else self.emulator_sources,
+                    self.settings,
+                    self._emit,
+                    as_labelled=not allow_mislabelled,
+                )
+
+        return self._to_start.started(start, reference, platform, emulation, pull, allow_mislabelled)
 
     @cached_property
     def _to_start(self) -> ImagesToStart:
@@ -297,7 +302,7 @@ class Session(Composition):
         from polyarch.verbs.containers import ContainerParts, ContainerVerbs
 
         parts = ContainerParts(
-            image=self._to_start.with_files,
+            started=self._to_start.started,
             storage=self._as_files,
             name=self._new_name,
             platform=self.platform,

@@ -11,6 +11,10 @@ class CannotExecute(HostError):
     exit_code = 126
 
 
+class JustRemoved(NotFoundError):
+    """Another process removed the image between the moment it was found and the container's record."""
+
+
 class ProgramNotFound(NotFoundError):
     """The program, or the interpreter that it names, is not there."""
 

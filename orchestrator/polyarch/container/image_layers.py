@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from polyarch.container.failures import JustRemoved
 from polyarch.container.forms import form_of_image
 from polyarch.container.layers import Layers
 from polyarch.container.record import Form
@@ -35,7 +36,7 @@ def make_layers(
 ) -> Layers:
     """Make those of the layers ready that are not yet; where one cannot be an EROFS image, all unpacked.
 
-    Raises NotFoundError where the image was removed before a container's record kept it; IntegrityError, StorageError,
+    Raises JustRemoved where the image was removed before a container's record kept it; IntegrityError, StorageError,
     HostError.
     """
     try:
@@ -44,7 +45,7 @@ def make_layers(
                 storage.blob_path(blob.digest)
     except NotFoundError as error:
         name = image.reference.familiar
-        raise NotFoundError(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
+        raise JustRemoved(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
     forms: tuple[Form, ...] = ("erofs", "unpacked") if layers.form == "erofs" else ("unpacked",)
     for form in forms:

@@ -36,11 +36,14 @@ if TYPE_CHECKING:
 class ContainerParts:
     """What the containers need of a session, each asked for when it is needed.
 
-    `image` gives an image to start (by reference, platform, emulation, pull, allow_mislabelled) and its blobs' files;
+    `started` calls a function with an image to start (by reference, platform, emulation, pull, allow_mislabelled) and
+    its blobs' files, again where another process removed that meanwhile;
     `name` reads a reference to be given, `platform` the words of `--platform`.
     """
 
-    image: Callable[[str, str | None, EmulationPolicy | None, str, bool], tuple[Image, HasBlobFiles]]
+    started: Callable[
+        [Callable[[Image, HasBlobFiles], Record], str, str | None, EmulationPolicy | None, str, bool], Record
+    ]
     storage: Callable[[], KeepsBlobs]
     name: Callable[[str], Reference]
     platform: Callable[[str], Platform]
@@ -96,13 +99,15 @@ class ContainerVerbs:
         from polyarch.container.request import read_words
 
         words = read_words(request, starts=False)
+        later = LaterStart(request, words, as_labelled=not allow_mislabelled)
+
+        def make(image: Image, storage: HasBlobFiles) -> Record:
+            return create_container(later, image, storage, self._settings, self._emit)
+
         if reference == SCRATCH:
             image = scratch_image(self._parts.platform(platform) if platform else self._parts.machine().platform)
-            storage: HasBlobFiles = self._parts.storage()
-        else:
-            image, storage = self._parts.image(reference, platform, emulation, pull, allow_mislabelled)
-        later = LaterStart(request, words, as_labelled=not allow_mislabelled)
-        return create_container(later, image, storage, self._settings, self._emit)
+            return make(image, self._parts.storage())
+        return self._parts.started(make, reference, platform, emulation, pull, allow_mislabelled)
 
     def start(self, name: str, *, attach: bool = False, interactive: bool = False) -> Ran:
         """Start a container that `create` made; with `attach` wait for its end, and with `interactive` as well pass

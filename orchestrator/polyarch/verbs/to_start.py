@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from polyarch.container.failures import JustRemoved
 from polyarch.contract.storage import HasBlobFiles, Image, ReadsBlobs, Storage
 from polyarch.errors import NoVariantError, platforms_errors
 from polyarch.selection.types import EmulationPolicy, Target, target_of
@@ -14,6 +16,12 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from polyarch.verbs.results import PullResult
+
+
+T = TypeVar("T")
+
+_TRIES = 5
+"""Of bringing an image in that others remove each time before it is started."""
 
 
 class Pull(Protocol):
@@ -72,6 +80,24 @@ class ImagesToStart:
             self._parts.settle()
         return image, storage
 
+    def started(
+        self,
+        start: Callable[[Image, HasBlobFiles], T],
+        reference: str,
+        platform: str | None,
+        emulation: EmulationPolicy | None,
+        pull: str,
+        as_it_is: bool,
+    ) -> T:
+        """What `start` makes of an image of `with_files`; one that another process removes meanwhile is brought again.
+
+        Raises what `start` and `with_files` raise.
+        """
+        for _ in range(0 if pull == "never" else _TRIES - 1):
+            with contextlib.suppress(JustRemoved):
+                return start(*self.with_files(reference, platform, emulation, pull, as_it_is))
+        return start(*self.with_files(reference, platform, emulation, pull, as_it_is))
+
     def _check_emulation(self, image: Image, emulation: EmulationPolicy | None) -> None:
         """A platform asked for by name is taken for any machine; whether this one may emulate it is asked here."""
         native = {platform.architecture for platform in self._parts.machine().native}
@@ -105,4 +131,7 @@ class ImagesToStart:
             return one_of(at_hand, reference, target, asked=platform is not None)
         (result, *_) = self._parts.pull(reference, platform=platform, emulation=emulation, allow_mislabelled=as_it_is)
         digest = result.candidate.manifest.digest
-        return next(image for image in self._parts.storage().find(result.name) if image.manifest.digest == digest)
+        for image in self._parts.storage().find(result.name):
+            if image.manifest.digest == digest:
+                return image
+        raise JustRemoved(f"{result.name.familiar} was removed just now", f"polyarch pull {result.name.familiar}")
