@@ -20,6 +20,7 @@ from support.containerd_engine import ContainerdEngine
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
 from support.faulty_registry import FaultyRegistry
+from support.figures import Figures, figure_lines
 from support.layout_files import Layout
 from support.podman_engine import PodmanEngine
 from support.registry_auth import TokenServer, basic_settings
@@ -221,6 +222,20 @@ def soak() -> bool:
 def count() -> Callable[[int, int], int]:
     """`count(sample, whole)`: how often a random test shall try, in `make test` and in `make soak`."""
     return lambda sample, whole: whole if SOAK else sample
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """`figures(name, seen, aim)`: a line that `make soak` shows at its end."""
+    return Figures(request.node.user_properties)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures of a whole run; those of a sample say nothing."""
+    if SOAK and (lines := list(figure_lines(terminalreporter.stats))):
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
