@@ -67,8 +67,19 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [turn_a_bit, cut, empty, Path.unlink], ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize("part", ["layer", "config", "manifest", "list", "root"])
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        pytest.param(
+            part,
+            damage,
+            id=f"{part}-{damage.__name__}",
+            marks=() if (part, damage) in (("layer", turn_a_bit), ("list", Path.unlink)) else pytest.mark.costly,
+        )
+        for part in ("layer", "config", "manifest", "list", "root")
+        for damage in (turn_a_bit, cut, empty, Path.unlink)
+    ],
+)
 def test_a_damaged_blob_comes_again(
     part: str, damage: Callable[[Path], None], stored: Stored, polyarch: Polyarch
 ) -> None:
@@ -83,6 +94,7 @@ def test_a_damaged_blob_comes_again(
     assert again["repaired"] == []
 
 
+@pytest.mark.costly
 def test_what_is_damaged_everywhere_comes_again(stored: Stored, polyarch: Polyarch, registry: DockerRegistry) -> None:
     """Also where an older try left bytes that are no good, and in other images that share it."""
     other = registry.ref("wordpress:1.0")
@@ -116,6 +128,7 @@ def test_without_the_registry_nothing_is_lost(polyarch: Polyarch, registry: Dock
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.costly
 def test_what_the_registry_has_no_more_is_told(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
     own = DockerRegistry(tmp_path / "own")
     try:
@@ -143,8 +156,12 @@ def break_the_first(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "names"),
-    [(break_the_first, 2), (cut, 2), (empty, 0), (Path.unlink, 0)],
-    ids=lambda value: getattr(value, "__name__", None),
+    [
+        pytest.param(
+            damage, names, id=damage.__name__, marks=pytest.mark.costly if damage is not break_the_first else ()
+        )
+        for damage, names in ((break_the_first, 2), (cut, 2), (empty, 0), (Path.unlink, 0))
+    ],
 )
 def test_of_a_damaged_index_json_is_kept_what_can_be_read(
     damage: Callable[[Path], None], names: int, stored: Stored, polyarch: Polyarch
@@ -162,6 +179,7 @@ def test_of_a_damaged_index_json_is_kept_what_can_be_read(
     assert after.names.items() <= before.names.items()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("damage", [turn_a_bit, cut, empty, Path.unlink], ids=lambda damage: damage.__name__)
 def test_a_damaged_oci_layout_is_written_anew(
     damage: Callable[[Path], None], stored: Stored, polyarch: Polyarch
@@ -172,6 +190,7 @@ def test_a_damaged_oci_layout_is_written_anew(
     assert seen_layout(stored.folder) == stored.before
 
 
+@pytest.mark.costly
 def test_two_repairs_at_once_end_well(stored: Stored, polyarch: Polyarch) -> None:
     for part in ("layer", "config"):
         turn_a_bit(stored.path(stored.blob(part)))
@@ -180,6 +199,7 @@ def test_two_repairs_at_once_end_well(stored: Stored, polyarch: Polyarch) -> Non
     assert seen_layout(stored.folder) == stored.before
 
 
+@pytest.mark.costly
 def test_an_image_without_a_name_has_nowhere_to_come_from(polyarch: Polyarch, stored: Stored) -> None:
     digest = stored.manifests[0]
     polyarch("image", "rm", stored.name).ok()
