@@ -47,6 +47,7 @@ class Console:
         self._terminal: int | None = None
         self._settings: list[object] | None = None
         self._stop, self._stopping = os.pipe()
+        self._resizing = threading.Lock()
         self._listener = listen(directory)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -57,7 +58,7 @@ class Console:
     def resize(self) -> None:
         """Give the container's terminal the size of ours."""
         if self._terminal is not None:
-            with contextlib.suppress(OSError):
+            with self._resizing, contextlib.suppress(OSError):  # a size that was read earlier never comes later
                 size = fcntl.ioctl(_OUR_INPUT, termios.TIOCGWINSZ, bytes(8))
                 fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
 
@@ -109,6 +110,7 @@ class Console:
                 typed = os.read(_OUR_INPUT, _CHUNK)
                 if not typed:
                     return
+                self.resize()  # what was typed after a change of size is read after it: the signal may come late
             with contextlib.suppress(BlockingIOError):
                 typed = typed[os.write(terminal, typed) :] if typed else b""
 
