@@ -156,7 +156,7 @@ def _from_file(path: Path) -> dict[str, object]:
             document = tomllib.load(stream)
     except OSError as error:
         raise UsageError(f"settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UsageError(f"settings file {path}: {error}", "see docs/settings.md for what it may hold") from error
     defaults = {entry.name: entry for entry in fields(Settings) if entry.name not in _NOT_IN_FILE}
     values: dict[str, object] = {}
@@ -177,6 +177,8 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         raise UsageError(f"settings file {path}: {name} is one of {', '.join(_CHOICES[name])}, not {value!r}")
     if kind == "bool" and isinstance(value, bool):
         return value
+    if isinstance(value, int) and abs(value) >= 1 << 63:  # TOML has no such number, and Python cannot write all of them
+        raise UsageError(f"settings file {path}: {name} is out of bounds")
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -191,4 +193,4 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         return value
     if kind == "Mapping[str, str]" and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         return value
-    raise UsageError(f"settings file {path}: {name} has a value of the wrong kind: {value!r}")
+    raise UsageError(f"settings file {path}: {name} has a value of the wrong kind, {type(value).__name__}")

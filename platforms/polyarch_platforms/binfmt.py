@@ -129,12 +129,15 @@ def parse_entry(name: str, text: str) -> Registration | None:
     values = dict(one.partition(" ")[::2] for one in lines[1:])
     try:
         magic = bytes.fromhex(values["magic"])
+        mask = bytes.fromhex(values["mask"]) if "mask" in values else b"\xff" * len(magic)
+        if len(mask) != len(magic) or int(values["offset"]) < 0:
+            return None  # no kernel says so, but somebody's facts may
         return Registration(
             name=name,
             interpreter=values["interpreter"],
             flags=values["flags:"],
             magic=magic,
-            mask=bytes.fromhex(values["mask"]) if "mask" in values else b"\xff" * len(magic),
+            mask=mask,
             offset=int(values["offset"]),
             enabled=lines[0] == "enabled",
         )

@@ -160,7 +160,8 @@ def _wrong(key: str, value: object, wanted: str) -> DeviceError:
 
 
 def _string(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _MAX_ITEM:
+    # Tabs are in what kernels say of processors, and facts keep them.
+    if not isinstance(value, str) or not value.replace("\t", " ").isprintable() or len(value) > _MAX_ITEM:
         raise _wrong(key, value, f"a printable text of at most {_MAX_ITEM} characters")
     return value
 

@@ -123,7 +123,7 @@ class Store:
             return State(records, str(document["mounted_in_boot"]), tuple(map(str, document["directories"])))
         except FileNotFoundError:
             return State()
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, BinfmtError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, BinfmtError) as error:
             raise QemuError(f"cannot read the record of installed emulators, {self._file}") from error
 
     def save(self, state: State) -> None:

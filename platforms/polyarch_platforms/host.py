@@ -189,7 +189,7 @@ def _emulations(facts: Facts, native: Sequence[Platform]) -> tuple[Emulation, ..
     if ("status", ("disabled",)) in facts.binfmt:
         return ()
     read = (binfmt.parse_entry(name, "\n".join(lines)) for name, lines in facts.binfmt)
-    entries = [entry for entry in read if entry and entry.offset >= 0 and len(entry.mask) == len(entry.magic)]
+    entries = [entry for entry in read if entry]
     own = {one.architecture for one in native}
     return tuple(
         Emulation(Platform("linux", known.name, known.default_variant), entry.interpreter, "registered")

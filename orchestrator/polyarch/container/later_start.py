@@ -57,5 +57,5 @@ def read_later_start(directory: Path, name: str) -> LaterStart:
             f"the container {name} was made by `run`, and cannot be started again",
             "what `polyarch container create` makes can be: its words are kept",
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StorageError(f"{path} is damaged: {error}") from None

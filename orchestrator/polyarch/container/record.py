@@ -56,6 +56,9 @@ class Record:
 
 
 _KEYS = frozenset(Record.__match_args__)
+_NUMBERS = ("stop_signal", "pid")
+_FLAGS = ("rm", "detached")
+_TEXTS = _KEYS.difference(_NUMBERS, _FLAGS, ("command", "layers", "exit_code"))
 
 
 def new_id() -> str:
@@ -82,10 +85,24 @@ def read_record(directory: Path, name: str = RECORD) -> Record | None:
     try:
         document = json.loads(read_bounded(directory / name, _MAX_RECORD))
         known = {key: value for key, value in document.items() if key in _KEYS}
-        return Record(**{**known, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
+        record = Record(**{**known, "command": tuple(document["command"]), "layers": tuple(document["layers"])})
     except OSError as error:
         if is_disk_fault(error):
             raise disk_error(error, f"cannot read {directory / name}") from error
         return None
-    except (StorageError, ValueError, TypeError, KeyError, AttributeError):
+    except (StorageError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return record if _is_sound(record) else None
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether each field is of its kind."""
+    texts = [getattr(record, name) for name in _TEXTS]
+    numbers = [getattr(record, name) for name in _NUMBERS]
+    flags = [getattr(record, name) for name in _FLAGS]
+    return (
+        all(isinstance(each, str) for each in (*texts, *record.command, *record.layers))
+        and all(isinstance(each, int) for each in numbers)
+        and all(isinstance(each, bool) for each in flags)
+        and isinstance(record.exit_code, int | None)
+    )

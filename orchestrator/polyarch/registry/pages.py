@@ -12,8 +12,9 @@ from polyarch.registry.origin import join_url, split_url
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import error_codes
 
-_LINK = re.compile(r"<([^>]*)>([^<]*)")
-_NEXT = re.compile(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNORECASE)
+# No text makes them look at a character more than a few times: a field may have 64 KiB.
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)(?:"|$)|([^\s;,]++))', re.IGNORECASE)
 
 
 def name_pages(
@@ -57,7 +58,8 @@ def name_pages(
 def next_page(field: str, host: str, path: str) -> str | None:
     """Path and query of the next page in a Link field; None if there is none, or if it is on another host."""
     for target, parameters in _LINK.findall(field):
-        if not _NEXT.search(parameters):
+        relations = ("".join(found).lower().split() for found in _RELATION.findall(parameters))
+        if not any("next" in found for found in relations):
             continue
         try:
             # The scheme is left open: behind a proxy registries name their own wrongly.

@@ -74,7 +74,7 @@ def read_token(body: bytes, where: str) -> tuple[str, float]:
     lifetime = document.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
         lifetime = LIFETIME
-    return token, min(max(float(lifetime), LIFETIME), 86400.0)
+    return token, float(min(max(lifetime, LIFETIME), 86400))  # a number of hundreds of digits is no float
 
 
 @dataclass(slots=True)
