@@ -16,8 +16,10 @@ import pytest
 
 from polyarch import Session
 from polyarch.errors import IntegrityError
+from polyarch.events import BlobDone, Event
 from polyarch.settings import Settings
 from polyarch.testing.layout_writer import LayoutWriter, folder, link, regular
+from polyarch.verbs.images.prune_choice import PruneRules
 from support.command import Polyarch
 from support.committed_images import layout_of
 from support.docker_registry import DockerRegistry
@@ -112,6 +114,25 @@ def test_prune_keeps_what_a_name_needs(polyarch: Polyarch, registry: DockerRegis
     assert made(polyarch.root) == ready
     polyarch("image", "rm", name).ok()
     assert made(polyarch.root) == {}
+
+
+def test_prune_takes_nothing_while_a_pull_prepares(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    """Layers have no name and no container that needs them before the pull is done."""
+    unneeded = polyarch.root / "snapshots" / "erofs" / ("0" * 64)
+    unneeded.mkdir(parents=True)
+    seen = []
+
+    def prune(event: Event) -> None:
+        if isinstance(event, BlobDone) and not seen:
+            with Session(settings) as other:
+                other.kept.prune(PruneRules())
+            seen.append(unneeded.is_dir())
+
+    settings = Settings(root=polyarch.root, home=polyarch.root, sync="none")
+    with Session(settings, emit=prune) as session:
+        session.pull(registry.ref("busybox:1.36"), prepare=True)
+        session.kept.prune(PruneRules())
+    assert (set(seen), unneeded.is_dir()) == ({True}, False)
 
 
 @pytest.mark.parametrize("form", ["erofs", "unpack"])

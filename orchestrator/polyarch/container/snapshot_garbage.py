@@ -1,8 +1,9 @@
 """Removing unpacked layers that nobody needs.
 
 Who removes holds `ROOT/snapshots/locks/prune` all the time, and within it the lock of the containers while he decides:
-a container's record names its layers before they are unpacked, so none that is to be used looks unneeded. What goes is
-renamed then, and deleted when containers may come again.
+a container's record names its layers before they are unpacked, so none that is to be used looks unneeded. A pull that
+makes layers ready has no name for them before it ends: meanwhile nothing is removed. What goes is renamed then, and
+deleted when containers may come again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from polyarch.container.record import Record
 from polyarch.container.rights import Rights, rights_at
-from polyarch.container.snapshots import open_locked
+from polyarch.container.snapshots import PREPARING, open_locked
 from polyarch.container.state import Containers
 from polyarch.files import disk_error, freed_bytes
 from polyarch.oci.digest import Digest
@@ -63,9 +64,14 @@ class SnapshotGarbage:
         Names are the hexadecimal digits of chain IDs. With `dry_run` all stays where it is.
         """
         self._needed = {*self._needed, *needed}
-        found = [] if self.broken else list(self._unneeded(only))
+        if self.broken:
+            return
         try:
-            self._found = found if dry_run else [(digest, _aside(path)) for digest, path in found]
+            with self._nobody_prepares() as nobody:
+                if dry_run:
+                    self._found = list(self._unneeded(only))
+                elif nobody:
+                    self._found = [(digest, _aside(path)) for digest, path in self._unneeded(only)]
         except OSError as error:
             raise disk_error(error, f"cannot remove from {self._snapshots}") from error
 
@@ -100,6 +106,18 @@ class SnapshotGarbage:
         there = self._snapshots.iterdir() if self._snapshots.is_dir() else ()
         return sorted(path for path in there if path != self._locks)
 
+    @contextlib.contextmanager
+    def _nobody_prepares(self) -> Iterator[bool]:
+        """Whether no pull makes layers ready; within, none begins to. Raises OSError."""
+        with contextlib.ExitStack() as held:
+            try:
+                if self._locks.is_dir():
+                    held.callback(os.close, open_locked(self._locks / PREPARING, wait=False))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
     def _unneeded(self, only: Collection[str] | None) -> Iterator[tuple[Digest | None, Path]]:
         try:
             for path in (path for folder in self._folders() for path in sorted(folder.iterdir())):
@@ -125,7 +143,7 @@ class SnapshotGarbage:
     def _remove_locks(self) -> None:
         here = {path.name for folder in self._folders() for path in folder.iterdir()}
         for path in sorted(self._locks.iterdir()):
-            if path.name in here or path.name in self._needed or path.name == "prune":
+            if path.name in here or path.name in self._needed or path.name in ("prune", PREPARING):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -7,6 +7,7 @@
     ROOT/snapshots/FORM/.gone.…      on its way out (snapshot_garbage.py)
     ROOT/snapshots/locks/CHAIN_ID    who makes it
     ROOT/snapshots/locks/prune       who removes what nobody needs
+    ROOT/snapshots/locks/preparing   who makes layers of images that have no name yet: shared by all of these
 
 FORM is `erofs`: an EROFS image and the archive that it points into; or the flavour of what is unpacked.
 """
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from polyarch.unpack.image import OpenLayer
 
     Ready = Callable[[Scanned | None, Path | None], None]
+
+
+PREPARING = "preparing"
 
 
 class NotAsErofs(HostError):
@@ -145,19 +149,34 @@ class Snapshots:
         try:
             yield path.is_dir()
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # else a child that was forked meanwhile would hold it on
-            os.close(descriptor)
+            _unlock(descriptor)
 
 
-def open_locked(path: Path, *, wait: bool = True) -> int:
-    """A descriptor of the file, made if it is missing, locked for this caller alone; waits, or raises BlockingIOError.
+@contextlib.contextmanager
+def keeping(root: Path) -> Iterator[None]:
+    """Within, none of the layers below `root` (`ROOT/snapshots`) is removed, needed or not. Raises StorageError."""
+    _make(root / "locks")
+    try:
+        descriptor = open_locked(root / "locks" / PREPARING, shared=True)
+    except OSError as error:
+        raise disk_error(error, f"cannot lock {root}") from error
+    try:
+        yield
+    finally:
+        _unlock(descriptor)
+
+
+def open_locked(path: Path, *, wait: bool = True, shared: bool = False) -> int:
+    """A descriptor of the file, made if it is missing, locked for this caller alone, or for all who want it `shared`;
+    waits, or raises BlockingIOError.
 
     Raises OSError.
     """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how)
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
@@ -165,6 +184,11 @@ def open_locked(path: Path, *, wait: bool = True) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the file was pruned since it was opened
+
+
+def _unlock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # else a child that was forked meanwhile would hold it on
+    os.close(descriptor)
 
 
 def _make(directory: Path) -> None:

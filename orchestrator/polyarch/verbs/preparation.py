@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from polyarch.container.forms import form_here, form_there
 from polyarch.container.image_layers import snapshots, snapshots_root
 from polyarch.container.record import Form
 from polyarch.container.rights import rights_at
-from polyarch.container.snapshots import NotAsErofs
+from polyarch.container.snapshots import NotAsErofs, keeping
 from polyarch.contract.storage import ReadsBlobs
 from polyarch.events import Emit
 from polyarch.oci.config import ImageConfig, check_layer_count
@@ -40,6 +41,10 @@ class Preparer:
         self._emit = emit
         self._rights = rights_at(settings.root)
         self._new = form_here(settings.layers, snapshots_root(settings), self._rights).form
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Within, nobody removes layers that were made for an image that has no name yet. Raises StorageError."""
+        return keeping(snapshots_root(self._settings))
 
     def begin(self, blobs: GrowingBlobs, manifest: Manifest, config: Callable[[], ImageConfig]) -> Preparation:
         """Layers that are made ready while they come in; `config` is asked when that has arrived."""

@@ -133,7 +133,13 @@ def pull_variant(
     preparer = context.preparer if context.preparer and context.preparer.wants(candidate) else None
     preparing = preparer.begin(growing, manifest, config) if preparer and growing and not same else None
     search = ProgramSearch(growing, manifest, config, preparing.indexes if preparing else None) if growing else None
-    with preparing or nullcontext(), search or nullcontext(), growing or nullcontext(), loading as loaded_from:
+    with (
+        preparer.keeping() if preparer else nullcontext(),
+        preparing or nullcontext(),
+        search or nullcontext(),
+        growing or nullcontext(),
+        loading as loaded_from,
+    ):
 
         def arrived(blob: Descriptor) -> None:
             if growing:
@@ -170,7 +176,6 @@ def pull_variant(
             if preparer and isinstance(storage, ReadsBlobs):
                 preparer.complete(storage, manifest, config())
             storage.commit(Image(name, root, manifest, config(), platform))
-    # What `image prune` took while no name kept it is made again.
     prepared = preparer.complete(storage, manifest, config()) if preparer and isinstance(storage, ReadsBlobs) else None
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(name), root.digest, status))

@@ -11,6 +11,7 @@ import pytest
 from polyarch.container.record import Record, new_id, now
 from polyarch.container.rights import Rights, rights_at
 from polyarch.container.snapshot_garbage import SnapshotGarbage
+from polyarch.container.snapshots import keeping
 from polyarch.container.state import Containers
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -60,7 +61,7 @@ def test_what_neither_a_container_nor_an_image_needs_goes(tmp_path: Path, snapsh
     assert {digest for digest, _ in told} == {f"sha256:{C}", None}
     assert all(10_000 <= size < 30_000 for _, size in told), "a file with two names takes its space once"
     assert names(snapshots / "user") == {A, B}
-    assert names(snapshots / "locks") == {A, B, "prune"}
+    assert names(snapshots / "locks") == {A, B, "prune", "preparing"}
 
 
 def test_only_those_named(tmp_path: Path, snapshots: Path) -> None:
@@ -74,6 +75,15 @@ def test_what_is_being_unpacked_stays(tmp_path: Path, snapshots: Path) -> None:
         gone(tmp_path, A, B, C[:-1])
         assert names(snapshots / "user") == {A, B, f".{C}.half"}
         assert C in names(snapshots / "locks")
+
+
+def test_while_layers_are_made_ready_all_stay(tmp_path: Path, snapshots: Path) -> None:
+    all_of_them = names(snapshots / "user")
+    with keeping(snapshots), keeping(snapshots):
+        assert gone(tmp_path) == []
+        assert names(snapshots / "user") == all_of_them
+    gone(tmp_path)
+    assert names(snapshots / "user") == set()
 
 
 def test_a_record_that_cannot_be_read_keeps_all(tmp_path: Path, snapshots: Path) -> None:
