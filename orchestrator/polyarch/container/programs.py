@@ -187,6 +187,8 @@ class _Check:
                 raise _OnVolume
             found = _entry(self.rootfs, path)
             if found is None:
+                if any(volume.startswith(path + b"/") for volume in self.volumes):
+                    raise _OnVolume  # the runtime makes the folder that it is mounted in
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return _target(*found)
 
