@@ -313,3 +313,21 @@ def test_killed_at_any_moment_the_storage_is_whole(
         write(storage, b"and it goes on")
         storage.prune()
         storage.close()
+
+
+def test_a_lease_does_not_grow_with_what_is_past(storage: OciStorage, place: Path, open_at: Opener) -> None:
+    """A session that lives for years pulls what is here again and again."""
+    store(storage, ARM64, "a")
+    store(storage, AMD64, "b")
+    shared, own = descriptor_of(SHARED), ARM64.manifest.layers[0]
+    assert storage.has_blob(shared)  # counted on to the end
+    for _ in range(400):
+        assert storage.has_blob(shared)
+        assert storage.has_blob(own)
+        storage.commit(ARM64.stored_as("a"))
+    (lease,) = (place / ".polyarch" / "leases").iterdir()
+    assert lease.stat().st_size <= 66 << 10
+    open_at().remove(parse_reference("a"))
+    assert shared.digest not in open_at().remove(parse_reference("b"))
+    storage.close()
+    assert open_at().prune() == ((shared.digest, len(SHARED)),)

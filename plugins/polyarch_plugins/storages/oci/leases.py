@@ -14,13 +14,16 @@ from pathlib import Path
 from polyarch.contract import Digest
 from polyarch_plugins.storages.oci.locks import try_lock
 
-_MODE = 0o644
+_MODE = 0o600
+_LONG = 64 << 10
+"""Bytes of a lease that are looked through for what is past."""
 
 
 class Lease:
     """The blobs that one open storage counts on, each as often as it was asked for. Used under the storage's lock.
 
-    The file has a line for each change, `+DIGEST` or `-DIGEST`. All methods raise OSError.
+    The file has a line for each change of what is counted on at all, `+DIGEST` or `-DIGEST`; where the lines grow many
+    it is written anew. All methods raise OSError.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,6 +33,7 @@ class Lease:
         self._size = 0
         # By thread: a thread that removes images is not in the middle of a pull, so what it counted on is over.
         self._counted: dict[int, Counter[Digest]] = {}
+        self._all = Counter[Digest]()
 
     def add(self, digest: Digest) -> None:
         """Count on a blob, for this thread, from now on."""
@@ -38,7 +42,9 @@ class Lease:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
             self._path = path
             try_lock(self._descriptor)
-        self._append(f"+{digest}\n")
+        if not self._all[digest]:
+            self._append(f"+{digest}\n")
+        self._all[digest] += 1
         self._counted.setdefault(threading.get_ident(), Counter())[digest] += 1
 
     def drop(self, digests: Iterable[Digest]) -> None:
@@ -47,21 +53,21 @@ class Lease:
             mine = self._counted.get(threading.get_ident(), Counter[Digest]())
             for counts in (mine, *self._counted.values()):
                 if counts[digest] > 0:
-                    self._append(f"-{digest}\n")
+                    self._less(digest, 1)
                     counts[digest] -= 1
                     break
+        self._forget_empty()
 
     def forget(self, digests: Iterable[Digest]) -> None:
         """Count on none of the blobs any more, however often and by whichever thread they were asked for."""
         for digest in digests:
             for counts in self._counted.values():
-                for _ in range(counts.pop(digest, 0)):
-                    self._append(f"-{digest}\n")
+                self._less(digest, counts.pop(digest, 0))
 
     def drop_own(self) -> None:
         """Count no longer on what this thread has asked for."""
-        for digest in self._counted.pop(threading.get_ident(), Counter[Digest]()).elements():
-            self._append(f"-{digest}\n")
+        for digest, count in self._counted.pop(threading.get_ident(), Counter[Digest]()).items():
+            self._less(digest, count)
 
     def close(self) -> None:
         """Count on nothing any more."""
@@ -70,6 +76,31 @@ class Lease:
             os.close(self._descriptor)
         self._path, self._descriptor, self._size = None, -1, 0
         self._counted.clear()
+        self._all.clear()
+
+    def _less(self, digest: Digest, times: int) -> None:
+        if times and self._all[digest] == times:
+            self._append(f"-{digest}\n")
+            del self._all[digest]
+            self._shorten()
+        elif times:
+            self._all[digest] -= times
+
+    def _forget_empty(self) -> None:
+        """Of threads of a pull that is over nothing is kept."""
+        for thread, counts in list(self._counted.items()):
+            if not any(counts.values()):
+                del self._counted[thread]
+
+    def _shorten(self) -> None:
+        """Write the file anew where most of it is past. Whoever is killed meanwhile counts on nothing any more."""
+        if self._size <= _LONG:
+            return
+        lines = "".join(f"+{digest}\n" for digest, count in self._all.items() if count).encode("ascii")
+        if self._size > 2 * len(lines):
+            os.pwrite(self._descriptor, lines, 0)
+            os.ftruncate(self._descriptor, len(lines))
+            self._size = len(lines)
 
     def _append(self, line: str) -> None:
         data = line.encode("ascii")
