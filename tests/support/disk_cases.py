@@ -9,14 +9,14 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyarch.container.record import read_record
 from polyarch.testing.layout_writer import LayoutWriter, folder, regular
 from support.command import NO_FILES_OF_THE_MACHINE
-from support.failing_calls import KILL, Watched, watched
+from support.failing_calls import KILL, Fault, Watched, watched
 from support.seen_layout import SeenLayout, seen_layout
 
 APP, OTHER, NEW = "docker.io/library/app:1", "docker.io/library/other:1", "docker.io/library/new:1"
@@ -130,6 +130,8 @@ class DiskSite:
         self._names = {"LAYOUT": str(self.layout), "ROOT": str(self.root), **names}
         write_layout(self.layout, busybox)
         self._told, self._said = place / "told", place / "said"
+        self.within: Callable[[], object] = lambda: None
+        """Called in each child before the command."""
         _load_all()
 
     def ready(self, name: str) -> Path:
@@ -150,7 +152,7 @@ class DiskSite:
         subprocess.run(["cp", "-a", str(ready), str(self.root)], check=True)
 
     def do(
-        self, words: tuple[str, ...], stdin: str = "", *, call: str = "", number: int = 0, fault: int | str = 0
+        self, words: tuple[str, ...], stdin: str = "", *, call: str = "", number: int = 0, fault: Fault = 0
     ) -> Watched:
         """Runs `polyarch WORDS` in a child, with a fault of `support.failing_calls`; what it said stands in `told`."""
         return watched(lambda: self._run(words, stdin), self.root, call, number, fault)
@@ -175,6 +177,7 @@ class DiskSite:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
         sys.dont_write_bytecode = True
+        self.within()
         os.environ.clear()
         os.environ.update({**NO_FILES_OF_THE_MACHINE, "PATH": _PATH, "LANG": "C.UTF-8", "SOURCE_DATE_EPOCH": "0"})
         os.environ.update({"HOME": str(self.place / "home"), "TMPDIR": str(self.place)})
@@ -197,7 +200,7 @@ def _load_all() -> None:
     importlib.import_module("polyarch.session")
 
 
-def faults_of(site: DiskSite, name: str, call: str = "", number: int = 0, fault: int | str = 0) -> list[str]:
+def faults_of(site: DiskSite, name: str, call: str = "", number: int = 0, fault: Fault = 0) -> list[str]:
     """What is wrong with how a command takes a fault, or being killed, and with how the next try ends."""
     case = CASES[name]
     site.begin(name)

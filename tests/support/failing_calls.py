@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import pytest
 
@@ -60,6 +60,8 @@ _RESPONSE = struct.Struct("=QqiI")
 _PATIENCE = 60.0
 
 KILL = "kill"
+Fault: TypeAlias = int | str | Callable[[], None]
+"""An errno, `KILL`, or what is done here while the call waits."""
 
 
 @dataclass(slots=True)
@@ -72,11 +74,13 @@ class Watched:
     order: list[str] = field(default_factory=list)
 
 
-def watched(work: Callable[[], object], folder: Path, call: str = "", number: int = 0, fault: int | str = 0) -> Watched:
+def watched(work: Callable[[], object], folder: Path, call: str = "", number: int = 0, fault: Fault = 0) -> Watched:
     """Does `work` in a child, which ends with what it returns (0 for None).
 
     The `number`-th `call` ("" for any) that concerns something in `folder`, from 0 on, fails with the errno `fault`, or
-    the child and all its children are killed there. Skips the test where the kernel or the machine cannot do that.
+    the child and all its children are killed there, or something is done before it goes on.
+
+    Skips the test where the kernel or the machine cannot do that.
     """
     machine = platform.machine()
     if machine not in _NUMBERS:
@@ -148,7 +152,7 @@ def _received(here: socket.socket) -> int:
 
 
 def _serve(
-    listener: int, child: int, folder: str, machine: str, result: Watched, call: str, number: int, fault: int | str
+    listener: int, child: int, folder: str, machine: str, result: Watched, call: str, number: int, fault: Fault
 ) -> None:
     names = {number: name for name, number in _NUMBERS[machine].items()}
     ended = os.pidfd_open(child)
@@ -182,7 +186,10 @@ def _serve(
                         if fault == KILL:
                             os.killpg(child, signal.SIGKILL)
                             return
-                        answer = _RESPONSE.pack(identifier, 0, -int(fault), 0)
+                        if callable(fault):
+                            fault()
+                        else:
+                            answer = _RESPONSE.pack(identifier, 0, -int(fault), 0)
                     seen += 1
             with contextlib.suppress(OSError):
                 fcntl.ioctl(listener, _SEND, answer)

@@ -14,7 +14,7 @@ from polyarch.contract import StorageError, disk_error
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
-_FILE_MODE = 0o644
+_FILE_MODE = 0o600
 
 
 class Patience:
