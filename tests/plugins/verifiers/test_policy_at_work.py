@@ -108,6 +108,15 @@ def test_a_policy_that_is_not_there_is_told(site: SignedSite, tmp_path: Path) ->
         pulled(site, tmp_path / "nothing.json", tmp_path, "app:signed")
 
 
+def test_a_system_policy_that_cannot_be_read_stops_every_pull(
+    site: SignedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy.json").symlink_to("nowhere")
+    monkeypatch.setattr("polyarch_plugins.verifiers.containers_policy.verifier.SYSTEM", tmp_path / "policy.json")
+    with pytest.raises(UsageError, match=r"policy\.json: No such file"):
+        pulled(site, "auto", tmp_path, "app:signed")
+
+
 def test_the_setting(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('policy = "/etc/strict.json"\n')

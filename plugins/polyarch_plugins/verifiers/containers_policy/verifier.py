@@ -83,8 +83,8 @@ class ContainersPolicy:
             if not is_there(path):
                 raise UsageError(f"signature policy {path}: there is no such file", "the setting policy names it")
             return path
-        usual = (self._services.home / ".config" / "containers" / "policy.json", SYSTEM)
-        return next((path for path in usual if is_there(path)), None)
+        own = self._services.home / ".config" / "containers" / "policy.json"
+        return own if is_there(own) else SYSTEM if _is_said(SYSTEM) else None
 
     @cached_property
     def _document(self) -> object:
@@ -149,3 +149,14 @@ class ContainersPolicy:
             reference=str(name),
             policy=str(self._file),
         )
+
+
+def _is_said(path: Path) -> bool:
+    """False where there is nothing; a link that leads nowhere, or a closed folder, is an error to him who reads it."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
