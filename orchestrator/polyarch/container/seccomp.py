@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from polyarch.container import syscalls
 from polyarch.container.runtime import Runtime
 from polyarch.errors import StorageError, UsageError, printable
 from polyarch.files import read_bounded
@@ -80,11 +81,16 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides which rules count: the names of the architecture, libseccomp's constant, the kernel's version."""
+    """What decides which rules count: the names of the architecture, libseccomp's constant, the kernel's version.
+
+    `x32`: whether its kernel executes that, as hardly any does. Rules for it take a runtime half of the time that it
+    has to spend on a filter; without them such calls end a program, where the kernel itself would know none of them.
+    """
 
     names: tuple[str, ...]
     constant: str
     kernel: tuple[int, int]
+    x32: bool = True
 
 
 def this_machine() -> Machine:
@@ -95,7 +101,8 @@ def this_machine() -> Machine:
         name = _WIDE.get(name, name)
     name = "arm" if name.startswith("armv") else name
     names, constant = _MACHINES.get(name, ((name,), ""))
-    return Machine(names, constant, _version(told.release))
+    x32 = constant == "SCMP_ARCH_X86_64" and syscalls.executes_x32()
+    return Machine(names, constant, _version(told.release), x32)
 
 
 def parse_profile(data: bytes | str, origin: str, *, shipped: bool = False) -> Profile:
@@ -193,7 +200,8 @@ def _architectures(document: Mapping[str, Any], machine: Machine) -> list[str]:
         return [str(each) for each in document.get("architectures") or ()]
     for entry in document["archMap"] or ():
         if entry["architecture"] == machine.constant:
-            return [machine.constant, *map(str, entry.get("subArchitectures") or ())]
+            also = map(str, entry.get("subArchitectures") or ())
+            return [machine.constant, *(name for name in also if machine.x32 or name != "SCMP_ARCH_X32")]
     return [machine.constant] if machine.constant else []
 
 

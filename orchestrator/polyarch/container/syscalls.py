@@ -47,9 +47,11 @@ _FSOPEN = 430
 _FSCONFIG = 431
 _FSMOUNT = 432
 _MOUNT_SETATTR = 442
+_X32_GETPID = 0x40000000 + 39  # Linux, arch/x86/include/uapi/asm/unistd.h
 
 # Linux, include/uapi/linux/prctl.h
 _PR_SET_PDEATHSIG = 1
+_PR_GET_SECCOMP = 21
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
 _PR_SET_CHILD_SUBREAPER = 36
@@ -182,6 +184,12 @@ def kernel_filters() -> bool:
     """Whether the kernel knows filters of system calls: it then looks for the one that is not given (prctl(2))."""
     _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0)
     return ctypes.get_errno() == errno.EFAULT
+
+
+def executes_x32() -> bool:
+    """Whether this kernel, of an x86_64, has the system calls of x32 as well; True where to ask might be punished."""
+    filtered = _libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) != 0
+    return filtered or bool(_libc.syscall(_X32_GETPID) > 0)
 
 
 def adopt_orphans(on: bool) -> None:

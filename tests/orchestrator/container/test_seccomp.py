@@ -60,11 +60,12 @@ def test_all_of_a_rule_is_kept() -> None:
     ("machine", "expected"),
     [
         (AMD64, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]),
+        (Machine(AMD64.names, AMD64.constant, AMD64.kernel, x32=False), ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
         (S390X, ["SCMP_ARCH_S390X"]),
         (ARM, ["SCMP_ARCH_ARM"]),
         (Machine(("alpha",), "", (6, 1)), None),
     ],
-    ids=["amd64", "s390x", "arm", "alpha"],
+    ids=["amd64", "no-x32", "s390x", "arm", "alpha"],
 )
 def test_architectures(machine: Machine, expected: list[str] | None) -> None:
     assert translated(profile(), (), machine).get("architectures") == expected
