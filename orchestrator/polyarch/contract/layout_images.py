@@ -227,7 +227,10 @@ def _manifests(layout: LayoutReader, descriptor: Descriptor, depth: int) -> Iter
     if descriptor.media_type in MANIFESTS:
         yield descriptor
     elif descriptor.media_type in INDEXES and depth:
-        document = layout.read_document(descriptor)
+        try:
+            document = layout.read_document(descriptor)
+        except NotFoundError:  # somebody removed it since
+            return
         if not isinstance(document, Manifest):
             for entry in document.manifests:
                 yield from _manifests(layout, entry, depth - 1)

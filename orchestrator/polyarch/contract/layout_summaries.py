@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from polyarch.contract.layout_images import LayoutImages, variants
 from polyarch.contract.layout_names import is_made_here, reference_of, root_of
 from polyarch.contract.storage import Image, ImageSummary
+from polyarch.errors import NotFoundError
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Manifest, is_attestation
@@ -168,7 +169,10 @@ class LayoutSummaries:
         if descriptor.media_type not in INDEXES:
             return set()
         found = {descriptor.digest}
-        document = self._layout.read_document(descriptor)
+        try:
+            document = self._layout.read_document(descriptor)
+        except NotFoundError:  # somebody removed it since
+            return None
         for each in () if isinstance(document, Manifest) else document.manifests:
             if is_attestation(each):
                 continue

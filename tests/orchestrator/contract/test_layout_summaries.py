@@ -110,3 +110,11 @@ def test_what_is_damaged_of_the_memory_is_forgotten(layout: Layout, cut: int) ->
     seen, summaries = walked(layout, remembered[:cut])
     assert seen == real(layout)
     assert summaries.learnt == 3
+
+
+def test_an_index_that_is_removed_meanwhile_is_no_fault(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob_of(layout, "two:1").unlink()
+    monkeypatch.setattr(Layout, "has_blob", lambda self, blob: True)  # as it was a moment ago
+    seen = walked(layout)[0]
+    assert [each.reference.familiar for each in seen] == ["one:1", "again:1"]
+    assert seen == real(layout)
