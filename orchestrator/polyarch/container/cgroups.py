@@ -17,6 +17,7 @@ from polyarch.container import syscalls
 from polyarch.errors import HostError
 from polyarch_platforms.lazy_dataclass import dataclass
 
+_PREFIX = "polyarch-"
 _MOUNTED = Path("/sys/fs/cgroup")
 _KINDS = (0x27E0EB, 0x63677270)  # Linux, include/uapi/linux/magic.h: CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC
 ENDS_WITHIN = 10.0  # seconds: what waits for a disk ends later
@@ -37,7 +38,7 @@ def cgroup_of(identifier: str) -> str:
 
 
 def _name(identifier: str) -> str:
-    return f"polyarch-{identifier}"
+    return f"{_PREFIX}{identifier}"
 
 
 def hide_second_version() -> None:
@@ -63,6 +64,19 @@ def _is_group(place: Path) -> bool:
         return False
 
 
+def left_cgroups() -> frozenset[str]:
+    """The containers that have a group somewhere: to look for all at once is cheaper than for each."""
+    found = set[str]()
+    for hierarchy in _hierarchies():
+        with contextlib.suppress(OSError):
+            found.update(name for name in os.listdir(hierarchy) if name.startswith(_PREFIX))  # noqa: PTH208
+    return frozenset(name.removeprefix(_PREFIX) for name in found)
+
+
+def _hierarchies() -> list[Path]:
+    return [_MOUNTED, *_MOUNTED.glob("*/")] if os.geteuid() == 0 else []
+
+
 def remove_cgroup(identifier: str, *, patience: float = ENDS_WITHIN) -> None:
     """Take away the group of a container that nobody runs any more, where its runtime could not.
 
@@ -70,8 +84,7 @@ def remove_cgroup(identifier: str, *, patience: float = ENDS_WITHIN) -> None:
     after so many seconds.
     """
     end = time.monotonic() + patience
-    hierarchies = [_MOUNTED, *_MOUNTED.glob("*/")] if os.geteuid() == 0 else []
-    for hierarchy in hierarchies:
+    for hierarchy in _hierarchies():
         group = hierarchy / _name(identifier)
         if _is_group(group):
             with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ from polyarch.unpack.erofs import format as form
 from polyarch_platforms.lazy_dataclass import dataclass
 
 _RUNS, _FORM = b'"status": "running"', b'"form": "erofs"'
-_MAX_RECORD = 1 << 20
+_MAX_RECORD = 1 << 16  # bytes; of a longer one there is no need to know
 _FLAGS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV
 _GET_UUID = 0x80111500  # Linux 6.9, include/uapi/linux/fs.h: FS_IOC_GETFSUUID, a length and 16 bytes
 _GET_UUID_ELSEWHERE = 0x40111500  # where a read has another bit (mips, powerpc, sparc: asm/ioctl.h)
@@ -50,8 +50,12 @@ def neighbours(containers: Path, layers: Layers) -> Iterator[Sequence[Neighbour]
 
 
 def _found(containers: Path, wanted: set[str]) -> Iterator[Neighbour]:
-    for name in os.listdir(containers):  # noqa: PTH208  # names, and no paths: there may be hundreds
-        mounts, pid = _mounts_of(containers / name, wanted)
+    place = os.fspath(containers)
+    for name in os.listdir(place):  # noqa: PTH208  # names, and no paths: there may be hundreds
+        data = _record(f"{place}/{name}/{RECORD}")
+        if _RUNS not in data or _FORM not in data:  # most need no more than a look
+            continue
+        mounts, pid = _mounts_of(data, containers / name, wanted)
         process = _process(pid, containers / name) if mounts else None
         if process is not None:
             yield Neighbour(process, mounts)
@@ -60,20 +64,26 @@ def _found(containers: Path, wanted: set[str]) -> Iterator[Neighbour]:
                 return
 
 
-def _mounts_of(directory: Path, wanted: set[str]) -> tuple[dict[str, Path], int]:
+def _record(path: str) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # removed just now, or no container
+        return b""
+    try:
+        return os.read(file, _MAX_RECORD)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
+
+
+def _mounts_of(data: bytes, directory: Path, wanted: set[str]) -> tuple[dict[str, Path], int]:
     """Which of the layers the container has, and where; the process that its record names."""
     try:
-        file = os.open(f"{directory}/{RECORD}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.read(file, _MAX_RECORD)
-        finally:
-            os.close(file)
-        if _RUNS not in data or _FORM not in data:  # most need no more than a look
-            return {}, 0
         document = json.loads(data)
         names, pid = document["layers"], int(document["pid"])
         return {name: directory / MOUNTS / str(at) for at, name in enumerate(names) if name in wanted}, pid
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return {}, 0
 
 

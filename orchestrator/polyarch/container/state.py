@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from polyarch.container.cgroups import ENDS_WITHIN, remove_cgroup
+from polyarch.container.cgroups import ENDS_WITHIN, left_cgroups, remove_cgroup
 from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import HostError, NotFoundError, StorageError, UsageError, printable
@@ -97,8 +97,7 @@ class Containers:
         try:
             make_directory(self._root, 0o700)
             with self._locked():
-                self._sweep()
-                taken = next((each for each in self._all() if each.name == record.name), None)
+                taken = next((each for each in self._sweep(all_named=True) if each.name == record.name), None)
                 if taken is not None:
                     raise UsageError(
                         f"the container name {record.name!r} is in use by {taken.id[:12]}",
@@ -228,28 +227,40 @@ class Containers:
 
     def _directories(self) -> list[Path]:
         try:
-            return [path for path in self._root.iterdir() if path.is_dir()]
+            with os.scandir(self._root) as entries:
+                return [self._root / entry.name for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise disk_error(error, f"cannot read {self._root}") from error
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, all_named: bool = False) -> list[Record]:
+        """Those that it leaves and, with `all_named`, those that run or are being made: each is read once."""
+        groups = left_cgroups()
+        kept: list[Record] = []
         for directory in self._directories():
             with _held(directory) as ours:
                 if not ours:
+                    if all_named:  # what is made just now gets its record under the other name
+                        record = read_record(directory) or read_record(directory, MAKING) or read_record(directory)
+                        kept += [record] if record else []
                     continue
                 try:
                     record = read_record(directory)
                 except StorageError:  # the disk is at fault: whoever wants to know of this one is told
+                    if all_named:
+                        raise
                     continue
                 if record is None and (directory / RECORD).exists():
                     continue  # of a newer version, or damaged: somebody may want to look at it
                 with contextlib.suppress(HostError):  # something waits for a disk: another time
                     if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):
                         _remove(directory, self._rights, patience=_SWEEPS_WITHIN)
-                    else:
+                        continue
+                    kept.append(record)
+                    if record.id in groups:
                         remove_cgroup(record.id, patience=_SWEEPS_WITHIN)
+        return kept
 
     @contextlib.contextmanager
     def _guarded_lock(self, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
