@@ -27,6 +27,8 @@ OWN = Path("/etc/containers/seccomp.json")
 """The machine's administrator's; taken as it is."""
 SHIPPED = Path("/usr/share/containers/seccomp.json")
 """That of the package containers-common."""
+PACKAGE = "golang-github-containers-common"
+"""Debian's name of that."""
 UNCONFINED = "unconfined"
 MAX_PROFILE = 1 << 20
 """Bytes of a profile."""
@@ -67,7 +69,7 @@ _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID, -
 _AF_ALG, _AF_VSOCK = 38, 40  # Linux, include/linux/socket.h: the kernel's ciphers, the hypervisor's own sockets
 
 
-_ADVICE = "see the package golang-github-containers-common for one, or: --security-opt seccomp=unconfined"
+_ADVICE = f"see the package {PACKAGE} for one, or: --security-opt seccomp=unconfined"
 
 
 @dataclass(frozen=True, slots=True)

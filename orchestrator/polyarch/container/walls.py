@@ -9,6 +9,7 @@ from polyarch.container import syscalls
 from polyarch.container.request import RunRequest, Words
 from polyarch.container.runtime import Runtime
 from polyarch.container.seccomp import (
+    PACKAGE,
     UNCONFINED,
     Profile,
     default_profile,
@@ -63,8 +64,7 @@ def walls_of(request: RunRequest, words: Words, runtime: Runtime) -> Walls:
     profile = parse_profile(words.profile, named) if words.profile else default_profile()
     if profile is None:
         warning = (
-            "system calls are not filtered: there is no seccomp profile here (apt install "
-            f"golang-github-containers-common; {_ON_PURPOSE})"
+            f"system calls are not filtered: there is no seccomp profile here (apt install {PACKAGE}; {_ON_PURPOSE})"
         )
         return Walls(None, new_privileges, limits, warning)
     return Walls(profile, new_privileges, limits)

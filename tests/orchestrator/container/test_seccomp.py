@@ -13,6 +13,10 @@ from polyarch.container.runtime import Runtime
 from polyarch.container.seccomp import Machine, Profile, parse_profile, translated
 from polyarch.container.spec import CAPABILITIES
 from polyarch.errors import UsageError
+from polyarch.files import program
+from polyarch.settings import Settings
+from polyarch.verbs.doctor.check import Check, apt_install
+from polyarch.verbs.doctor.programs import system_calls
 
 AMD64 = Machine(("amd64",), "SCMP_ARCH_X86_64", (6, 1))
 ARM = Machine(("arm",), "SCMP_ARCH_ARM", (4, 4))
@@ -209,6 +213,17 @@ def test_which_profile_counts(places: tuple[Path, Path], tmp_path: Path) -> None
         chosen()
     given = chosen("seccomp=mine.json", text='{"defaultAction": "SCMP_ACT_LOG"}')
     assert given.profile == Profile({"defaultAction": "SCMP_ACT_LOG"}, "mine.json")
+
+
+def test_doctor_tells_which_profile(places: tuple[Path, Path]) -> None:
+    settings = Settings(Path("/nowhere"), runtime="runc")
+    if program("runc", "/usr/sbin:/usr/bin") is None:
+        pytest.skip("runc is not installed")
+    assert (system_calls(settings).verdict, system_calls(settings).mend) == ("warning", apt_install(seccomp.PACKAGE))
+    places[0].write_text('{"defaultAction": "SCMP_ACT_ERRNO"}')
+    assert system_calls(settings) == Check("system calls", "ok", f"filtered by {places[0]}")
+    places[0].write_text("{}")
+    assert system_calls(settings).verdict == "failed"
 
 
 def test_what_cannot_filter_is_told(places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

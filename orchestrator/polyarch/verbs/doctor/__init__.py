@@ -88,6 +88,7 @@ def _checks(
     yield namespaces.subordinate_ids(root, made[-1].verdict == "ok")
     yield namespaces.cgroups(root)
     yield programs.runtime(settings)
+    yield programs.system_calls(settings)
 
     if here is not None:
         yield from emulation.emulators(here, sources)

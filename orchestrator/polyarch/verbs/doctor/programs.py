@@ -10,8 +10,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from polyarch.container.request import RunRequest, Words
 from polyarch.container.runtime import Runtime, find_runtime
-from polyarch.errors import HostError
+from polyarch.container.seccomp import PACKAGE
+from polyarch.container.walls import walls_of
+from polyarch.errors import HostError, UsageError
 from polyarch.settings import Settings
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, refused
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -49,6 +52,21 @@ def judge_runtime(found: Runtime, said: str, reason: str | None) -> Check:
         if version and found.name == program and first <= version < fixed:
             return Check(name, "warning", f"{program} {shown} {what}", apt_install(program))
     return Check(name, "ok", f"{found.name} {shown} at {found.path}")
+
+
+def system_calls(settings: Settings) -> Check:
+    """Whether containers get a filter of system calls, and by which profile."""
+    name = "system calls"
+    try:
+        walls = walls_of(RunRequest(), Words((), {}), find_runtime(settings.runtime))
+    except HostError:
+        return Check(name, "skipped", "a filter needs an OCI runtime")
+    except UsageError as error:
+        return refused(name, error)
+    if walls.profile is None:
+        mend = apt_install(PACKAGE) if PACKAGE in walls.warning else None
+        return Check(name, "warning", walls.warning, mend)
+    return Check(name, "ok", f"filtered by {walls.profile.origin}")
 
 
 def _number(said: str) -> Version:
