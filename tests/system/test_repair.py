@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,26 @@ def test_a_damaged_oci_layout_is_written_anew(
     line = polyarch("verify", "--repair", "--format", "json", stored.name).ok().json_lines[0]
     assert line["repaired"] == ["oci-layout was damaged and is written anew"]
     assert seen_layout(stored.folder) == stored.before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has layers as EROFS images")
+def test_a_layer_that_was_made_ready_is_made_anew(polyarch: Polyarch, stored: Stored) -> None:
+    """Where it is shared by images, everywhere."""
+    ready = polyarch("pull", "--prepare", "--platform", "linux/amd64", stored.name)
+    archives = sorted((polyarch.root / "snapshots" / "erofs").glob("*/layer.tar"))
+    if ready.code or not archives:
+        pytest.skip("layers are not EROFS images here")
+    before = {path: (path.read_bytes(), path.stat().st_mode) for path in archives}
+    turn_a_bit(archives[0])
+    told = polyarch("verify", stored.name)
+    assert told.code == 7
+    assert "made ready" in told.stderr
+    assert "--repair" in told.stderr
+    lines = polyarch("verify", "--repair", "--format", "json", stored.name).ok().json_lines
+    assert sum(len(line["repaired"]) for line in lines) == 1
+    assert {path: (path.read_bytes(), path.stat().st_mode) for path in archives} == before
+    assert [path.name for path in (polyarch.root / "snapshots" / "erofs").rglob(".*")] == []
+    polyarch("verify", stored.name).ok()
 
 
 @pytest.mark.costly

@@ -89,14 +89,29 @@ class KeptVerbs:
 
         repaired = self._repaired(reference) if repair else ()
         storage, found, verifiers = self._parts.reads(), self._at_hand(reference), self._parts.verifiers()
+        results = []
         with platforms_errors():
-            return tuple(
-                replace(
-                    verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image)),
-                    repaired=repaired,
-                )
-                for image in found
-            )
+            for image in found:
+                result = verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image))
+                ready, wrong = self._ready_layers(storage, image, mend=repair and not result.problems)
+                problems = (*result.problems, *wrong)
+                results.append(replace(result, repaired=(*repaired, *ready), problems=problems))
+        return tuple(results)
+
+    def _ready_layers(self, storage: ReadsBlobs, image: Image, *, mend: bool) -> tuple[list[str], list[str]]:
+        """What was made anew of the layers that are ready to be run, and what is damaged and was not."""
+        from polyarch.container.ready_layers import damaged_layers, mend_layer
+
+        mended, damaged = [], []
+        diff_ids = image.config.diff_ids
+        for number in damaged_layers(self._root, diff_ids):
+            if mend:
+                layer = image.manifest.layers[number]
+                mend_layer(self._root, diff_ids, number, partial(storage.open_blob, layer.digest))
+                mended.append(f"the layer made ready of {diff_ids[number]} was damaged and is made anew")
+            else:
+                damaged.append(f"the layer made ready of {diff_ids[number]} is damaged")
+        return mended, damaged
 
     def _repaired(self, reference: str) -> tuple[str, ...]:
         from polyarch.contract.repair import Repairs

@@ -1,0 +1,89 @@
+"""Layers that were made ready long ago, held against what they were made from: those in the form of EROFS images.
+
+Every byte that a container reads is in a layer's archive, which has the diff ID; the small metadata beside it, and
+layers that are unpacked, have nothing that they could be held against.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from polyarch.container.snapshot_garbage import SnapshotGarbage
+from polyarch.errors import IntegrityError
+from polyarch.files import disk_error, random_name, sync_directory
+from polyarch.oci.compression import decompressed
+from polyarch.oci.config import chain_ids
+from polyarch.oci.digest import Digest, hasher, hex_of, short
+from polyarch.unpack.erofs.format import ARCHIVE_NAME
+
+_CHUNK = 1 << 20
+
+
+def damaged_layers(root: Path, diff_ids: Sequence[Digest]) -> tuple[int, ...]:
+    """The numbers of an image's layers, from the bottom, that are ready below ROOT and damaged."""
+    return tuple(
+        number for number, (path, diff_id) in enumerate(_ready(root, diff_ids)) if path and not _is_sound(path, diff_id)
+    )
+
+
+def _ready(root: Path, diff_ids: Sequence[Digest]) -> Iterator[tuple[Path | None, Digest]]:
+    for chain_id, diff_id in zip(chain_ids(tuple(diff_ids)), diff_ids, strict=True):
+        path = root / "snapshots" / "erofs" / hex_of(chain_id)
+        yield (path / ARCHIVE_NAME if path.is_dir() else None), diff_id
+
+
+def _is_sound(archive: Path, diff_id: Digest) -> bool:
+    hashed = hasher(diff_id)
+    try:
+        with archive.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                hashed.update(chunk)
+    except FileNotFoundError:
+        return not archive.parent.is_dir()  # it was removed just now
+    except OSError:  # a bad place of the disk is the same as wrong bytes
+        return False
+    return hashed.hexdigest() == hex_of(diff_id)
+
+
+def mend_layer(root: Path, diff_ids: Sequence[Digest], number: int, layer: Callable[[], BinaryIO]) -> None:
+    """Write the archive of a ready layer anew, from the layer as it is kept, wherever it is shared.
+
+    A container that has it mounted keeps the old one to its end. Raises IntegrityError, StorageError.
+    """
+    archive, diff_id = list(_ready(root, diff_ids))[number]
+    if archive is None:
+        return
+    folder = archive.parent.parent
+    new = folder / f".{archive.parent.name}.{random_name(6)}.mend"
+    with SnapshotGarbage(root).alone():
+        try:
+            old = archive.stat().st_ino if archive.exists() else 0
+            _write(new, diff_id, layer)
+            for each in {archive, *folder.glob(f"[0-9a-f]*/{ARCHIVE_NAME}")}:
+                if each == archive or each.stat().st_ino == old:
+                    beside = each.with_name(f".{ARCHIVE_NAME}")
+                    beside.unlink(missing_ok=True)
+                    os.link(new, beside)
+                    beside.replace(each)
+                    sync_directory(each.parent)
+        except OSError as error:
+            raise disk_error(error, f"cannot write the layer {short(diff_id)} anew") from error
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _write(path: Path, diff_id: Digest, layer: Callable[[], BinaryIO]) -> None:
+    hashed = hasher(diff_id)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream, layer() as source:
+        for chunk in decompressed(source):
+            hashed.update(chunk)
+            stream.write(chunk)
+        stream.flush()
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+    if hashed.hexdigest() != hex_of(diff_id):
+        raise IntegrityError(f"layer {short(diff_id)} is damaged, so nothing can be made of it")
