@@ -22,7 +22,7 @@ from polyarch.registry.rate_limits import parse_limit, when
 from polyarch.registry.reply import Answer
 from polyarch.registry.retry import retry_after
 
-_TITLE = re.compile(rb"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_TITLE = re.compile(rb"<title[^<>]*>([^<]{1,300})", re.IGNORECASE)
 
 
 def error_codes(body: bytes) -> tuple[str, ...]:
