@@ -18,6 +18,7 @@ from polyarch.container.seccomp import (
     this_machine,
     translated,
 )
+from polyarch.errors import HostError, printable
 from polyarch_platforms.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Walls:
 
 
 def walls_of(request: RunRequest, words: Words, runtime: Runtime) -> Walls:
-    """What a request asks for, and what is the default. Raises UsageError: a broken profile; HostError: no limits."""
+    """What a request asks for, and what is the default.
+
+    Raises UsageError: a broken profile; HostError: limits, or a filter that was asked for, cannot be held.
+    """
     security: Security | None = None
     if request.security_opts:
         from polyarch.container.security import parse_security
@@ -57,10 +61,12 @@ def walls_of(request: RunRequest, words: Words, runtime: Runtime) -> Walls:
     new_privileges = security.new_privileges if security else False
     if security and security.seccomp == UNCONFINED:
         return Walls(None, new_privileges, limits)
+    named = security.seccomp if security else ""
     refusal = no_filter_here(runtime, syscalls.kernel_filters())
+    if refusal and named:
+        raise HostError(f"system calls cannot be filtered by {printable(named, 200)}: {refusal}")
     if refusal:
         return Walls(None, new_privileges, limits, f"system calls are not filtered: {refusal} ({_ON_PURPOSE})")
-    named = security.seccomp if security else ""
     profile = parse_profile(words.profile, named) if words.profile else default_profile()
     if profile is None:
         warning = (

@@ -12,7 +12,7 @@ from polyarch.container.request import RunRequest, Words
 from polyarch.container.runtime import Runtime
 from polyarch.container.seccomp import Machine, Profile, parse_profile, translated
 from polyarch.container.spec import CAPABILITIES
-from polyarch.errors import UsageError
+from polyarch.errors import HostError, UsageError
 from polyarch.files import program
 from polyarch.settings import Settings
 from polyarch.verbs.doctor.check import Check, apt_install
@@ -237,4 +237,6 @@ def test_what_cannot_filter_is_told(places: tuple[Path, Path], tmp_path: Path, m
     assert chosen(runtime=Runtime("crun", str(crun))).warning == ""
     monkeypatch.setattr("polyarch.container.syscalls.kernel_filters", lambda: False)
     assert "the kernel was built without" in chosen().warning
+    with pytest.raises(HostError, match=r"cannot be filtered by mine\.json: the kernel was built without"):
+        chosen("seccomp=mine.json", text='{"defaultAction": "SCMP_ACT_LOG"}')
     assert chosen("seccomp=unconfined").warning == ""
