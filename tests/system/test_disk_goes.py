@@ -54,29 +54,50 @@ class Disk:
     """An ext4 on a loop device, mounted where the root folder of the cases is."""
 
     def __init__(self, site: DiskSite) -> None:
-        self._image, self._place = site.place / "disk.img", site.root
+        self._folder, self._place, self._number = site.place, site.root, 0
         if shutil.which("mkfs.ext4") is None:
             pytest.skip("mkfs.ext4 is not installed")
 
+    @property
+    def _image(self) -> Path:
+        return self._folder / f"disk-{self._number}.img"
+
     def begin(self, ready: Path) -> None:
         """A new file system that holds what is in `ready`, all of it on the disk."""
+        self._new_image()
         with self._image.open("wb") as image:
             image.truncate(SIZE)
         subprocess.run(["mkfs.ext4", "-q", self._image], check=True)
         shutil.rmtree(self._place, ignore_errors=True)
         self._place.mkdir()
-        self.mount()
+        self._mount()
         subprocess.run(["cp", "-a", f"{ready}/.", self._place], check=True)
         (self._place / "lost+found").rmdir()
         subprocess.run(["sync", "-f", self._place], check=True)
 
-    def mount(self) -> None:
+    def _new_image(self) -> None:
+        # Whoever made a mount namespace meanwhile still has the old one mounted: a file is never mounted twice.
+        self._number += 1
+
+    def _mount(self) -> None:
         done = subprocess.run(["mount", "-o", "loop", self._image, self._place], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no loop device can be mounted here: {done.stderr.strip()}")
 
     def unmount(self) -> None:
-        subprocess.run(["umount", self._place], check=True, capture_output=True)
+        subprocess.run(["umount", "--lazy", self._place], check=True, capture_output=True)
+        self._image.unlink()
+
+    def mount_again(self) -> None:
+        """What is on the disk, as a start of the machine finds it: the journal is replayed, faults are mended."""
+        subprocess.run(["sync", self._image], check=True)
+        old = self._image
+        self._new_image()
+        shutil.copyfile(old, self._image)
+        subprocess.run(["umount", "--lazy", self._place], check=True, capture_output=True)
+        old.unlink()
+        subprocess.run(["e2fsck", "-fy", self._image], capture_output=True)
+        self._mount()
 
     def power_cut(self) -> None:
         """What is not on the disk by now is lost."""
@@ -130,8 +151,7 @@ def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: C
         if how == "full":
             (site.root / "filler").unlink(missing_ok=True)
         else:
-            disk.unmount()
-            disk.mount()
+            disk.mount_again()
         # What it says is only done when it is on the disk: `sync` is the setting's default.
         wrong = differences(case, before, below(site.root), end, told, done=watched.code == 0)
         assert not wrong, f"{watched.met}: {wrong}"
