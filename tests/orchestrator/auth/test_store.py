@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,32 @@ def test_skopeo_reads_what_is_written(tmp_path: Path) -> None:
     argv = ["skopeo", "login", "--get-login", "--authfile", str(tmp_path / "auth.json"), "a.example:5000"]
     run = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "me"
+
+
+def test_logins_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, auth_file=tmp_path / "auth.json")
+    names = [f"registry-{number}.example" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: login(settings, name, ME), names))
+    assert sorted(json.loads((tmp_path / "auth.json").read_text())["auths"]) == sorted(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["auth.json"]
+
+
+def test_what_a_killed_login_left_is_written_over(tmp_path: Path) -> None:
+    left = tmp_path / ".auth.json.polyarch"
+    left.write_text("half")
+    left.chmod(0o644)
+    login(Settings(root=tmp_path, auth_file=tmp_path / "auth.json"), "a.example", ME)
+    assert [path.name for path in tmp_path.iterdir()] == ["auth.json"]
+    assert (tmp_path / "auth.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.EROFS, errno.ENOSPC])
+def test_a_disk_at_fault_is_told_as_such(fault: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match="cannot be written"):
+        login(Settings(root=tmp_path, auth_file=tmp_path / "auth.json"), "a.example", ME)
+    assert list(tmp_path.iterdir()) == []
