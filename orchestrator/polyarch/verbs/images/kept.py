@@ -153,12 +153,12 @@ class KeptVerbs:
                     raise NotFoundError(
                         f"{reference} is not in the storage", "see: polyarch image ls; an ID has at least 4 digits"
                     )
-                at_hand = removal.all_of(storage)
-                chosen = removal.removal(reference, found, at_hand or (), wanted, force=force)
+                at_hand = removal.names_at_hand(storage)
+                chosen = removal.removal(reference, found, at_hand, wanted, force=force)
                 removed = removal.remove(storage, chosen, records, force=force)
-                left = removal.all_of(storage)
+                left = removal.layers_at_hand(storage)
                 if left is not None:
-                    garbage.choose(removal.layers_of(left), only=removal.layers_of(chosen.images))
+                    garbage.choose(left, only=removal.layers_of(chosen.images))
             garbage.delete()
         return removed
 

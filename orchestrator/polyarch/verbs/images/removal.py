@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from polyarch.container.record import Record
-from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
+from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, SummarisesImages, is_unnamed
 from polyarch.errors import NotFoundError, StorageError, UsageError
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of
@@ -47,9 +47,16 @@ class Removal:
 
 
 def removal(
-    text: str, found: Sequence[Image], at_hand: Iterable[Image], platform: Platform | None, *, force: bool
+    text: str,
+    found: Sequence[Image],
+    at_hand: Iterable[tuple[Reference, Digest]],
+    platform: Platform | None,
+    *,
+    force: bool,
 ) -> Removal:
     """What `text` means among `found`, the images that it leads to: a name as a whole, or an image by ID or digest.
+
+    `at_hand` are the names and manifests of all images.
 
     Raises NotFoundError for a platform that is not here; UsageError for an image with several names, without `force`.
     """
@@ -64,9 +71,9 @@ def removal(
             "name the one that is to go, or take all of them away with --force",
         )
     going = {(image.reference, image.manifest.digest) for image in images}
-    staying = [each for each in (*found, *at_hand) if (each.reference, each.manifest.digest) not in going]
-    last = {image.manifest.digest for image in images} - {each.manifest.digest for each in staying}
-    return Removal(text, images, frozenset(last), frozenset(names) & {each.reference for each in staying})
+    staying = {*((image.reference, image.manifest.digest) for image in found), *at_hand} - going
+    last = {image.manifest.digest for image in images} - {manifest for _, manifest in staying}
+    return Removal(text, images, frozenset(last), frozenset(names) & {name for name, _ in staying})
 
 
 def remove(storage: RemovesImages, removal: Removal, records: Iterable[Record], *, force: bool) -> Removed:
@@ -121,9 +128,23 @@ def layers_of(images: Iterable[Image]) -> set[str]:
     return {hex_of(chain) for image in images for chain in chain_ids(tuple(image.config.diff_ids))}
 
 
-def all_of(storage: object) -> tuple[Image, ...] | None:
-    """All images of a storage; () of one that cannot tell, None where one of them is damaged."""
+def names_at_hand(storage: object) -> tuple[tuple[Reference, Digest], ...]:
+    """Name and manifest of all images of a storage; () where one of them is damaged, or it cannot tell."""
+    if not isinstance(storage, ListsImages):
+        return ()
     try:
-        return tuple(storage.images()) if isinstance(storage, ListsImages) else ()
+        if isinstance(storage, SummarisesImages):
+            summaries = tuple((each.reference, each.manifest) for each in storage.summaries())
+            if all(manifest for _, manifest in summaries):
+                return summaries
+        return tuple((image.reference, image.manifest.digest) for image in storage.images())
+    except StorageError:
+        return ()
+
+
+def layers_at_hand(storage: object) -> set[str] | None:
+    """`layers_of` all images of a storage, which are not held at once; None where one of them is damaged."""
+    try:
+        return layers_of(storage.images() if isinstance(storage, ListsImages) else ())
     except StorageError:
         return None
