@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 from support.command import NO_FILES_OF_THE_MACHINE, Polyarch
+
+# To getrusage(2) a process begins with the memory of the one that starts it; so a small one is between.
+_STARTER = """
+import json, os, sys, time
+
+began = time.monotonic()
+if (child := os.fork()) == 0:
+    os.dup2(1, 2)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(child, 0)
+ended = {
+    "code": os.waitstatus_to_exitcode(status),
+    "cpu": usage.ru_utime + usage.ru_stime,
+    "seconds": time.monotonic() - began,
+    "memory": usage.ru_maxrss * 1024,
+}
+print(json.dumps(ended), file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -41,20 +59,10 @@ class Measured:
 
     def __call__(self, *arguments: str, code: int = 0) -> Took:
         """AssertionError unless it ends with this code. What it says on stderr is among its lines, too."""
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "polyarch", *self._before, "--progress", "none", *arguments],
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        with process.stdout as stream:
-            said = stream.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == code, f"{' '.join(arguments)}: {process.returncode}\n{said}"
-        cpu, seconds = usage.ru_utime + usage.ru_stime, time.monotonic() - began
-        return Took(code, said.splitlines(), cpu, seconds, usage.ru_maxrss * 1024)
+        polyarch = [sys.executable, "-m", "polyarch", *self._before, "--progress", "none", *arguments]
+        argv = [sys.executable, "-c", _STARTER, *polyarch]
+        done = subprocess.run(argv, env=self._environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        ended = json.loads(done.stderr)
+        assert ended["code"] == code, f"{' '.join(arguments)}: {ended['code']}\n{done.stdout}"
+        return Took(lines=done.stdout.splitlines(), **ended)

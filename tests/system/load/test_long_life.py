@@ -1,0 +1,86 @@
+"""A day of pulls, containers and kills in some minutes, seen by one process that lives through it: nothing grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from polyarch.testing.layout_writer import LayoutWriter, regular
+from support.command import NO_FILES_OF_THE_MACHINE, Polyarch
+from support.docker_registry import DockerRegistry
+from support.figures import Figures
+from support.layout_files import Layout
+from support.leftovers import Leftovers
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.soak,
+    pytest.mark.skipif(not (shutil.which("crun") or shutil.which("runc")), reason="no OCI runtime is installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root sees all mounts"),
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="the images are of amd64"),
+]
+TESTS = Path(__file__).resolve().parent.parent.parent
+MOST_GROWTH = 8 << 20
+"""Bytes of memory that may be added after the warm-up, of whole counts: what a heap that is used a little differently
+each time takes, and no more."""
+
+
+@pytest.fixture(scope="module")
+def images(
+    registry: DockerRegistry, foreign_busybox: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Two images with busybox, and each with 4 MB of its own that do not compress."""
+    writer = LayoutWriter(tmp_path_factory.mktemp("long-life") / "layout")
+    base = writer.layer([regular("bin/busybox", foreign_busybox("amd64").read_bytes(), 0o755)], "busybox")
+    source = random.Random(24)
+    platform = {"os": "linux", "architecture": "amd64"}
+    names = ["long-life:1.0", "long-life:2.0"]
+    for name in names:
+        own = [writer.layer([regular(f"data/{i}", source.randbytes(2 << 20))], f"{name} {i}") for i in range(2)]
+        writer.name(name, writer.index([{**writer.image(platform, [base, *own]), "platform": platform}]))
+    writer.finish()
+    registry.fill(Layout(writer.directory))
+    return [registry.ref(name) for name in names]
+
+
+def test_nothing_grows_in_a_long_life(
+    images: list[str], polyarch: Polyarch, figures: Figures, count: Callable[[int, int], int], soak: bool
+) -> None:
+    rounds = count(10, 300)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(polyarch.root.parent),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
+        **NO_FILES_OF_THE_MACHINE,
+    }
+    argv = [sys.executable, "-m", "support.long_life", str(polyarch.root), str(rounds), *images]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, done.stderr
+    seen = [json.loads(line) for line in done.stdout.splitlines()]
+    warm, last = seen[2], seen[-1]
+    told = {key: [each[key] for each in seen] for key in last}
+    for key in ("descriptors", "threads", "mounts", "files", "children"):
+        assert last[key] <= warm[key], (key, told[key])
+    assert last["mounts"] == 0
+    if soak:
+        assert last["memory"] - warm["memory"] <= MOST_GROWTH, told["memory"]
+    left = Leftovers(polyarch.root)
+    assert left.processes() == []
+    assert left.containers() == []
+    assert list((polyarch.root / "oci" / ".polyarch" / "leases").iterdir()) == []
+    between = last["rounds"] - warm["rounds"]
+    growth = (last["memory"] - warm["memory"]) / 1024
+    title = f"{rounds} rounds of pulls, runs and removals, {last['killed']} killed beside"
+    figures(f"{title}: memory at 30 %, at the end", f"{warm['memory'] / 1e6:.1f}, {last['memory'] / 1e6:.1f} MB")
+    figures(f"{title}: memory added a round", f"{growth / between:.1f} KiB", f"{(MOST_GROWTH >> 10) / between:.0f} KiB")
+    for key in ("descriptors", "threads", "mounts", "files", "children"):
+        figures(f"{title}: {key} at 30 %, at the end", f"{warm[key]}, {last[key]}", "no more")
