@@ -299,12 +299,14 @@ def test_words_are_checked_before_anything_is_pulled(host: Host) -> None:
 
 
 def test_a_file_of_variables_that_can_be_read_once(host: Host) -> None:
-    pipe = host.root.parent / "variables"
+    pipe = host.root.parent / "pipe-with-variables"  # in a home, where other tests leave files
     os.mkfifo(pipe)
-    pipe.chmod(0o644)
-    Thread(target=pipe.write_text, args=("COLOUR=red\n",), daemon=True).start()
-    done = host("run", "--rm", "--env-file", pipe, host.image, "sh", "-c", "echo $COLOUR")
-    pipe.unlink()
+    try:
+        pipe.chmod(0o644)
+        Thread(target=pipe.write_text, args=("COLOUR=red\n",), daemon=True).start()
+        done = host("run", "--rm", "--env-file", pipe, host.image, "sh", "-c", "echo $COLOUR")
+    finally:
+        pipe.unlink()
     assert done.ok().stdout == "red\n"
 
 
