@@ -44,8 +44,8 @@ class Case:
 
     `tree` is all that is to be seen then, as `support.layers.listing` tells it, with `facts`; None: not held against
     anything. Without `opens` the layers are refused with exit code 7 and a message in which `says` is found (a regular
-    expression). `settings` are lines of polyarch's file. `heavy` ones are for `make soak`; `streams` tell only in the
-    stream itself and are not tried without it. `diff_ids` overrides what the config promises.
+    expression). `settings` are lines of polyarch's file. `heavy` ones are for `make soak`; `diff_ids` overrides what
+    the config promises.
     """
 
     name: str
@@ -60,6 +60,8 @@ class Case:
     diff_ids: Sequence[str] | None = None
     files_show: bool = False
     """`image files` shows it all the same: it tells what a blob has, which has the digest that it should."""
+    copied: bool = True
+    """Whether `cp` can take it out of a container, into a directory one deeper."""
 
     def blobs(self) -> list[Blob]:
         """The layers as they travel."""

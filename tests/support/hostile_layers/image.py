@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.hostile_layers.case import Blob, Case
+from support.hostile_layers.case import Case
 from support.registry_faults.case import ARCHITECTURE
 
 NAME = "case:1"
@@ -16,9 +15,9 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 
 
-def write_layout(case: Case, directory: Path, blobs: Sequence[Blob] | None = None) -> None:
-    """A layout that holds the image of a case under NAME. It starts nothing, so that nobody looks for a program."""
-    blobs = case.blobs() if blobs is None else blobs
+def write_layout(case: Case, directory: Path, name: str = NAME) -> None:
+    """A layout that holds the image of a case under a name. It starts nothing, so that nobody looks for a program."""
+    blobs = case.blobs()
     ids = case.diff_ids if case.diff_ids is not None else [blob.diff_id for blob in blobs]
     config = _encoded(
         {
@@ -32,7 +31,7 @@ def write_layout(case: Case, directory: Path, blobs: Sequence[Blob] | None = Non
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": _written(directory, config, _CONFIG)}
     entry = _written(directory, _encoded({**manifest, "layers": layers}), _MANIFEST)
     entry |= {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}
-    entry |= {"annotations": {"org.opencontainers.image.ref.name": NAME}}
+    entry |= {"annotations": {"org.opencontainers.image.ref.name": name}}
     (directory / "index.json").write_bytes(_encoded({"schemaVersion": 2, "manifests": [entry]}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 

@@ -114,7 +114,7 @@ _refused(
     Blob(b"\x28\xb5\x2f\xfd\x03" + b"\x58" + b"\x07\0\0\0" + b"\x01\0\0", _ID, ZSTD),
 )
 _refused("zstd-in-gzip", "is compressed by zstd, then by gzip", "", Blob(packed(_zstd(_TAR)), sha256(_zstd(_TAR))))
-_refused("zstd-skippable-only", "is one skippable frame", "", Blob(_skippable(_TAR), _ID, ZSTD))
+_refused("zstd-skippable-only", "is one skippable frame", "", Blob(_skippable(_TAR), _ID, ZSTD), files_show=True)
 
 # Others, none, and what media types say
 _refused("bzip2", "is compressed by bzip2", "compressed by bzip2", Blob(bz2.compress(_TAR), _ID))
@@ -224,7 +224,7 @@ def _zeros_zstd() -> list[Blob]:
     return [Blob(data, _diff_id(head, 10 << 30, bytes(1024)), ZSTD)]
 
 
-def _many(kind: bytes, count: int, same: bool) -> list[Blob]:
+def _many(kind: bytes, count: int, same: str = "") -> list[Blob]:
     stream, hashed = io.BytesIO(), hashlib.sha256()
     made = zlib.compressobj(6, wbits=31)
     for part in _entries(kind, count, same):
@@ -234,9 +234,9 @@ def _many(kind: bytes, count: int, same: bool) -> list[Blob]:
     return [Blob(stream.getvalue(), "sha256:" + hashed.hexdigest())]
 
 
-def _entries(kind: bytes, count: int, same: bool) -> Iterator[bytes]:
+def _entries(kind: bytes, count: int, same: str = "") -> Iterator[bytes]:
     for number in range(count):
-        yield Item("same" if same else f"{number % 1000}/{number}", kind=kind, mode=0o755).encoded()
+        yield Item(same or f"{number % 1000}/{number}", kind=kind, mode=0o755).encoded()
     yield bytes(1024)
 
 
@@ -251,20 +251,20 @@ _HEAVY = [
     ),
     Case(
         "many-entries",
-        "has 1,000,001 directories",
-        lambda: _many(b"5", 1_000_001, False),
+        "has 1,000,001 whiteouts",
+        lambda: _many(b"0", 1_000_001, ".wh.same"),
         says="more than 1000000 entries",
         heavy=True,
     ),
     Case(
         "many-again",
         "has the same directory 200,000 times",
-        lambda: _many(b"5", 200_000, True),
+        lambda: _many(b"5", 200_000, "same"),
         opens=True,
         tree={"same": "dir"},
         heavy=True,
     ),
-    Case("many-files", "has 100,000 empty files", lambda: _many(b"0", 100_000, False), opens=True, heavy=True),
+    Case("many-files", "has 100,000 empty files", lambda: _many(b"0", 100_000), opens=True, heavy=True),
     Case(
         "many-links",
         "has 70,000 hard links to a file, more than ext4 has",

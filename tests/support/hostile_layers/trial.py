@@ -47,7 +47,7 @@ class Trial:
         for form in FORMS:
             words = ("container", "create", "--pull", "never", "--name", form, NAME, "/none")
             self._run(f"create ({form})", expected, *words, form=form)
-            if case.opens and not case.heavy:
+            if case.opens and case.copied and not case.heavy:
                 self._run(f"cp ({form})", 0, "cp", "-a", f"{form}:/.", str(home / form), form=form)
                 self._look(f"cp ({form})", home / form)
         self._run("run", 127 if case.opens else 125, "run", "--rm", "--pull", "never", NAME, "/none")
@@ -62,7 +62,7 @@ class Trial:
             "POLYARCH_ROOT": str(self._home / root),
             "POLYARCH_CONFIG": str(self._home / f"{form}.toml"),
         }
-        ran = self._commands.run(self._home, words, environ, seconds=SECONDS + 10)
+        ran = self._commands.run(self._home, words, environ, seconds=4 * SECONDS)
         self.memory = max(self.memory, ran.memory)
         self.seconds = max(self.seconds, ran.seconds)
         self.cpu += ran.cpu
@@ -80,8 +80,8 @@ class Trial:
             found.append("control characters")
         if ran.memory > MEMORY:
             found.append(f"{ran.memory >> 20} MiB of memory")
-        if ran.seconds > SECONDS:
-            found.append(f"{ran.seconds:.0f} s")
+        if ran.cpu > SECONDS:  # of CPU: others may be at work here
+            found.append(f"{ran.cpu:.0f} s")
         if found:
             self._faults += [f"{what}: {each}" for each in found]
             self._faults.append(f"{what} told: {ran.told[-600:]!r}")
@@ -108,8 +108,12 @@ class Trial:
         shown = case.opens or case.files_show
         ran = self._run("image files", 0 if shown else 7, "image", "files", "--format", "json", NAME)
         if shown and case.tree is not None and ran.code == 0:
-            rows = [json.loads(line) for line in ran.stdout.splitlines()]
-            seen = {row["path"] for row in rows if row["kind"] != "D" and row["hidden_by"] is None}
+            seen: set[str] = set()
+            for row in map(json.loads, ran.stdout.splitlines()):
+                if row["kind"] == "D":
+                    seen = {path for path in seen if not f"{path}/".startswith(f"{row['path']}/")}
+                elif row["hidden_by"] is None:
+                    seen.add(row["path"])
             if len(seen) != len(case.tree):
                 self._faults.append(f"image files: shows {sorted(seen)}")
 
