@@ -192,10 +192,10 @@ FILES = {
 
 STATUS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
 DEVICES = [
-    *("core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm"),
+    *("fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm"),
     *("stderr", "stdin", "stdout", "tty", "urandom", "zero"),
 ]
-"""docker's list (moby, oci/defaults.go); `console` with a terminal."""
+"""docker's list (moby, oci/defaults.go); `console` with a terminal, and crun's `core`, a link to what is hidden."""
 
 LOOK = "\n".join(
     (
