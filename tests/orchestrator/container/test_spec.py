@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from polyarch.container.bare import check_bare
+from polyarch.container.limits import Limits
 from polyarch.container.request import RunRequest, Volume
+from polyarch.container.seccomp import Profile
 from polyarch.container.spec import (
     CAPABILITIES,
     Host,
@@ -16,7 +19,8 @@ from polyarch.container.spec import (
     working_directory,
 )
 from polyarch.container.users import User
-from polyarch.errors import UsageError
+from polyarch.container.walls import Walls
+from polyarch.errors import HostError, UsageError
 from polyarch.oci.config import ImageConfig, parse_config
 
 ROOT = User(0, 0, (), "/root")
@@ -163,3 +167,34 @@ def test_the_size_of_the_terminal_is_there_before_the_program() -> None:
     host = Host("box", {}, terminal=(33, 77))
     assert spec(RunRequest(tty=True), host)["process"]["consoleSize"] == {"height": 33, "width": 77}
     assert "consoleSize" not in spec(RunRequest(), host)["process"]
+
+
+def test_limits_and_filter_come_with_the_walls() -> None:
+    rules = {"names": ["acct"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_PACCT"]}}
+    profile = Profile({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rules]}, "profile")
+    walls = Walls(profile, new_privileges=True, limits=Limits(pids=7))
+    native = spec(RunRequest(cap_add=("SYS_PACCT",)), Host("box", {}, cgroup="/polyarch-1", walls=walls))
+    assert native["process"]["noNewPrivileges"] is False
+    assert [each["names"] for each in native["linux"]["seccomp"]["syscalls"]] == [["acct"]]
+    assert native["linux"]["resources"]["pids"] == {"limit": 7}
+    assert native["linux"]["resources"]["devices"]
+    # In a user namespace nobody may say which devices are shut: none can be made there.
+    emulated = spec(RunRequest(), Host("box", {}, user_namespace=True, cgroup="/polyarch-1", walls=walls))
+    assert emulated["linux"]["resources"] == {"pids": {"limit": 7}}
+    assert emulated["linux"]["seccomp"]["syscalls"] == []
+    assert "CAP_MKNOD" not in emulated["process"]["capabilities"]["bounding"]
+
+
+def test_without_device_rules_no_disk_can_be_opened_on_demand_either() -> None:
+    with pytest.raises(HostError, match="CAP_MKNOD cannot be given"):
+        spec(RunRequest(cap_add=("MKNOD",)), Host("box", {}))
+
+
+@pytest.mark.parametrize(
+    "words", [{"memory": "64m"}, {"cap_drop": ("ALL",)}, {"security_opts": ("seccomp=unconfined",)}], ids=str
+)
+def test_under_an_emulator_nothing_holds_a_wall(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    check_bare(RunRequest())
+    with pytest.raises(UsageError, match="under an emulator there is no runtime that holds"):
+        check_bare(RunRequest(**words))
