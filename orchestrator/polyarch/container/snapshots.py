@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 
 PREPARING = "preparing"
+_FILES_OF_LAYER = 4  # two pipes' ends in the crew, an archive and metadata by whoever is above
+_USUAL_FILES = 256
 
 
 class NotAsErofs(HostError):
@@ -99,7 +102,11 @@ class Snapshots:
                 if not made:  # else somebody else was at it
                     self.make(number, layers[number], diff_ids, lambda *_: wait())
 
-        in_processes([partial(job, number) for number in missing])
+        try:
+            with _open_files(_FILES_OF_LAYER * len(diff_ids)):
+                in_processes([partial(job, number) for number in missing])
+        except OSError as error:
+            raise disk_error(error, f"cannot make {len(missing)} layers") from error
 
     def make(self, number: int, layer: OpenLayer, diff_ids: Sequence[Digest], ready: Ready) -> None:
         """Make one of an image's layers, its lock being held and the right to make it there.
@@ -184,6 +191,17 @@ def open_locked(path: Path, *, wait: bool = True, shared: bool = False) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the file was pruned since it was opened
+
+
+@contextlib.contextmanager
+def _open_files(count: int) -> Iterator[None]:
+    """Within, this process and its children may have so many files open beside the usual ones, if they may at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, count + _USUAL_FILES)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _unlock(descriptor: int) -> None:

@@ -27,6 +27,9 @@ from polyarch.settings import Settings
 from polyarch.transfer.growing import GrowingBlobs, Openers
 from polyarch.unpack.walks import MakeIndex
 
+_MOST_AHEAD = 128
+"""Layers that are read while they come in; each has several files open. Of an image with more, none is."""
+
 
 class Preparer:
     """Prepares images below the root folder of `settings`. `wants` tells whether a variant is to be prepared.
@@ -52,7 +55,7 @@ class Preparer:
         def ahead() -> Ahead | None:
             diff_ids = config().diff_ids
             check_layer_count(config(), len(manifest.layers), manifest.digest)
-            if self._form(config()) != "erofs":
+            if self._form(config()) != "erofs" or len(diff_ids) > _MOST_AHEAD:
                 return None
             return Ahead(
                 snapshots("erofs", self._rights, self._settings),

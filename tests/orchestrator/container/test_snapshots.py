@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_each_layer_once_by_its_chain_id(snapshots: Snapshots) -> None:
     ]
     assert events == [LayerUnpacked(diff_id(data)) for data in (BASE, TOP, OTHER)]
     assert listing(one[0]) == {"b": "b'top'"}
+
+
+def test_more_layers_than_files_may_be_open(snapshots: Snapshots) -> None:
+    """By default 1,024 may be, and an image may have as many layers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 24
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        made = ensure(snapshots, *(layer(file(str(number))) for number in range(24)))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (few, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(path.is_dir() for path in made)
 
 
 def test_the_same_layer_above_another_is_another_snapshot(snapshots: Snapshots) -> None:
