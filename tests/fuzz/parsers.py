@@ -214,7 +214,7 @@ PARSERS: dict[str, Parser] = {
     "document": Parser(_document, (IntegrityError,)),
     "config": Parser(lambda data: parse_config(data), (IntegrityError,)),
     "json": Parser(lambda data: parse_json(data, "it"), (IntegrityError,), 1 << 18),
-    "registry-answers": Parser(_registry_answers, (IntegrityError,), 1 << 20),
+    "registry-answers": Parser(_registry_answers, (IntegrityError,), 1 << 18),
     "header": Parser(_header, ()),
     "elf": Parser(_elf, (ElfError,)),
     "binfmt": Parser(_binfmt, (BinfmtError,)),

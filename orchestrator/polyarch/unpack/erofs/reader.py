@@ -167,6 +167,8 @@ class Lower:
             return inode.field
         if inode.layout != form.CHUNK_BASED:
             return self._stored(inode.field, inode.size)
+        if inode.field > form.MAX_CHUNK_BITS:
+            raise self._damaged("a file in chunks of another form")
         bits = form.BLOCK_BITS + inode.field
         places: list[int | Stored | None] = []
         for number in range(-(-inode.size >> bits)):
