@@ -50,7 +50,7 @@ def test_each_layer_once_by_its_chain_id(snapshots: Snapshots) -> None:
 def test_more_layers_than_files_may_be_open(snapshots: Snapshots) -> None:
     """By default 1,024 may be, and an image may have as many layers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = len(os.listdir("/proc/self/fd")) + 24
+    few = len(list(Path("/proc/self/fd").iterdir())) + 24
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
     try:
         made = ensure(snapshots, *(layer(file(str(number))) for number in range(24)))
