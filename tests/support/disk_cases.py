@@ -203,8 +203,7 @@ def _load_all() -> None:
 def faults_of(site: DiskSite, name: str, call: str = "", number: int = 0, fault: Fault = 0) -> list[str]:
     """What is wrong with how a command takes a fault, or being killed, and with how the next try ends."""
     case = CASES[name]
-    site.begin(name)
-    before, end = below(site.root), ended(site, name)
+    before, end = started(site, name), ended(site, name)
     site.begin(name)
     watched = site.do(case.words, case.stdin, call=call, number=number, fault=fault)
     where = f"{name}: {call or 'call'} {number} {fault} ({watched.met or 'nothing'})"
@@ -239,7 +238,17 @@ def faults_of(site: DiskSite, name: str, call: str = "", number: int = 0, fault:
     return [f"{where}: {each}" for each in wrong]
 
 
+_STARTS: dict[tuple[Path, str], Below] = {}
 _ENDS: dict[tuple[Path, str], Below] = {}
+
+
+def started(site: DiskSite, name: str) -> Below:
+    """What is there before a case."""
+    key = (site.place, name)
+    if key not in _STARTS:
+        site.begin(name)
+        _STARTS[key] = below(site.root)
+    return _STARTS[key]
 
 
 def ended(site: DiskSite, name: str) -> Below:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -89,3 +91,10 @@ def test_a_defect_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pyte
     failure = failure_of(ValueError())
     assert failure.message == "a defect in polyarch: ValueError"
     assert "--debug" in (failure.hint or "")
+
+
+def test_a_fault_of_the_disk_is_no_defect() -> None:
+    failure = failure_of(OSError(errno.EIO, os.strerror(errno.EIO), b"/some/file"))
+    assert (failure.exit_code, failure.code) == (9, "storage")
+    assert "/some/file" in failure.message
+    assert failure_of(OSError(errno.EBADF, os.strerror(errno.EBADF))).exit_code == 1

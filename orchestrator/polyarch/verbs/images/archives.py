@@ -164,9 +164,10 @@ def _new_file(file: Path) -> Iterator[Path]:
         raise disk_error(error, f"cannot write {file}") from error
     new = place.with_name(f".{place.name}.{os.getpid()}.saving")
     try:
-        for left in place.parent.glob(f".{_escaped(place.name)}.*.saving"):
-            if not _lives(left.name.split(".")[-2]):
-                left.unlink(missing_ok=True)
+        for pattern in (f".{_escaped(place.name)}.*.saving", f"..{_escaped(place.name)}.*.saving.new"):
+            for left in place.parent.glob(pattern):  # the second is what a storage writes, to be put at `new`
+                if not _lives(left.name.removesuffix(".new").split(".")[-2]):
+                    left.unlink(missing_ok=True)
         yield new
         new.replace(place)
     except OSError as error:
