@@ -23,6 +23,7 @@ _BUILDERS = frozenset(
 )
 _ANY = "*"
 _NONE: Mapping[str, str] = {}
+_MAX_ARGUMENTS = 1 << 22  # characters of all values, variables in them filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,15 @@ def dockerfile_images(text: str, given: Mapping[str, str] = _NONE) -> Iterator[N
     """
     variables: dict[str, str | None] = {}
     stages: set[str] = set()
-    built = 0
+    built = filled_size = 0
     for instruction in _instructions(text):
         if instruction.name == "ARG" and not built:
             for word in instruction.words:
                 name, equals, value = word.text.partition("=")
                 filled = _filled_in(_unquoted(value), variables, instruction.line) if equals else None
+                filled_size += len(filled or "")
+                if filled_size > _MAX_ARGUMENTS:
+                    raise Fault(instruction.line, f"the arguments have more than {_MAX_ARGUMENTS} characters")
                 variables.setdefault(name, None)
                 variables[name] = given.get(name, filled if equals else variables[name])
         elif instruction.name == "FROM":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _FORM = re.compile(r":?[-+?]|", re.ASCII)
 _MAX_DEPTH = 20
+_MAX_FILLED = 1 << 16  # characters: a value that holds itself twice, again and again, fills any memory
 
 
 class Unreadable(Exception):
@@ -32,6 +33,7 @@ def _expanded(text: str, at: int, lookup: Callable[[str], str | None], escape: s
     if depth > _MAX_DEPTH:
         raise Unreadable(f"variables nest deeper than {_MAX_DEPTH} levels")
     out: list[str] = []
+    filled = 0
     while at < len(text):
         character = text[at]
         if character == escape and text[at + 1 : at + 2] == "$":
@@ -45,6 +47,9 @@ def _expanded(text: str, at: int, lookup: Callable[[str], str | None], escape: s
         else:
             value, at = _variable(text, at + 1, lookup, escape, depth)
             out.append(value)
+            filled += len(value)
+            if filled > _MAX_FILLED:
+                raise Unreadable(f"what variables stand for has more than {_MAX_FILLED} characters")
     return "".join(out), at
 
 
