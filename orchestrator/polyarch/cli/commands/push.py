@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     cls=Command,
     help="Upload an image at hand under its name, or under TO: all its variants under one index.\n"
     "What the registry has is not sent again; the name is given last. With -q it prints the digest of the name.",
-    examples=("polyarch push ghcr.io/owner/app:1.0", "polyarch push --platform linux/arm64 app localhost:5000/app:1.0"),
+    examples=(
+        "polyarch push ghcr.io/owner/app:1.0",
+        "polyarch push --platform linux/arm64 app localhost:5000/app:1.0",
+        "polyarch push --compression zstd:chunked app:1.0 ghcr.io/owner/app:1.0",
+    ),
     exits=(0, 2, 3, 5, 6, 7, 8, 9, 130),
 )
 @click.argument("reference", metavar="REF", shell_complete=stored_images)
