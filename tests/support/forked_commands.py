@@ -65,7 +65,8 @@ class ForkedCommands:
         stdin: str = "",
     ) -> Ran:
         """Run `polyarch ARGUMENTS` with only these variables (HOME is `home`); after `seconds` it is killed (-9)."""
-        (home / "stdin").write_text(stdin)
+        for name in ("stdin", "stdout", "stderr"):  # there also where it is killed at once
+            (home / name).write_text(stdin if name == "stdin" else "")
         assert self._mother.stdin is not None
         assert self._mother.stdout is not None
         wish = {"home": str(home), "arguments": list(arguments), "environ": dict(environ or {}), "seconds": seconds}

@@ -51,7 +51,7 @@ def measured(request: pytest.FixtureRequest, polyarch: Polyarch) -> Measured:
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the image is of amd64")
-@pytest.mark.parametrize("form", ["0.1", "1.0"])
+@pytest.mark.parametrize("form", [pytest.param("0.1", marks=pytest.mark.costly), "1.0"])
 def test_a_file_of_20_gb_that_is_a_hole(
     form: str,
     foreign_busybox: Callable[[str], Path],
@@ -85,17 +85,15 @@ def test_a_file_of_20_gb_that_is_a_hole(
     figures(f"a 20 GiB hole in a layer ({form}): disk beyond the program", f"{(disk - program) / 1e3:.0f} kB", "4 MiB")
 
 
+@pytest.mark.costly  # a GiB is unpacked
 def test_20_gb_of_zeros_are_a_bomb(
     foreign_busybox: Callable[[str], Path],
     measured: Measured,
     polyarch: Polyarch,
     tmp_path: Path,
     figures: Figures,
-    soak: bool,
 ) -> None:
     """Refused by the ratio when a GiB of them has come, whatever is asked of it; and what was written is gone."""
-    if not soak:
-        pytest.skip("a GiB is unpacked")
     header = layers.file("zeros", size=SIZE).encoded()
     zeros = gzip.compress(bytes(64 << 20), mtime=0)
     blob = gzip.compress(header, mtime=0) + zeros * (SIZE // (64 << 20)) + gzip.compress(bytes(1024), mtime=0)

@@ -40,7 +40,7 @@ def fill(root: Path, number: int) -> None:
 def test_ten_thousand_images(
     polyarch: Polyarch, registry: DockerRegistry, figures: Figures, count: Callable[[int, int], int]
 ) -> None:
-    number = count(300, 10_000)
+    number = count(120, 10_000)
     fill(polyarch.root, number)
     measured, busybox = Measured(polyarch), registry.ref("busybox:1.36")
     one = measured("pull", busybox)  # which makes the storage polyarch's own

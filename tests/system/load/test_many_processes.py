@@ -131,5 +131,5 @@ def _nothing_left(root: Path) -> None:
         "containers",
     ):
         assert [path.name for path in (root / folder).glob("*") if path.name != "lock"] == [], folder
-    assert {path.name for path in (root / "snapshots").iterdir()} <= {"erofs", "locks"}
+    assert {path.name for path in (root / "snapshots").glob("*")} <= {"erofs", "locks"}
     assert list((root / "oci").rglob(".new")) == []
