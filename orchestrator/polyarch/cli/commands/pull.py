@@ -110,9 +110,9 @@ def _lines(results: Sequence[PullResult]) -> Iterator[str]:
     for result in results:
         if result.status == "planned":
             for layer in result.layers:
-                known = layer.status == "exists"
-                yield f"{short_id(layer.digest)}: {'Already exists' if known else f'{human_size(layer.size - layer.reused_bytes)} to pull'}"
+                missing = f"{human_size(layer.size - layer.reused_bytes)} to pull"
+                yield f"{short_id(layer.digest)}: {'Already exists' if layer.status == 'exists' else missing}"
             yield f"Digest: {result.root.digest}"
-            missing = (result.candidate.size or 0) - result.reused_bytes
-            yield f"Status: Would download {human_size(missing)} for {result.reference.familiar} ({result.platform})"
+            lacking = (result.candidate.size or 0) - result.reused_bytes
+            yield f"Status: Would download {human_size(lacking)} for {result.reference.familiar} ({result.platform})"
     yield str(results[0].name)
