@@ -28,7 +28,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of
 from polyarch.settings import Settings, load_settings
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Chunks, Stored
+from polyarch.unpack.erofs.content import Chunks, Stored
 from polyarch.unpack.erofs.reader import Inode, Lower
 from polyarch.unpack.limits import Limits
 from polyarch.unpack.listing import read_listing

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from polyarch.errors import IntegrityError, StorageError
 from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.attributes import kept_attributes
+from polyarch.unpack.erofs.content import Stored
 from polyarch.unpack.erofs.layer import ARCHIVE, METADATA, Unfit, prepare_layer
-from polyarch.unpack.erofs.node import Stored
 from polyarch.unpack.erofs.reader import Inode, Lower
 from polyarch.unpack.image import unpack_image
 from polyarch.unpack.stream import Limits

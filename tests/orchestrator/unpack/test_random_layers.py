@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 
 from polyarch.errors import IntegrityError
 from polyarch.unpack.attributes import takes_attribute
-from polyarch.unpack.erofs.node import Unfit
+from polyarch.unpack.erofs.content import Unfit
 from polyarch.unpack.image import unpack_image, unpack_layer
 from support.committed_images import layout_of
 from support.erofs_trees import look, look_unpacked, needs_erofs, prepared

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from polyarch.unpack.attributes import ACCESS_ACL, DEFAULT_ACL, takes_attribute
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Unfit
+from polyarch.unpack.erofs.content import Unfit
 
 _CAPABILITY = "security.capability"
 

@@ -7,8 +7,9 @@ import errno
 from polyarch.errors import printable
 from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.attributes import kept_attributes
+from polyarch.unpack.erofs.content import Data
 from polyarch.unpack.erofs.holes import MAX_CHUNKS, chunks
-from polyarch.unpack.erofs.node import Data, Folder, Node
+from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.scanned import Row, Scanned
 from polyarch.unpack.erofs.tree import MemoryTree
 from polyarch.unpack.rules import Role, hidden_name, role_of, translated

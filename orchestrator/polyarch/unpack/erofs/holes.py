@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Chunks, Unfit
+from polyarch.unpack.erofs.content import Chunks, Unfit
 from polyarch.unpack.sparse import Segments
 
 MAX_CHUNKS = 1 << 20

@@ -23,8 +23,9 @@ from polyarch.errors import IntegrityError, StorageError
 from polyarch.files import FILE_MODE, disk_error
 from polyarch.oci.digest import Digest, hex_of, short
 from polyarch.unpack.erofs import format as form
+from polyarch.unpack.erofs.content import Unfit
 from polyarch.unpack.erofs.filling import fill
-from polyarch.unpack.erofs.node import Folder, Node, Unfit
+from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.reader import Lower
 from polyarch.unpack.erofs.scanned import Scanned
 from polyarch.unpack.erofs.tree import MemoryTree

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from polyarch.unpack.erofs.content import Data
 
 if TYPE_CHECKING:
-    from polyarch.unpack.erofs.reader import Inode, Lower
-
-
-class Unfit(Exception):
-    """This form cannot hold the layer just as unpacking would write it: it is to be unpacked. Says why."""
-
-
-class Stored(NamedTuple):
-    """`size` bytes of a lower layer; `read` gives some of them, from an offset on."""
-
-    size: int
-    read: Callable[[int, int], bytes]
-
-
-class Chunks(NamedTuple):
-    """A file with holes: chunks of 1 << `bits` bytes, each at an offset of the archive, of a lower layer, or a hole."""
-
-    bits: int
-    places: tuple[int | Stored | None, ...]
-
-
-Data: TypeAlias = "int | bytes | Stored | Chunks"
+    from polyarch.unpack.erofs.reader import Part
 
 
 class Node:
@@ -81,10 +62,3 @@ class Folder(Node):
         self.below: tuple[Part, ...] | None = None
         self.only_marks = False
         self.depth: int = above.depth + 1 if above else 0
-
-
-class Part(NamedTuple):
-    """A file, directory, or whatever, of a finished layer."""
-
-    layer: Lower
-    inode: Inode

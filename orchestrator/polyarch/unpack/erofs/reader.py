@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from polyarch.errors import StorageError
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Chunks, Data, Stored
-from polyarch.unpack.erofs.writer import OPAQUE
+from polyarch.unpack.erofs.content import Chunks, Data, Stored
 
 
 class Inode(NamedTuple):
@@ -38,7 +37,7 @@ class Inode(NamedTuple):
     @property
     def is_opaque(self) -> bool:
         """True for a directory through which no lower layer is seen."""
-        return OPAQUE in self.xattrs
+        return form.OPAQUE in self.xattrs
 
 
 class Lower:
@@ -188,3 +187,10 @@ class Lower:
         if len(data) != size:
             raise self._damaged("its archive is cut short")
         return data
+
+
+class Part(NamedTuple):
+    """A file, directory, or whatever, of a finished layer."""
+
+    layer: Lower
+    inode: Inode

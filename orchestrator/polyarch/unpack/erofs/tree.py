@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from polyarch.unpack.attributes import takes_attribute
 from polyarch.unpack.beneath import MAX_LINKS, components
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Folder, Node, Part
-from polyarch.unpack.erofs.reader import Lower
+from polyarch.unpack.erofs.node import Folder, Node
+from polyarch.unpack.erofs.reader import Lower, Part
 from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
 
 

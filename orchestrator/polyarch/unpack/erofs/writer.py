@@ -19,9 +19,8 @@ from operator import itemgetter
 from typing import BinaryIO
 
 from polyarch.unpack.erofs import format as form
-from polyarch.unpack.erofs.node import Chunks, Folder, Node, Stored, Unfit
-
-OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"
+from polyarch.unpack.erofs.content import Chunks, Stored, Unfit
+from polyarch.unpack.erofs.node import Folder, Node
 
 _INLINE = form.BLOCK - (1 << form.SLOT_BITS)  # more cannot be put so that it lies within one block
 _PAGE = 4096
@@ -230,7 +229,7 @@ def _xattrs(node: Node) -> bytes:
     """The extended attributes of an inode as they stand behind it."""
     named = dict(node.xattrs or {})
     if _is_opaque(node):
-        named[OPAQUE] = b"y"
+        named[form.OPAQUE] = b"y"
     entries = b""
     for name, value in sorted(named.items()):
         prefix = next(prefix for prefix in form.XATTR_PREFIXES if name.startswith(prefix))
