@@ -142,7 +142,7 @@ def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: C
     assert done.code == 0, site.told
     end, calls = below(site.root), sum(done.calls.values())
     disk.unmount()
-    for number in spread(calls, count(1, 12)):
+    for number in spread(calls, count(1, 6)):
         disk.begin(ready)
         watched = site.do(case.words, case.stdin, number=number, fault=getattr(disk, how))
         told = site.told
@@ -174,7 +174,7 @@ def test_folders_go_under_a_command(name: str, gone: str, site: DiskSite, count:
     case = CASES[name]
     site.begin(name)
     calls = sum(site.do(case.words, case.stdin).calls.values())
-    for number in spread(calls, count(1, 12)):
+    for number in spread(calls, count(1, 6)):
         site.begin(name)
         watched = site.do(
             case.words, case.stdin, number=number, fault=lambda: shutil.rmtree(site.root / gone, ignore_errors=True)

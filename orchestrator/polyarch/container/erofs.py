@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from polyarch.container import syscalls
-from polyarch.errors import HostError
+from polyarch.errors import HostError, StorageError
 from polyarch.unpack.erofs.format import ARCHIVE_NAME, METADATA_NAME
 
 _FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -31,12 +31,15 @@ _TRIES = 50  # others take loop devices at the same moment
 def mount_layer(directory: Path, target: Path) -> None:
     """Mount the layer in `directory` read-only at `target`, in the mount namespace of this process.
 
-    The working directory is another one meanwhile. Raises HostError, with what mends it.
+    The working directory is another one meanwhile. Raises HostError, with what mends it; StorageError: it is gone.
     """
     where = os.path.abspath(target)  # noqa: PTH100 - no symlink is to be followed
     try:
         _mounted(directory, lambda source, options: syscalls.mount(source, where, "erofs", _FLAGS, options))
     except OSError as error:
+        if not (directory / METADATA_NAME).exists() or not (directory / ARCHIVE_NAME).exists():
+            what = f"the layer {directory.name[:12]} is gone from {directory.parent}"
+            raise StorageError(what, "polyarch run and container create make it anew, for new ones") from error
         raise HostError(
             f"a layer cannot be mounted: {_reason(error)}", 'set layers = "unpack" in the settings file'
         ) from error
