@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.system, pytest.mark.soak]
 
 SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # FS_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH (linux/ext4.h)
 SIZE = 48 << 20
-SAMPLE = "pull-again"
+SAMPLE = ("pull-again", "power_cut")
 WRITERS = ("pull-first", "pull-again", "pull-prepare", "create", "commit", "tag", "image-rm", "prune", "save", "load")
 YEARS = 30 * 365.25 * 86400
 
@@ -129,9 +129,13 @@ def disk(site: DiskSite) -> Iterator[Disk]:
         disk.unmount()
 
 
-@pytest.mark.parametrize("how", ["power_cut", "read_only", "full"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == SAMPLE else pytest.mark.costly) for name in WRITERS]
+    ("name", "how"),
+    [
+        pytest.param(name, how, marks=() if (name, how) == SAMPLE else pytest.mark.costly)
+        for name in WRITERS
+        for how in ("power_cut", "read_only", "full")
+    ],
 )
 def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: Callable[[int, int], int]) -> None:
     """Exit code 9, and after the next mount what was there is there, or what was to be; the next try finishes."""
@@ -162,12 +166,12 @@ def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: C
         disk.unmount()
 
 
-@pytest.mark.parametrize("gone", ["oci", "oci/.polyarch", "snapshots", "."])
 @pytest.mark.parametrize(
-    "name",
+    ("name", "gone"),
     [
-        pytest.param(name, marks=() if name == "pull-prepare" else pytest.mark.costly)
+        pytest.param(name, gone, marks=() if (name, gone) == ("pull-prepare", ".") else pytest.mark.costly)
         for name in ("pull", "pull-prepare", "commit", "image-rm", "run")
+        for gone in ("oci", "oci/.polyarch", "snapshots", ".")
     ],
 )
 def test_folders_go_under_a_command(name: str, gone: str, site: DiskSite, count: Callable[[int, int], int]) -> None:
@@ -206,7 +210,7 @@ def clocks_jump() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "commit" else pytest.mark.costly) for name in CASES]
+    "name", [pytest.param(name, marks=() if name == "image-rm" else pytest.mark.costly) for name in CASES]
 )
 def test_clocks_jump(name: str, site: DiskSite) -> None:
     case, end = CASES[name], ended(site, name)
@@ -225,6 +229,7 @@ def test_clocks_jump(name: str, site: DiskSite) -> None:
 FILLING = ("pull-prepare", "create", "commit", "login", "lock", "run")
 
 
+@pytest.mark.costly
 def test_no_umask_changes_who_may_read(site: DiskSite) -> None:
     """Directories are root's alone, and so are secrets, whatever the umask."""
 
