@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from polyarch import limits
+from support.hostile_layers import peers as layers
 from support.registry_faults import CASES
 from support.registry_faults.peers import BEGIN, END, KEPT, table
 
@@ -32,11 +34,16 @@ def test_each_limit_is_told_with_its_value(name: str) -> None:
 
 def test_the_faults_are_told_as_they_were_run() -> None:
     """After a change of the cases: `python -m support.registry_faults.peers` in `tests`, as root."""
-    import json
-
     kept = json.loads(KEPT.read_text())
     assert set(kept["polyarch"]) == set(CASES)
     for case in CASES.values():
         expected = "pulls" if case.code == 0 else f"refuses ({case.code})"
         assert kept["polyarch"][case.name] == expected, case.name
     assert PAGE.read_text().partition(BEGIN)[2].partition(END)[0] == table(kept)
+
+
+def test_layers_are_told_as_they_were_run() -> None:
+    """After a change of the cases: `python -m support.hostile_layers.peers` in `tests`, as root."""
+    kept = json.loads(layers.KEPT.read_text())
+    assert {case.name for case in layers.SHOWN} == set(kept["umoci"])
+    assert PAGE.read_text().partition(layers.BEGIN)[2].partition(layers.END)[0] == layers.table(kept)
