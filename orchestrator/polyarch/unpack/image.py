@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,8 @@ def unpack_image(
         raise IntegrityError(f"the image has {len(layers)} layers, its config {len(diff_ids)} diff IDs")
     if os.path.lexists(directory):
         raise UsageError(f"{directory} exists already", "name a directory that is not there yet")
-    with new_directory(directory) as new:
+    _sweep(directory)
+    with new_directory(directory) as new, _held(new, needed=False):
         tree = Tree(new)
         for number, (open_layer, diff_id) in enumerate(zip(layers, diff_ids, strict=True), 1):
             tree.begin_layer(first=number == 1)
@@ -52,6 +54,31 @@ def unpack_image(
                 stream = LayerStream(source, where, diff_id, limits)
                 LayerWriter(tree, os.geteuid() == 0 if owners is None else owners).write(stream)
         _finish(tree, directory)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed processes left beside a directory that they were to make."""
+    start = f".{directory.name[:100]}."
+    with suppress(OSError):
+        for left in directory.parent.iterdir():
+            if left.name.startswith(start) and len(left.name) == len(start) + 16 and left.name.endswith(".new"):
+                with suppress(OSError), _held(left):
+                    remove_tree(left)
+
+
+@contextmanager
+def _held(directory: Path, *, needed: bool = True) -> Iterator[None]:
+    """Hold a directory's lock, so that it is not taken for one that a dead process left. Raises OSError: it is held."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if needed:  # else a file system without locks is used nevertheless
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _finish(tree: Tree, directory: Path) -> None:
