@@ -54,6 +54,9 @@ MAX_EXTENDED_HEADER = 1 << 20
 MAX_ATTRIBUTE = 64 << 10
 """Of one extended attribute; Linux has none longer (limits.h, XATTR_SIZE_MAX)."""
 
+MAX_HARD_LINKS = 65_000 - 1
+"""To one file of a layer: a file has at most 65,000 names on ext4 (Linux, fs/ext4/ext4.h, EXT4_LINK_MAX)."""
+
 MAX_TOC_SIZE = 32 << 20
 """Of a layer's table of contents (zstd:chunked, eStargz), uncompressed, and of all from there to the blob's end; what
 has a larger one is fetched whole."""

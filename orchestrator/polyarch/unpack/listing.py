@@ -29,6 +29,8 @@ _LETTERS = {
 _NAME = "layer"
 _COLUMNS = 9
 _LAST_TIME = (1 << 63) - 1
+_ZEROS_HASHED = 64 << 20
+"""Bytes of the largest file with holes whose zeros are hashed, so that it counts as the same where it has none."""
 
 
 class Listed(NamedTuple):
@@ -37,7 +39,8 @@ class Listed(NamedTuple):
     `kind` is `f` file, `h` hard link, `l` symlink, `d` directory, `c` and `b` devices, `p` FIFO. `mode` has the twelve
     permission bits, `mtime` is in nanoseconds, as far as 64 bits go (to the year 2262), `size` in bytes. `link` is the
     target of a symlink as it is written, the path that a hard link names, or a device's `MAJOR:MINOR`. Two files of one
-    `fingerprint` have the same content and the same extended attributes; of other entries it tells the attributes
+    `fingerprint` have the same content and the same extended attributes (a large one with holes has another than the
+    same without); of other entries it tells the attributes
     alone.
     """
 
@@ -170,8 +173,13 @@ def _fingerprint(entry: Entry, reader: TarReader) -> bytes:
     attributes = _attributes(entry.xattrs) if entry.xattrs else b""
     if entry.kind is Kind.FILE:
         content = hashlib.sha256()
-        for part in reader.parts():
-            content.update(part)
+        if entry.segments is not None and entry.size > _ZEROS_HASHED:
+            content.update(repr((entry.size, entry.segments)).encode())
+            for _, part in reader.pieces():
+                content.update(part)
+        else:
+            for part in reader.parts():
+                content.update(part)
         if attributes:
             content = hashlib.sha256(content.digest() + attributes)
         return content.digest()[:FINGERPRINT]

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 from polyarch.errors import IntegrityError, printable
-from polyarch.limits import MAX_ATTRIBUTE, MAX_EXTENDED_HEADER
+from polyarch.limits import MAX_ATTRIBUTE, MAX_EXTENDED_HEADER, MAX_HARD_LINKS
 from polyarch.unpack.attributes import takes_attribute
 from polyarch.unpack.entry import Entry, Kind, Outline
 from polyarch.unpack.sparse import (
@@ -77,6 +77,7 @@ class TarReader:
         self._segments: Segments | None = None
         self._expanded: Iterator[memoryview] | None = None
         self._with_holes = 0
+        self._linked: dict[bytes, int] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         while (header := self._header()) is not None:
@@ -223,6 +224,10 @@ class TarReader:
             link = self._text(extended.get("linkpath") or block[157:257].split(b"\0", 1)[0], "link's target")
             if not link:
                 raise self._fault("a link without a target")
+            if kind is Kind.HARD_LINK:
+                self._linked[link] = links = self._linked.get(link, 0) + 1
+                if links > MAX_HARD_LINKS:
+                    raise self._fault(f"more than {MAX_HARD_LINKS} hard links to a file, which is the limit")
         self._left, self._padding = size, -size % BLOCK
         if holes:
             if kind is not Kind.FILE:

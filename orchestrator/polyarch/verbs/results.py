@@ -126,7 +126,8 @@ def _platform(verdict: Verdict) -> str | None:
 class VerifiedImage:
     """What reading a stored image again gave. `problems` is empty for a sound one; `policy` is what verifiers ask of
     its name, in words, "" if there are none or it has no name. `repaired` are the digests of the blobs under its name
-    that were brought again before, and sentences that tell of more than a blob.
+    that were brought again before, and sentences that tell of more than a blob. `hint` is what helps where a verifier
+    refuses a sound image, which nothing that is brought again does.
     """
 
     reference: Reference
@@ -137,6 +138,7 @@ class VerifiedImage:
     problems: tuple[str, ...]
     policy: str = ""
     repaired: tuple[str, ...] = ()
+    hint: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""

@@ -64,7 +64,8 @@ def verify_rules(
         check_name(verifiers, name, image.root)
         check_variant(verifiers, ChosenVariant(name, name, image.root, image.manifest, _Later(lambda: registry(name))))
     except IntegrityError as error:
-        return replace(result, problems=(*result.problems, error.message.removeprefix(f"{name.familiar}: ")))
+        hint = None if result.problems else error.hint or "see the policy: polyarch doctor"
+        return replace(result, problems=(*result.problems, error.message.removeprefix(f"{name.familiar}: ")), hint=hint)
     return result
 
 

@@ -166,3 +166,19 @@ def test_a_hole_takes_no_disk(tmp_path: Path) -> None:
     assert status.st_blocks * 512 < 1 << 20
     with (tmp_path / "image" / "s").open("rb") as stream:
         assert os.pread(stream.fileno(), 514, (4 << 30) - 1) == b"\0" + b"x" * 512 + b"\0"
+
+
+def test_the_zeros_of_large_holes_are_not_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing of a layer with holes of many gigabytes takes no longer than what is stored of it."""
+
+    def fingerprint(size: int, *pieces: tuple[int, bytes]) -> bytes:
+        data = layer(sparse_file("f", size, pieces, "1.0"))
+        (listed,) = list_layer(opener(data), diff_id(data), "here")
+        return listed.fingerprint
+
+    assert fingerprint(4096, (512, b"x" * 512)) == fingerprint(4096, (0, bytes(512) + b"x" * 512))
+    monkeypatch.setattr(TarReader, "parts", None)
+    large = 50 << 30
+    assert fingerprint(large, (512, b"x" * 512)) == fingerprint(large, (512, b"x" * 512))
+    assert fingerprint(large, (512, b"x" * 512)) != fingerprint(large, (512, b"y" * 512))
+    assert fingerprint(large, (512, b"x" * 512)) != fingerprint(large, (1024, b"x" * 512))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError
+from polyarch.unpack import tar
 from polyarch.unpack.stream import LayerStream, Limits
 from polyarch.unpack.tar import Entry, Kind, Outline, TarReader
 from support.layers import Item, extended, file, folder, hard_link, layer, packed, symlink
@@ -277,3 +278,16 @@ def test_a_checksum_of_signed_bytes_is_right() -> None:
     signed = sum(data[:148]) + sum(data[156:512]) + 8 * 32 - 256 * 90
     data[148:156] = b"%06o\0 " % signed
     assert only(bytes(data)).name == b"\xe9" * 90
+
+
+@pytest.mark.parametrize("way", ["entries", "outlines"])
+def test_hard_links_to_one_file_are_bounded(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "MAX_HARD_LINKS", 2)
+
+    def names(*links: Item) -> int:
+        reader = TarReader(LayerStream(io.BytesIO(layer(file("f"), file("g"), *links)), "here"))
+        return len(list(reader if way == "entries" else reader.outlines()))
+
+    assert names(hard_link("1", "f"), hard_link("2", "f"), hard_link("3", "g")) == 5
+    with pytest.raises(IntegrityError, match="entry 5 of its tar archive: more than 2 hard links to a file"):
+        names(hard_link("1", "f"), hard_link("2", "f"), hard_link("3", "f"))

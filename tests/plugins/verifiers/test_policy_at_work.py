@@ -74,6 +74,8 @@ def test_verify_holds_stored_images_against_the_policy(polyarch: Polyarch, site:
         f"{refs[0]} linux/amd64: policy: {strict['POLYARCH_POLICY']}: docker: {site.address}: signedBy" in said.stdout
     )
     assert f"{refs[1]} linux/amd64: refused by the signature policy: a signature is wanted" in said.stdout
+    assert "hint: " in said.stderr
+    assert "--repair" not in said.stderr
 
 
 # Which file

@@ -269,7 +269,7 @@ _HEAVY = [
         "many-links",
         "has 70,000 hard links to a file, more than ext4 has",
         lambda: [[file("f"), *(hard_link(f"h{n}", "f") for n in range(70_000))]],
-        opens=True,
+        says="more than 64999 hard links",
         heavy=True,
     ),
     Case("layers-400", "is one of 400", lambda: [[file(f"f{n}")] for n in range(400)], opens=True, heavy=True),

@@ -41,13 +41,15 @@ def command(invocation: Invocation, references: Sequence[str], repair: bool) -> 
             if broken := [result for result in results if result.problems]:
                 raise IntegrityError(
                     f"{reference}: {broken[0].platform}: {broken[0].problems[0]}",
-                    f"polyarch image rm {reference}, then pull it again"
-                    if repair
-                    else f"polyarch verify --repair {reference}",
+                    broken[0].hint or _mend(reference, repaired=repair),
                     problems=[problem for result in broken for problem in result.problems],
                 )
 
         return invocation.each(references, verify)
+
+
+def _mend(reference: str, *, repaired: bool) -> str:
+    return f"polyarch image rm {reference}, then pull it again" if repaired else f"polyarch verify --repair {reference}"
 
 
 def _lines(results: Sequence[VerifiedImage]) -> Iterator[str]:
