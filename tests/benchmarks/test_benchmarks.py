@@ -257,6 +257,6 @@ def test_containers_are_measured_and_gone(
     case = many.containers(Bench(Origin("", tmp_path), tmp_path, tmp_path, 1))
     assert len(case.contenders["polyarch run -d"]) == 2
     layers, disk, copies = case.figures
-    assert (layers.met, disk.met) == (True, True), case.figures
+    assert (layers.met, disk.met) == (True, True), [(f.name, f.value) for f in case.figures]
     assert 0 < copies.value < 2.2  # at most one of each container's own, and what both read at once
     assert list((tmp_path / "containers" / "containers").glob("*/")) == []

@@ -88,7 +88,7 @@ def test_killed_pulls_lose_no_byte_and_leave_no_wrong_one(
             await_true(
                 lambda root=root, process=process: bool(partial_sizes(root)) or process.poll() is not None, "bytes"
             )
-            time.sleep(chance.uniform(0, 0.15))
+            time.sleep(chance.uniform(0, 0.04))
         else:
             time.sleep(chance.uniform(0, 0.6))
         with suppress(ProcessLookupError):  # it was quicker

@@ -82,7 +82,7 @@ class Prepared:
             promise=self._promise(page_size),
             volumes=[volume.target for volume in self.words.volumes],
         )
-        files = write_etc_files(self.container.directory / "etc", hostname, request.network)
+        files = write_etc_files(self.container.directory, hostname, request.network)
         return Inside(program, user, hostname, environment, workdir, files)
 
     def _promise(self, page_size: int | None) -> Promise | None:

@@ -107,7 +107,7 @@ class Containers:
                 directory.mkdir(0o700)
                 lock = _open_lock(directory)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                for name in ("upper", "work", "rootfs", "runtime", "etc"):
+                for name in ("upper", "work", "rootfs", "runtime"):
                     (directory / name).mkdir(0o700)
                 if start:
                     write_in_one_step(directory / START, start, directory / f".{START}", sync=False)

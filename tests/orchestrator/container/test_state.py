@@ -45,7 +45,7 @@ def abandon(container: Container) -> None:
 def test_a_container_and_its_record(containers: Containers, tmp_path: Path) -> None:
     container = containers.create(record("web"))
     directory = tmp_path / "containers" / container.record.id
-    assert {path.name for path in directory.iterdir()} >= {"upper", "work", "rootfs", "runtime", "etc", "lock"}
+    assert {path.name for path in directory.iterdir()} >= {"upper", "work", "rootfs", "runtime", "lock"}
     assert directory.stat().st_mode & 0o777 == 0o700
     assert list(containers.records()) == [container.record]
     container.started(77)

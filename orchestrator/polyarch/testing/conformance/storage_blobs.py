@@ -144,7 +144,7 @@ class StorageBlobs(StorageBase):
             assert writer is not None
             writer.write(blob.data[: blob.half])
             if not isinstance(writer, ReadsBack):
-                pytest.skip("its writers do not satisfy ReadsBack")
+                pytest.skip(f"{type(writer).__name__} has not the ability ReadsBack")
             with writer.open_written() as file:
                 assert os.pread(file.fileno(), len(blob.data), 0) == blob.data[: blob.half], (
                     "what was written before is there (ReadsBack.open_written)"
