@@ -178,6 +178,8 @@ SAID = [
     ("unreachable", "received unexpected HTTP status: 503 Service Unavailable"),
     ("unreachable", "toomanyrequests: You have reached your pull rate limit"),
     ("internal", "the moon is full"),
+    ("internal", "polyarch: /tmp/run-503/404-files/429 holds files, but is no OCI image layout"),
+    ("unauthorized", "error: 401"),
     ("internal", ""),
 ]
 
