@@ -167,13 +167,15 @@ _WORDS: tuple[tuple[ReasonCode, str], ...] = (
     (
         "unauthorized",
         r"unauthorized|authentication required|pull access denied|access to the resource is denied|no basic auth"
-        r"|(?<![\w/-])40[13](?![\w/-])|requested access|denied:|invalid username/password|authorization failed|insufficient.?scope",
+        r"|(?<![\w/-])40[13](?![\w/-])|requested access|denied:|invalid username/password|authorization failed"
+        r"|insufficient.?scope",
     ),
     (
         "unreachable",
         r"connection refused|connection reset|broken pipe|no route to host|network is unreachable|i/o timeout"
         r"|handshake timeout|no such host|name resolution|context deadline exceeded|server misbehaving|dial tcp"
-        r"|timed? ?out|unexpected (http )?status|(?<![\w/-])(50[0-9]|404|429)(?![\w/-])|toomanyrequests|\beof\b|connection closed"
+        r"|timed? ?out|unexpected (http )?status|(?<![\w/-])(50[0-9]|404|429)(?![\w/-])"
+        r"|toomanyrequests|\beof\b|connection closed"
         r"|bad gateway|service unavailable|x509|certificate|server gave http response",
     ),
 )
