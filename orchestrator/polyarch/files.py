@@ -61,14 +61,15 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises OSError where it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StorageError(f"{path} is not a plain file")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
+
+    def opened(_: str, flags: int) -> int:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor  # the stream's from here on: nobody else closes it, whatever interrupts this
         os.close(descriptor)
-        raise
+        raise StorageError(f"{path} is not a plain file")
+
+    return open(path, "rb", opener=opened)  # Path.open takes no opener
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

@@ -65,6 +65,7 @@ def test_all_downloads_are_whole() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.costly
 def test_every_device_of_an_inventory_does_its_task() -> None:
     """The program fails where one does not."""
     assert 0 < values(inventory(30))[1] < 300

@@ -98,5 +98,6 @@ def kill_one(chance: random.Random, process: subprocess.Popen[str], left: Leftov
 
 
 def mounts() -> list[str]:
-    """What is mounted where; the numbers of mounts change."""
-    return sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    """What is mounted where, without what podman of other tests mounts meanwhile; the numbers of mounts change."""
+    lines = (line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return sorted(line for line in lines if "/podman-" not in line)
