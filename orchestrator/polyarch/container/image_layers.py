@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.container.failures import JustRemoved
 from polyarch.container.forms import form_of_image
@@ -19,6 +20,9 @@ from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
 from polyarch.oci.digest import Digest
 from polyarch.settings import Settings
+
+if TYPE_CHECKING:
+    from polyarch.unpack.image import OpenLayer
 
 
 def layers_of(image: Image, rights: Rights, settings: Settings) -> Layers:
@@ -47,17 +51,32 @@ def make_layers(
         name = image.reference.familiar
         raise JustRemoved(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
-    forms: tuple[Form, ...] = ("erofs", "unpacked") if layers.form == "erofs" else ("unpacked",)
-    for form in forms:
-        place = snapshots(form, rights, settings)
-        try:
-            place.ensure(openers, image.config.diff_ids, emit)
-        except NotAsErofs:
-            if settings.layers == "erofs":
-                raise
-            continue
-        return place.layers(image.config.diff_ids)
-    raise AssertionError("every layer can be unpacked")
+    diff_ids = image.config.diff_ids
+    form = ensure(layers.form, openers, diff_ids, rights, settings, emit)
+    return snapshots(form, rights, settings).layers(diff_ids)
+
+
+def ensure(
+    form: Form,
+    layers: Sequence[OpenLayer],
+    diff_ids: Sequence[Digest],
+    rights: Rights,
+    settings: Settings,
+    emit: Emit,
+) -> Form:
+    """Make those of an image's layers that are not there in this form; the form that they are in then: unpacked where
+    one cannot be an EROFS image, unless the settings ask for nothing else.
+
+    Raises IntegrityError, StorageError, HostError.
+    """
+    try:
+        snapshots(form, rights, settings).ensure(layers, diff_ids, emit)
+    except NotAsErofs:
+        if settings.layers == "erofs":
+            raise
+        form = "unpacked"
+        snapshots(form, rights, settings).ensure(layers, diff_ids, emit)
+    return form
 
 
 def snapshots(form: Form, rights: Rights, settings: Settings) -> Snapshots:

@@ -14,7 +14,7 @@ from typing import Self
 
 from polyarch.container.ahead import Ahead
 from polyarch.container.forms import form_here, form_there
-from polyarch.container.image_layers import snapshots, snapshots_root
+from polyarch.container.image_layers import ensure, snapshots, snapshots_root
 from polyarch.container.record import Form
 from polyarch.container.rights import rights_at
 from polyarch.container.snapshots import NotAsErofs, keeping
@@ -72,15 +72,7 @@ class Preparer:
         Raises IntegrityError, StorageError, HostError.
         """
         layers = [partial(storage.open_blob, layer.digest) for layer in manifest.layers]
-        form = self._form(config)
-        try:
-            snapshots(form, self._rights, self._settings).ensure(layers, config.diff_ids, self._emit)
-        except NotAsErofs:
-            if self._settings.layers == "erofs":
-                raise
-            form = "unpacked"
-            snapshots(form, self._rights, self._settings).ensure(layers, config.diff_ids, self._emit)
-        return form
+        return ensure(self._form(config), layers, config.diff_ids, self._rights, self._settings, self._emit)
 
     def _form(self, config: ImageConfig) -> Form:
         there = form_there(self._settings.layers, snapshots_root(self._settings), self._rights, config.diff_ids)

@@ -173,10 +173,11 @@ def pull_variant(
                 emit(ImageLoading(str(name), context.storage_name))
             if preparing:
                 preparing.finish()
-            if preparer and isinstance(storage, ReadsBlobs):
-                preparer.complete(storage, manifest, config())
+        prepared = None
+        if preparer and isinstance(storage, ReadsBlobs):
+            prepared = preparer.complete(storage, manifest, config())
+        if not unchanged:
             storage.commit(Image(name, root, manifest, config(), platform))
-    prepared = preparer.complete(storage, manifest, config()) if preparer and isinstance(storage, ReadsBlobs) else None
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
     emit(PullFinished(str(name), root.digest, status))
     how = {blob.descriptor.digest: blob for blob in blobs}
