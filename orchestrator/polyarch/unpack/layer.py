@@ -12,7 +12,7 @@ import stat
 from polyarch.errors import HostError
 from polyarch.unpack.attributes import DEFAULT_ACL, clear_attributes, set_attributes
 from polyarch.unpack.beneath import Directory
-from polyarch.unpack.rules import Role, hidden_name, role_of, translated
+from polyarch.unpack.rules import Role, lay_whiteout, role_of, translated
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
 from polyarch.unpack.tree import Tree
@@ -59,7 +59,7 @@ class LayerWriter:
             return
         *parents, name = entry.parts
         if role is not Role.ENTRY:
-            self._hide(tuple(parents), name, role)
+            lay_whiteout(tree, lambda: tree.into(tuple(parents), make=False), name, role)
             return
         here = tree.into(tuple(parents))
         if entry.kind is Kind.DIRECTORY:
@@ -70,16 +70,6 @@ class LayerWriter:
         else:
             self._new(here, name, entry, reader)
         tree.add(here, name)
-
-    def _hide(self, parents: tuple[bytes, ...], name: bytes, role: Role) -> None:
-        try:
-            here = self._tree.into(parents, make=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # nothing is there that could be hidden
-        if role is Role.HIDES_ALL:
-            self._tree.hide_all(here)
-        else:
-            self._tree.hide(here, hidden_name(name))
 
     def _new(self, here: Directory, name: bytes, entry: Entry, reader: TarReader) -> None:
         """A file, symlink, device or FIFO; what has the name goes."""

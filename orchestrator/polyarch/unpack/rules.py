@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from polyarch.errors import HostError, IntegrityError, PolyarchError
 from polyarch.files import disk_error
@@ -65,6 +66,31 @@ def role_of(parts: Sequence[bytes], kind: Kind) -> Role:
     if len(hidden_name(name)) > _NAME_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     return Role.HIDES
+
+
+Folder = TypeVar("Folder", contravariant=True)
+
+
+class Hides(Protocol[Folder]):
+    """A tree in which whiteouts take effect."""
+
+    def hide(self, here: Folder, name: bytes, /) -> None:
+        """What lower layers have under `name` is gone."""
+
+    def hide_all(self, here: Folder, /) -> None:
+        """Everything in `here` that comes from lower layers is gone."""
+
+
+def lay_whiteout(tree: Hides[Folder], find: Callable[[], Folder], name: bytes, role: Role) -> None:
+    """What a whiteout called `name` does in the directory that `find` gives, if that is there."""
+    try:
+        here = find()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # nothing is there that could be hidden
+    if role is Role.HIDES_ALL:
+        tree.hide_all(here)
+    else:
+        tree.hide(here, hidden_name(name))
 
 
 def hidden_name(name: bytes) -> bytes:

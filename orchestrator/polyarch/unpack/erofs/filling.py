@@ -12,7 +12,7 @@ from polyarch.unpack.erofs.holes import MAX_CHUNKS, chunks
 from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.scanned import Row, Scanned
 from polyarch.unpack.erofs.tree import MemoryTree
-from polyarch.unpack.rules import Role, hidden_name, role_of, translated
+from polyarch.unpack.rules import Role, lay_whiteout, role_of, translated
 from polyarch.unpack.stack import WHITEOUT
 from polyarch.unpack.tar import Kind
 
@@ -45,7 +45,7 @@ class _Filling:
                 return
         above, _, name = path.rpartition(b"/")
         if role is not Role.ENTRY:
-            self._hide(above, name, role)
+            lay_whiteout(tree, lambda: tree.into(above, make=False), name, role)
             return
         here = tree.into(above, make=True)
         if row.kind is Kind.DIRECTORY:
@@ -56,16 +56,6 @@ class _Filling:
             xattrs = row.xattrs and row.kind is Kind.FILE and kept_attributes(row.xattrs, row.mode, directory=False)
             node = Node(row.mode, row.uid, row.gid, row.mtime, row.size, self._data(row), xattrs or None)
             tree.put(here, name, node)
-
-    def _hide(self, above: bytes, name: bytes, role: Role) -> None:
-        try:
-            here = self._tree.into(above, make=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # nothing is there that could be hidden
-        if role is Role.HIDES_ALL:
-            self._tree.hide_all(here)
-        else:
-            self._tree.hide(here, hidden_name(name))
 
     def _data(self, row: Row) -> Data:
         if row.kind is Kind.FILE:

@@ -86,9 +86,4 @@ def encoded_device(major: int, minor: int) -> int:
     return (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12
 
 
-def decoded_device(number: int) -> tuple[int, int]:
-    """Its major and minor."""
-    return number >> 8 & 0xFFF, (number & 0xFF) | (number >> 12 & 0xFFF00)
-
-
 OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"
