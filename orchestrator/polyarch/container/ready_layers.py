@@ -6,18 +6,18 @@ layers that are unpacked, have nothing that they could be held against.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from polyarch.container.snapshot_garbage import SnapshotGarbage
-from polyarch.errors import IntegrityError
 from polyarch.files import disk_error, random_name, sync_directory
-from polyarch.oci.compression import decompressed
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hasher, hex_of, short
 from polyarch.unpack.erofs.format import ARCHIVE_NAME
+from polyarch.unpack.stream import LayerStream
 
 _CHUNK = 1 << 20
 
@@ -76,14 +76,12 @@ def mend_layer(root: Path, diff_ids: Sequence[Digest], number: int, layer: Calla
 
 
 def _write(path: Path, diff_id: Digest, layer: Callable[[], BinaryIO]) -> None:
-    hashed = hasher(diff_id)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream, layer() as source:
-        for chunk in decompressed(source):
-            hashed.update(chunk)
-            stream.write(chunk)
-        stream.flush()
+    with os.fdopen(descriptor, "wb") as file, layer() as source:
+        stream = LayerStream(source, f"layer {short(diff_id)}", diff_id)
+        stream.copy_to(file.write)
+        with contextlib.closing(stream):
+            stream.finish()
+        file.flush()
         os.fchmod(descriptor, 0o644)
         os.fsync(descriptor)
-    if hashed.hexdigest() != hex_of(diff_id):
-        raise IntegrityError(f"layer {short(diff_id)} is damaged, so nothing can be made of it")
