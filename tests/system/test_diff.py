@@ -13,6 +13,7 @@ import pytest
 
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
+from support.owners import owner_of
 from support.users import OrdinaryUser
 
 pytestmark = [
@@ -24,12 +25,8 @@ Containers = Callable[..., Result]
 
 @pytest.fixture(scope="module", params=["root", "ordinary user"])
 def owner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[OrdinaryUser | None, Path]:
-    if request.param == "root":
-        if os.geteuid() != 0:
-            pytest.skip("these tests do not run as root")
-        return None, tmp_path_factory.mktemp("diff") / "root"
-    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
-    return user, user.home / "diff-root"
+    user = owner_of(request, soak=False)
+    return user, (user.home / "diff-root" if user else tmp_path_factory.mktemp("diff") / "root")
 
 
 @pytest.fixture

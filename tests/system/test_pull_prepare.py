@@ -27,6 +27,7 @@ from support.exchange import Answer, Body, Request
 from support.faulty_registry import FaultyRegistry
 from support.layers import diff_id, file, layer
 from support.layout_files import Layout
+from support.owners import owner_of
 from support.processes import await_true
 from support.users import OrdinaryUser
 
@@ -41,12 +42,8 @@ SEED = 8
 
 @pytest.fixture(params=["root", "ordinary user"])
 def owner(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[OrdinaryUser | None, Path]:
-    if request.param == "root":
-        if os.geteuid() != 0:
-            pytest.skip("these tests do not run as root")
-        return None, tmp_path / "root"
-    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
-    return user, user.home / "prepared-root"
+    user = owner_of(request, soak=False)
+    return user, (user.home / "prepared-root" if user else tmp_path / "root")
 
 
 def made(root: Path) -> dict[Path, int]:

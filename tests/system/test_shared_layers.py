@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from support.command import Polyarch
 from support.disk import allocated
 from support.docker_registry import DockerRegistry
 from support.erofs_trees import needs_erofs
+from support.owners import owner_of
 from support.users import OrdinaryUser
 
 pytestmark = [
@@ -28,12 +28,8 @@ MOST = 96 << 10
 
 @pytest.fixture(params=["root", "ordinary user"])
 def owner(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[OrdinaryUser | None, Path]:
-    if request.param == "root":
-        if os.geteuid() != 0:
-            pytest.skip("these tests do not run as root")
-        return None, tmp_path / "root"
-    user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
-    return user, user.home / "shared-root"
+    user = owner_of(request, soak=False)
+    return user, (user.home / "shared-root" if user else tmp_path / "root")
 
 
 @pytest.mark.soak

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import pytest
@@ -35,13 +34,6 @@ HALF = len(DATA) // 2
 BLOB = descriptor_of(DATA)
 NAME = parse_reference("busybox:1.36")
 TIMEOUT = 30
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[OciStorage]:
-    opened = OciStorage(tmp_path / "storage", lock_timeout=5, sync=False)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

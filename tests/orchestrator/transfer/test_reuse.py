@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -26,13 +25,6 @@ FILES["srv/large"] = _RANDOM.randbytes(700_000)
 CHANGED = {name: b"new" + data if name in ("srv/7", "srv/90", "srv/151") else data for name, data in FILES.items()}
 MAKERS = pytest.mark.parametrize("make", [zstd_chunked, estargz])
 Maker = Callable[..., MadeLayer]
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[OciStorage]:
-    opened = OciStorage(tmp_path / "storage", lock_timeout=5, sync=False)
-    yield opened
-    opened.close()
 
 
 def _put(storage: OciStorage, layer: MadeLayer, name: str = "registry.example.com/app:1") -> None:

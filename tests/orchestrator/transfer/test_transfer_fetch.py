@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -40,13 +38,6 @@ SMALL = b"small layer"
 IMAGE = made_image("linux/arm64", SMALL, BIG)
 B = digest_of(BIG)
 CONFIG = IMAGE.manifest.config.digest
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[OciStorage]:
-    opened = OciStorage(tmp_path / "storage", lock_timeout=5, sync=False)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -25,13 +25,6 @@ from support.faulty_registry import FaultyRegistry
 from support.storages import blobs_in, partials_in
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[OciStorage]:
-    opened = OciStorage(tmp_path / "storage", lock_timeout=5, sync=False)
-    yield opened
-    opened.close()
-
-
 class Client:
     """Fetches the image `busybox:1.36` for arm64 from the faulty registry; `big` is its largest layer."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,13 +50,6 @@ TIMEOUT = 30
 class _Registry(MemoryRegistry):
     def get(self, reference: Reference) -> Document:
         return self.images[0].manifest
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[OciStorage]:
-    opened = OciStorage(tmp_path / "storage", lock_timeout=5, sync=False)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
