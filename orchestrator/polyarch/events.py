@@ -120,11 +120,17 @@ class ImageLoading(Event):
 
 @dataclass(frozen=True, slots=True)
 class PullFinished(Event):
-    """A name points at its image."""
+    """A name points at its image.
+
+    `reused_bytes` of it were here before; `prepared` is the form in which its layers are ready to be run, None where
+    that was not asked for.
+    """
 
     reference: str
     digest: str
     status: Literal["downloaded", "up-to-date"]
+    reused_bytes: int = 0
+    prepared: Literal["erofs", "unpacked"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,14 @@ class LayerUnpacked(Event):
     """A layer's files are ready to be mounted."""
 
     diff_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAwaited(Event):
+    """Another polyarch makes the layer's files ready, and is waited for: `holder` says which process it is."""
+
+    diff_id: str
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from polyarch.events import (
     BuildSaid,
     Event,
     ImageLoading,
+    LayerAwaited,
     LayerListed,
     NameTaken,
     PullFinished,
@@ -154,13 +155,18 @@ class Progress:
                 return [f"{event.platform} | {event.line}"]
             case LayerListed() if self._with_layers:
                 return [f"{short_id(event.digest)}: Listed"]
+            case LayerAwaited():
+                return [f"{short_id(event.diff_id)}: Waiting for {event.holder}, which makes this layer ready"]
             case ImageLoading():
                 return [f"Loading {self.parse(event.reference).familiar} into {event.storage}"]
             case PullFinished():
                 name = self.parse(event.reference).familiar
                 held = self._held_back() if event.status == "downloaded" else []
                 done = "Downloaded newer image" if event.status == "downloaded" else "Image is up to date"
-                return [*held, f"Digest: {event.digest}", f"Status: {done} for {name}"]
+                here = event.status == "downloaded" and event.reused_bytes
+                told = [f"Reused: {human_size(event.reused_bytes)} that were here"] if here else []
+                told += [f"Prepared: all layers ({event.prepared})"] if event.prepared else []
+                return [*held, f"Digest: {event.digest}", *told, f"Status: {done} for {name}"]
             case PushStarted():
                 first = ["Using default tag: latest"] if event.tag_defaulted else []
                 return [*first, f"The push refers to repository [{self.parse(event.reference).name}]"]

@@ -81,7 +81,9 @@ def ensure(
 
 def snapshots(form: Form, rights: Rights, settings: Settings) -> Snapshots:
     """The layers of all images in one form."""
-    return Snapshots(snapshots_root(settings), rights, form, sync=settings.sync == "batch")
+    return Snapshots(
+        snapshots_root(settings), rights, form, sync=settings.sync == "batch", lock_timeout=settings.lock_timeout
+    )
 
 
 def snapshots_root(settings: Settings) -> Path:

@@ -9,7 +9,6 @@ deleted when containers may come again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Collection, Iterator
@@ -17,9 +16,10 @@ from pathlib import Path
 
 from polyarch.container.record import Record
 from polyarch.container.rights import Rights, rights_at
-from polyarch.container.snapshots import PREPARING, open_locked
+from polyarch.container.snapshots import PREPARING
 from polyarch.container.state import Containers
 from polyarch.files import disk_error, freed_bytes
+from polyarch.locks import give_up, open_locked, try_lock
 from polyarch.oci.digest import Digest
 from polyarch.unpack.tree import remove_tree
 
@@ -112,7 +112,7 @@ class SnapshotGarbage:
         with contextlib.ExitStack() as held:
             try:
                 if self._locks.is_dir():
-                    held.callback(os.close, open_locked(self._locks / PREPARING, wait=False))
+                    held.callback(os.close, open_locked(self._locks / PREPARING, give_up))
             except BlockingIOError:
                 yield False
                 return
@@ -136,7 +136,7 @@ class SnapshotGarbage:
         except FileNotFoundError:
             return True
         try:
-            return _is_free(descriptor)
+            return try_lock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -148,7 +148,7 @@ class SnapshotGarbage:
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
-                    if _is_free(descriptor):
+                    if try_lock(descriptor):
                         path.unlink()  # whoever waits for it sees that the file has gone, and makes a new one
                 finally:
                     os.close(descriptor)
@@ -157,15 +157,6 @@ class SnapshotGarbage:
 def _name_in(path: Path) -> str:
     """The layer's name in that of a directory on its way: `.NAME.…`."""
     return path.name.split(".")[1]
-
-
-def _is_free(descriptor: int) -> bool:
-    """Lock an open file if nobody else has it locked."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _aside(path: Path) -> Path:

@@ -28,8 +28,9 @@ from polyarch.container.overlay import unfit
 from polyarch.container.record import Form
 from polyarch.container.rights import Rights
 from polyarch.errors import HostError
-from polyarch.events import Emit, LayerUnpacked
+from polyarch.events import Emit, LayerAwaited, LayerUnpacked, ignore
 from polyarch.files import disk_error, make_directory
+from polyarch.locks import Patience, give_up, life_of_holder, open_locked
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
 from polyarch.unpack.stack import takes_marks
@@ -54,12 +55,14 @@ class NotAsErofs(HostError):
 class Snapshots:
     """The layers of one form below `root` (`ROOT/snapshots`), made with `rights`; with `sync`, on the disk."""
 
-    def __init__(self, root: Path, rights: Rights, form: Form, *, sync: bool) -> None:
+    def __init__(self, root: Path, rights: Rights, form: Form, *, sync: bool, lock_timeout: float = 60.0) -> None:
+        """`lock_timeout` is how many seconds another maker of a layer is waited for that does nothing."""
         self._directory = folder_of(root, form, rights.flavour)
         self._form = form
         self._locks = root / "locks"
         self._rights = rights
         self._sync = sync
+        self._lock_timeout = lock_timeout
 
     def paths(self, diff_ids: Sequence[Digest]) -> list[Path]:
         """Where the layers of an image are, or are to be, the topmost first; `diff_ids` stand bottom first."""
@@ -72,12 +75,16 @@ class Snapshots:
     def ensure(self, layers: Sequence[OpenLayer], diff_ids: Sequence[Digest], emit: Emit) -> list[Path]:
         """The directories of an image's layers, the topmost first; `layers` and `diff_ids` stand bottom first.
 
-        What is missing is made. A container's record names them before, so that nobody removes them meanwhile.
+        What is missing is made, or waited for where others make it. A container's record names them before, so that
+        nobody removes them meanwhile.
         Raises IntegrityError, StorageError, HostError.
         """
         missing = self.missing(diff_ids)
         if missing:
             self.begin()
+            self._await_others(missing, diff_ids, emit)
+            missing = self.missing(diff_ids)
+        if missing:
             self._rights.call(lambda: self._make_all(missing, layers, diff_ids))
             for number in missing:
                 emit(LayerUnpacked(diff_ids[number]))
@@ -93,6 +100,15 @@ class Snapshots:
             _make(directory)
         if self._rights.flavour == "trusted" and self._form == "unpacked":
             _check_marks(self._directory)
+
+    def _await_others(self, missing: Sequence[int], diff_ids: Sequence[Digest], emit: Emit) -> None:
+        """Wait until nobody else makes one of the layers, from the bottom: a maker waits for those below, too.
+
+        Here, not where they are made, which is in processes that nobody hears.
+        """
+        for number in missing:
+            with self.locked(number, diff_ids, emit=emit):
+                pass
 
     def _make_all(self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest]) -> None:
         from polyarch.container.crew import in_processes
@@ -141,14 +157,25 @@ class Snapshots:
         )
 
     @contextlib.contextmanager
-    def locked(self, number: int, diff_ids: Sequence[Digest], *, wait: bool = True) -> Iterator[bool]:
+    def locked(
+        self, number: int, diff_ids: Sequence[Digest], *, wait: bool = True, emit: Emit = ignore
+    ) -> Iterator[bool]:
         """One maker of a layer at a time; the lock goes with its holder, whatever ends it. Whether the layer is made.
 
-        Raises StorageError; BlockingIOError, without `wait`, where somebody else has it.
+        Who has it is waited for as long as he gets on, by the processor time that he uses, and told. Raises
+        StorageError; BlockingIOError, without `wait`, where somebody else has it.
         """
-        path = self.paths(diff_ids)[::-1][number]
+        path, diff_id = self.paths(diff_ids)[::-1][number], diff_ids[number]
+        lock = self._locks / path.name
+        patience = Patience(
+            lock,
+            f"the layer {short(diff_id)}",
+            self._lock_timeout,
+            lambda: life_of_holder(lock),
+            lambda holder: emit(LayerAwaited(diff_id, holder)),
+        )
         try:
-            descriptor = open_locked(self._locks / path.name, wait=wait)
+            descriptor = open_locked(lock, patience.wait if wait else give_up)
         except BlockingIOError:
             raise
         except OSError as error:
@@ -171,26 +198,6 @@ def keeping(root: Path) -> Iterator[None]:
         yield
     finally:
         _unlock(descriptor)
-
-
-def open_locked(path: Path, *, wait: bool = True, shared: bool = False) -> int:
-    """A descriptor of the file, made if it is missing, locked for this caller alone, or for all who want it `shared`;
-    waits, or raises BlockingIOError.
-
-    Raises OSError.
-    """
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, how)
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(descriptor).st_ino:
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # the file was pruned since it was opened
 
 
 @contextlib.contextmanager

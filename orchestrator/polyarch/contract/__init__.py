@@ -102,6 +102,7 @@ from polyarch.files import (
     sync_directory,
     write_in_one_step,
 )
+from polyarch.locks import Patience, locked, open_locked, try_lock
 from polyarch.oci.config import MAX_CONFIG_SIZE, ImageConfig, parse_config
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest, digest_of, is_digest
@@ -204,6 +205,7 @@ __all__ = [
     "OciArchive",
     "OfferedImage",
     "OtherSize",
+    "Patience",
     "Platform",
     "PluginServices",
     "PolyarchError",
@@ -259,10 +261,12 @@ __all__ = [
     "is_layer",
     "is_there",
     "locate_file",
+    "locked",
     "make_directory",
     "mapping_of",
     "marker_json",
     "names_of",
+    "open_locked",
     "parse_config",
     "parse_document",
     "parse_json",
@@ -272,6 +276,7 @@ __all__ = [
     "strings",
     "sync_directory",
     "tar_chunks",
+    "try_lock",
     "write_in_one_step",
 ]
 

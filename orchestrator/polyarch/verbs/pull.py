@@ -179,7 +179,8 @@ def pull_variant(
         if not unchanged:
             storage.commit(Image(name, root, manifest, config(), platform))
     status: Literal["downloaded", "up-to-date"] = "up-to-date" if unchanged else "downloaded"
-    emit(PullFinished(str(name), root.digest, status))
+    reused = sum(blob.reused for blob in blobs)
+    emit(PullFinished(str(name), root.digest, status, reused, prepared))
     how = {blob.descriptor.digest: blob for blob in blobs}
     return _result(
         context,
@@ -197,7 +198,7 @@ def pull_variant(
             for layer in manifest.layers
         ),
         downloaded=sum(blob.fetched for blob in blobs),
-        reused=sum(blob.reused for blob in blobs),
+        reused=reused,
         prepared=prepared,
     )
 

@@ -16,6 +16,7 @@ from polyarch.events import (
     BlobRetried,
     BlobStarted,
     Event,
+    LayerAwaited,
     PullFinished,
     PullStarted,
     VariantChosen,
@@ -71,6 +72,22 @@ def test_a_pull_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_what_a_pull_saved_and_prepared_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    show([*PULL[:-1], PullFinished(NAME, digest("c5f0"), "downloaded", 1_234_567, "erofs")])
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        f"Digest: {digest('c5f0')}",
+        "Reused: 1.23MB that were here",
+        "Prepared: all layers (erofs)",
+        "Status: Downloaded newer image for wordpress:latest",
+    ]
+    show([*UP_TO_DATE[:-1], PullFinished(NAME, digest("c5f0"), "up-to-date", 1_234_567, "unpacked")])
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"Digest: {digest('c5f0')}",
+        "Prepared: all layers (unpacked)",
+        "Status: Image is up to date for wordpress:latest",
+    ]
+
+
 def test_an_unchanged_name_shows_no_layers(capsys: pytest.CaptureFixture[str]) -> None:
     show(UP_TO_DATE)
     assert capsys.readouterr().out == (
@@ -92,6 +109,10 @@ def test_a_new_name_of_blobs_at_hand_shows_them(capsys: pytest.CaptureFixture[st
         (
             VariantChosen(NAME, "linux/arm/v6", "compatible", "index", 1, "", ""),
             "Platform: linux/arm/v6 (compatible; 1 variant in the index)",
+        ),
+        (
+            LayerAwaited(digest("3c5574f7ca95"), "process 7 (polyarch)"),
+            "3c5574f7ca95: Waiting for process 7 (polyarch), which makes this layer ready",
         ),
         (
             VariantChosen(NAME, "linux/arm64", "emulated", "tag", 3, "", ""),

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import multiprocessing
 import os
 import resource
+import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from polyarch import locks
 from polyarch.container.rights import Rights, may_use_trusted
 from polyarch.container.snapshots import Snapshots
-from polyarch.errors import IntegrityError
-from polyarch.events import Event, LayerUnpacked, ignore
+from polyarch.errors import IntegrityError, StorageError
+from polyarch.events import Event, LayerAwaited, LayerUnpacked, ignore
 from polyarch.oci.config import chain_ids
 from support.layers import diff_id, file, folder, hard_link, layer, listing, opener
 
@@ -140,6 +143,51 @@ def test_a_lock_dies_with_its_holder(snapshots: Snapshots, tmp_path: Path) -> No
         os._exit(0)
     os.waitpid(pid, 0)
     ensure(snapshots, BASE)
+
+
+@pytest.fixture
+def holder(snapshots: Snapshots) -> Iterator[int]:
+    """A process that holds the lock of BASE, and does nothing."""
+    snapshots.begin()
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with snapshots.locked(0, [diff_id(BASE)]):
+            os.write(told, b"1")
+            signal.pause()
+    os.read(ready, 1)
+    yield pid
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.close(ready)
+    os.close(told)
+
+
+def test_who_makes_a_layer_is_told_and_waited_for(
+    snapshots: Snapshots, holder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_A_MOMENT", 0)
+    events: list[Event] = []
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, LayerAwaited):
+            os.kill(holder, signal.SIGKILL)
+            os.waitpid(holder, 0)
+
+    assert listing(ensure(snapshots, BASE, TOP, emit=emit)[1]) == {"a": "b'base'"}
+    awaited, *unpacked = events
+    assert isinstance(awaited, LayerAwaited)
+    assert awaited.diff_id == diff_id(BASE)
+    assert awaited.holder.startswith(f"process {holder} (")
+    assert unpacked == [LayerUnpacked(diff_id(BASE)), LayerUnpacked(diff_id(TOP))]
+
+
+def test_a_maker_that_does_nothing_is_not_waited_for_longer_than_the_setting(tmp_path: Path, holder: int) -> None:
+    impatient = Snapshots(tmp_path / "snapshots", Rights("trusted", None), "unpacked", sync=False, lock_timeout=0.01)
+    with pytest.raises(StorageError, match=rf"the layer \S+ is locked by process {holder} .* for more than 0.01 s"):
+        ensure(impatient, BASE, TOP)
 
 
 def test_a_lock_is_given_back_though_a_child_was_forked_meanwhile(snapshots: Snapshots) -> None:

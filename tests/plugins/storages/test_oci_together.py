@@ -19,8 +19,6 @@ import pytest
 
 from polyarch.contract import Layout, StorageError
 from polyarch.reference import parse_reference
-from polyarch_plugins.storages.oci import locks
-from polyarch_plugins.storages.oci.locks import Patience, open_locked, try_lock
 from polyarch_plugins.storages.oci.storage import OciStorage
 from support.memory_registry import MadeImage, index_document, made_image
 from support.storages import Opener, blobs_in, descriptor_of, partials_in, store, write
@@ -157,33 +155,6 @@ def test_a_storage_that_is_locked_too_long_is_told(open_at: Opener, place: Path)
             assert str(place) in caught.value.message
             assert "lock_timeout" in (caught.value.hint or "")
         assert open_at(lock_timeout=0).find(parse_reference("a"))  # readers wait for nobody
-
-
-def test_a_lock_is_waited_for_as_long_as_its_holder_gets_on(tmp_path: Path) -> None:
-    signs = iter(range(1000))
-    patience = Patience(tmp_path, "it", 0, lambda: next(signs))
-    for _ in range(5):
-        patience.wait()
-    silent = Patience(tmp_path, "it", 0, lambda: 7)
-    with pytest.raises(StorageError, match="it is locked by another process"):
-        silent.wait()
-
-
-def test_a_lock_on_a_file_that_has_another_name_by_now_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between opening and locking, the one before may have put its finished file into place."""
-    path = tmp_path / "file"
-    path.write_text("finished by the one before")
-
-    def lock_late(descriptor: int) -> bool:
-        if not (tmp_path / "done").exists():
-            path.rename(tmp_path / "done")
-        return try_lock(descriptor)
-
-    monkeypatch.setattr(locks, "try_lock", lock_late)
-    descriptor = open_locked(path, pytest.fail)
-    assert os.fstat(descriptor).st_size == 0
-    assert os.fstat(descriptor).st_ino == path.stat().st_ino
-    os.close(descriptor)
 
 
 def test_a_blob_that_a_pull_counts_on_is_not_removed(open_at: Opener, place: Path) -> None:

@@ -6,8 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from polyarch.contract import Digest, Layout, is_digest
-from polyarch_plugins.storages.oci.locks import try_lock
+from polyarch.contract import Digest, Layout, is_digest, try_lock
 from polyarch_plugins.storages.oci.partial import digest_of_partial
 
 

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from polyarch.contract import Digest
-from polyarch_plugins.storages.oci.locks import try_lock
+from polyarch.contract import Digest, try_lock
 
 _MODE = 0o600
 _LONG = 64 << 10

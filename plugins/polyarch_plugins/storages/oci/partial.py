@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from polyarch.contract import Digest, disk_error
-from polyarch_plugins.storages.oci.locks import Patience, open_locked
+from polyarch.contract import Digest, Patience, disk_error, open_locked
 from polyarch_plugins.storages.oci.writeout import begin_writeout
 
 _CHUNK = 1 << 20

@@ -25,6 +25,7 @@ from polyarch.contract import (
     StorageServices,
     absolute_path,
     disk_error,
+    locked,
     make_directory,
     printable,
     read_bounded,
@@ -33,7 +34,6 @@ from polyarch.contract import (
 )
 from polyarch_plugins.storages.oci.garbage import blobs_here, remove_blobs, remove_partials
 from polyarch_plugins.storages.oci.leases import Lease, counted_on
-from polyarch_plugins.storages.oci.locks import locked
 from polyarch_plugins.storages.oci.mending import mend_layout, replaced_blob
 from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
 from polyarch_plugins.storages.oci.remembered import WORTH_REMEMBERING, recalled, remember
