@@ -44,7 +44,6 @@ from polyarch.selection.targets import target_for_platform
 from polyarch.selection.types import EmulationPolicy, Target, target_of
 from polyarch.settings import Settings, load_settings
 from polyarch.transfer.staged import KeepsBlobs, StagedStorage
-from polyarch.unpack.limits import Limits, set_limits
 from polyarch_platforms.device import Device
 from polyarch_platforms.platform import Platform, is_known, parse
 
@@ -64,7 +63,6 @@ class Composition(ABC):
     def __init__(self, settings: Settings | None = None, *, emit: Emit = ignore) -> None:
         """`emit` is given every event, from whichever thread it happens in."""
         self.settings = settings or load_settings()
-        set_limits(Limits(self.settings.max_layer_size, self.settings.max_layer_entries, self.settings.max_layer_ratio))
         self._listener = emit
         self._open = contextlib.ExitStack()
         self._parts = Parts(self.settings, lambda: self.plugins, lambda event: self._listener(event))

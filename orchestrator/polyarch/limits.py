@@ -41,8 +41,9 @@ JSON_VALUE_SIZE = 16
 MAX_LAYER_SIZE = 64 << 30
 """Of one layer, uncompressed; also of all its files with holes together, holes and all. Setting `max_layer_size`."""
 
-MAX_LAYER_ENTRIES = 1_000_000
-"""Entries in the archive of one layer. Setting `max_layer_entries`."""
+MAX_IMAGE_ENTRIES = 600_000
+"""Entries in the archives of all layers of one image; long names, attributes, maps of holes and directories count for
+more, see `unpack/limits.py`. Setting `max_image_entries`."""
 
 MAX_LAYER_RATIO = 500
 """Bytes that come of one compressed byte, once there are more than a GiB; deflate can do 1,032. Setting

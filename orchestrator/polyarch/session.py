@@ -26,6 +26,7 @@ from polyarch.resolution.documents import Documents
 from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target
+from polyarch.unpack.limits import limits_of
 from polyarch.verbs.stored import by_id, one_of
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Session(Composition):
             dry_run=dry_run,
             allow_mislabelled=allow_mislabelled,
             preparer=self._preparer(emulation, several=len(wanted) != 1) if prepare else None,
+            limits=limits_of(self.settings),
         )
         with platforms_errors():
             if all_platforms:
@@ -232,7 +234,7 @@ class Session(Composition):
         from polyarch.verbs.images.seen import SeenVerbs
 
         readable = partial(self._ability, DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        return SeenVerbs(self.settings.root / "cache", self, readable, self._emit)
+        return SeenVerbs(self.settings.root / "cache", self, readable, self._emit, limits_of(self.settings))
 
     def _found(self, reference: str) -> tuple[Image, ...]:
         storage = self.storage()
@@ -289,6 +291,7 @@ class Session(Composition):
             storage=self.storage,
             files=partial(self._ability, DEFAULT_STORAGE, HasBlobFiles, "does not keep blobs as files: nothing starts"),
             settle=self._observers.settle,
+            limits=limits_of(self.settings),
         )
         return ImagesToStart(parts)
 
@@ -366,7 +369,7 @@ class Session(Composition):
             return at_hand(self._found(reference), directory)
         image = self._to_start.image(reference, None, "never", "missing")
         storage = self._ability(DEFAULT_STORAGE, ReadsBlobs, "cannot be read")
-        return unpacked(image, storage, directory)
+        return unpacked(image, storage, directory, limits=limits_of(self.settings))
 
     def emulate(self, platforms: Sequence[str], argv: Sequence[str], *, credential: bool = False) -> int:
         """Run any command in a private emulation of `platforms` (of all there are emulators for, if none is named).

@@ -6,15 +6,16 @@ The only module that reads the environment (httpx reads the proxy variables itse
 from __future__ import annotations
 
 import os
-import tomllib
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from polyarch.errors import UsageError
+from polyarch import toml_text
+from polyarch.errors import UsageError, printable
 from polyarch.files import absolute_path, is_there
-from polyarch.limits import MAX_LAYER_ENTRIES, MAX_LAYER_RATIO, MAX_LAYER_SIZE
+from polyarch.limits import MAX_IMAGE_ENTRIES, MAX_LAYER_RATIO, MAX_LAYER_SIZE
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -32,8 +33,8 @@ class Settings:
     `containerd_hosts` a folder in containerd's: "none" keeps them out, "" means where those two look. `policy` is
     `auto`, `none`, or the file in the format of podman's policy.json that says which images are accepted. `sync` is
     `batch` (one sync before a name is written) or `none`. `layers` is the form that layers are run from;
-    `max_layer_size` (bytes), `max_layer_entries` and `max_layer_ratio` are what one of them may come to when it is read
-    (see `limits`).
+    `max_layer_size` (bytes) and `max_layer_ratio` are what one of them may come to when it is read, `max_image_entries`
+    what all of an image may (see `limits`).
     """
 
     root: Path
@@ -57,8 +58,8 @@ class Settings:
     runtime: Literal["auto", "crun", "runc"] = "auto"
     layers: Literal["auto", "erofs", "unpack"] = "auto"
     max_layer_size: int = MAX_LAYER_SIZE
-    max_layer_entries: int = MAX_LAYER_ENTRIES
     max_layer_ratio: int = MAX_LAYER_RATIO
+    max_image_entries: int = MAX_IMAGE_ENTRIES
     disabled_plugins: tuple[str, ...] = ()
     plugin_order: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
@@ -83,9 +84,13 @@ _BOUNDS = (
     ("read_timeout", 0.1, 3600),
     ("lock_timeout", 0, 86400),
     ("max_layer_size", 1 << 20, 1 << 60),
-    ("max_layer_entries", 1000, 1 << 40),
     ("max_layer_ratio", 10, 1_000_000),
+    ("max_image_entries", 1000, 1 << 40),
 )
+MAX_SIZE = 1 << 20
+"""Bytes of a file that are read; more would not be what its writer meant."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _CHOICES = {
     "sync": ("batch", "none"),
     "emulation": ("auto", "never"),
@@ -153,7 +158,7 @@ def _home_of_user() -> Path:
 def _from_file(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as stream:
-            document = tomllib.load(stream)
+            document = toml_text.parse(stream.read(MAX_SIZE + 1).decode())
     except OSError as error:
         raise UsageError(f"settings file {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
@@ -189,6 +194,14 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         return Path(value)
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(Path(item) if "Path" in kind else item for item in value)
+    if name == "token_servers" and isinstance(value, dict):
+        for host in (*value, *value.values()):
+            if not isinstance(host, str) or not _HOST.fullmatch(host):
+                raise UsageError(
+                    f"settings file {path}: token_servers: {printable(str(host), 100)!r} is no host",
+                    "write both without scheme and path: "
+                    'token_servers = {"registry.example.com" = "login.example.net"}',
+                )
     if name == "options" and isinstance(value, dict) and all(isinstance(table, dict) for table in value.values()):
         return value
     if kind == "Mapping[str, str]" and isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):

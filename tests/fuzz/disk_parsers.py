@@ -100,7 +100,7 @@ def _summed(data: bytes) -> bytes:
 
 
 def _stream(data: bytes) -> LayerStream:
-    return LayerStream(io.BytesIO(data), "layer", None, _LIMITS)
+    return LayerStream(io.BytesIO(data), "layer", None, _LIMITS.of_layer())
 
 
 def _walk(data: bytes) -> None:

@@ -15,7 +15,7 @@ from polyarch.container import syscalls
 from polyarch.container.erofs import erofs_works, mount_layer
 from polyarch.container.overlay import mount_overlay
 from polyarch.unpack.erofs.layer import prepare_layer
-from polyarch.unpack.stream import Limits
+from polyarch.unpack.limits import USUAL, Limits
 from support.isolation import own_mounts
 from support.layers import diff_id, opener
 from support.overlay_mount import overlay
@@ -31,12 +31,12 @@ def needs_erofs(place: Path) -> None:
         pytest.skip(reason)
 
 
-def prepared(layers: Sequence[bytes], place: Path, limits: Limits | None = None) -> list[Path]:
+def prepared(layers: Sequence[bytes], place: Path, limits: Limits = USUAL) -> list[Path]:
     """Each layer as an image below `place`; the topmost first. Raises what `prepare_layer` does."""
     made: list[Path] = []
-    for number, data in enumerate(layers):
+    for number, (data, held_to) in enumerate(zip(layers, limits.of_layers(len(layers)), strict=True)):
         directory = place / f"erofs-{number}"
-        prepare_layer(opener(data), diff_id(data), directory, made, limits=limits, sync=False)
+        prepare_layer(opener(data), diff_id(data), directory, made, limits=held_to, sync=False)
         made.insert(0, directory)
     return made
 

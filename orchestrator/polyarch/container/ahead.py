@@ -18,6 +18,7 @@ from polyarch.container.snapshots import Snapshots
 from polyarch.errors import StorageError
 from polyarch.oci.digest import Digest
 from polyarch.unpack.layer_index import LayerIndex, Names
+from polyarch.unpack.limits import USUAL, Limits
 
 if TYPE_CHECKING:
     from polyarch.unpack.erofs.scanned import Scanned
@@ -40,6 +41,7 @@ class Ahead:
         diff_ids: Sequence[Digest],
         read: Callable[[int, Callable[[OpenLayer], None]], None],
         verified: Callable[[int], None],
+        limits: Limits = USUAL,
     ) -> None:
         """`read` calls a function with what opens a layer, as far as that is here, and again where it begins again;
         `verified` returns when a layer's blob is whole and held against its digest, and no layer gets its name before.
@@ -49,6 +51,7 @@ class Ahead:
         self._diff_ids = diff_ids
         self._read = read
         self._verified = verified
+        self._limits = limits.of_layers(len(diff_ids))
         self._scans: list[Future[_Scan]] = [Future() for _ in diff_ids]
         self._made: list[Future[None]] = [Future() for _ in diff_ids]
         self._threads = [
@@ -99,7 +102,7 @@ class Ahead:
                 self._scans[number].set_exception(_GivenUp("the layer was not scanned"))
 
     def _make(self, number: int, layer: OpenLayer) -> None:
-        self._snapshots.make(number, layer, self._diff_ids, partial(self._between, number))
+        self._snapshots.make(number, layer, self._diff_ids, partial(self._between, number), self._limits[number])
 
     def _between(self, number: int, scanned: Scanned | None, archive: Path | None) -> None:
         """The archive is written; what is left needs the layers below."""
@@ -119,5 +122,5 @@ class Ahead:
         except _GivenUp:
             with contextlib.suppress(_GivenUp):
                 self._made[number].result()  # what is wrong with the layer
-            return LayerIndex(layer, f"layer {number + 1}", wanted)
+            return LayerIndex(layer, f"layer {number + 1}", wanted, limits=self._limits[number])
         return ScannedIndex(scanned, archive)

@@ -23,8 +23,9 @@ from polyarch.errors import HostError, IntegrityError
 from polyarch.files import disk_error
 from polyarch.unpack.beneath import Root, components
 from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source, goes_inside
+from polyarch.unpack.limits import Limits
 from polyarch.unpack.send_tree import send_tree
-from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -109,7 +110,7 @@ class Copy:
             writer = CopyWriter(tree, goal, kind, self._changed, owners=owners, devices=devices)
             where = "stdin" if kind == "archive" else "the copy"
             try:
-                writer.write(LayerStream(stream, where, limits=_ANY_SIZE))
+                writer.write(LayerStream(stream, where, limits=_ANY_SIZE.of_layer()))
             except IntegrityError as error:
                 if kind != "archive" or writer.began:
                     raise

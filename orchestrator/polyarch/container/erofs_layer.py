@@ -10,6 +10,7 @@ from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.layer import Scanned, prepare_layer
 from polyarch.unpack.erofs.layer import Unfit as Unfit
 from polyarch.unpack.image import OpenLayer
+from polyarch.unpack.limits import LayerLimits
 
 _TAG = 64
 
@@ -20,11 +21,13 @@ def make_erofs_layer(
     directory: Path,
     lowers: Sequence[Path],
     *,
+    limits: LayerLimits,
     sync: bool,
     ready: Callable[[Scanned, Path], None],
 ) -> None:
     """As `prepare_layer`; an archive that is here already, of the same layer above others, is shared."""
-    prepare_layer(layer, diff_id, directory, lowers, sync=sync, same=_same(directory, diff_id), ready=ready)
+    same = _same(directory, diff_id)
+    prepare_layer(layer, diff_id, directory, lowers, limits=limits, sync=sync, same=same, ready=ready)
 
 
 def _same(directory: Path, diff_id: Digest) -> Path | None:

@@ -20,6 +20,7 @@ from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
 from polyarch.oci.digest import Digest
 from polyarch.settings import Settings
+from polyarch.unpack.limits import limits_of
 
 if TYPE_CHECKING:
     from polyarch.unpack.image import OpenLayer
@@ -82,7 +83,12 @@ def ensure(
 def snapshots(form: Form, rights: Rights, settings: Settings) -> Snapshots:
     """The layers of all images in one form."""
     return Snapshots(
-        snapshots_root(settings), rights, form, sync=settings.sync == "batch", lock_timeout=settings.lock_timeout
+        snapshots_root(settings),
+        rights,
+        form,
+        sync=settings.sync == "batch",
+        lock_timeout=settings.lock_timeout,
+        limits=limits_of(settings),
     )
 
 

@@ -17,6 +17,7 @@ from polyarch.files import disk_error, random_name, sync_directory
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hasher, hex_of, short
 from polyarch.unpack.erofs.format import ARCHIVE_NAME
+from polyarch.unpack.limits import Limits
 from polyarch.unpack.stream import LayerStream
 
 _CHUNK = 1 << 20
@@ -48,7 +49,9 @@ def _is_sound(archive: Path, diff_id: Digest) -> bool:
     return hashed.hexdigest() == hex_of(diff_id)
 
 
-def mend_layer(root: Path, diff_ids: Sequence[Digest], number: int, layer: Callable[[], BinaryIO]) -> None:
+def mend_layer(
+    root: Path, diff_ids: Sequence[Digest], number: int, layer: Callable[[], BinaryIO], limits: Limits
+) -> None:
     """Write the archive of a ready layer anew, from the layer as it is kept, wherever it is shared.
 
     A container that has it mounted keeps the old one to its end. Raises IntegrityError, StorageError.
@@ -61,7 +64,7 @@ def mend_layer(root: Path, diff_ids: Sequence[Digest], number: int, layer: Calla
     with SnapshotGarbage(root).alone():
         try:
             old = archive.stat().st_ino if archive.exists() else 0
-            _write(new, diff_id, layer)
+            _write(new, diff_id, layer, limits)
             for each in {archive, *folder.glob(f"[0-9a-f]*/{ARCHIVE_NAME}")}:
                 if each == archive or each.stat().st_ino == old:
                     beside = each.with_name(f".{ARCHIVE_NAME}")
@@ -75,10 +78,10 @@ def mend_layer(root: Path, diff_ids: Sequence[Digest], number: int, layer: Calla
             new.unlink(missing_ok=True)
 
 
-def _write(path: Path, diff_id: Digest, layer: Callable[[], BinaryIO]) -> None:
+def _write(path: Path, diff_id: Digest, layer: Callable[[], BinaryIO], limits: Limits) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file, layer() as source:
-        stream = LayerStream(source, f"layer {short(diff_id)}", diff_id)
+        stream = LayerStream(source, f"layer {short(diff_id)}", diff_id, limits.of_layer())
         stream.copy_to(file.write)
         with contextlib.closing(stream):
             stream.finish()

@@ -33,6 +33,7 @@ from polyarch.files import disk_error, make_directory
 from polyarch.locks import Patience, give_up, life_of_holder, open_locked
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
+from polyarch.unpack.limits import USUAL, LayerLimits, Limits
 from polyarch.unpack.stack import takes_marks
 from polyarch.unpack.tree import remove_tree
 
@@ -55,13 +56,23 @@ class NotAsErofs(HostError):
 class Snapshots:
     """The layers of one form below `root` (`ROOT/snapshots`), made with `rights`; with `sync`, on the disk."""
 
-    def __init__(self, root: Path, rights: Rights, form: Form, *, sync: bool, lock_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        rights: Rights,
+        form: Form,
+        *,
+        sync: bool,
+        lock_timeout: float = 60.0,
+        limits: Limits = USUAL,
+    ) -> None:
         """`lock_timeout` is how many seconds another maker of a layer is waited for that does nothing."""
         self._directory = folder_of(root, form, rights.flavour)
         self._form = form
         self._locks = root / "locks"
         self._rights = rights
         self._sync = sync
+        self._limits = limits
         self._lock_timeout = lock_timeout
 
     def paths(self, diff_ids: Sequence[Digest]) -> list[Path]:
@@ -113,10 +124,12 @@ class Snapshots:
     def _make_all(self, missing: Sequence[int], layers: Sequence[OpenLayer], diff_ids: Sequence[Digest]) -> None:
         from polyarch.container.crew import in_processes
 
+        limits = self._limits.of_layers(len(diff_ids))
+
         def job(number: int, wait: Callable[[], None]) -> None:
             with self.locked(number, diff_ids) as made:
                 if not made:  # else somebody else was at it
-                    self.make(number, layers[number], diff_ids, lambda *_: wait())
+                    self.make(number, layers[number], diff_ids, lambda *_: wait(), limits[number])
 
         try:
             with _open_files(_FILES_OF_LAYER * len(diff_ids)):
@@ -124,7 +137,9 @@ class Snapshots:
         except OSError as error:
             raise disk_error(error, f"cannot make {len(missing)} layers") from error
 
-    def make(self, number: int, layer: OpenLayer, diff_ids: Sequence[Digest], ready: Ready) -> None:
+    def make(
+        self, number: int, layer: OpenLayer, diff_ids: Sequence[Digest], ready: Ready, limits: LayerLimits
+    ) -> None:
         """Make one of an image's layers, its lock being held and the right to make it there.
 
         `ready` is called when nothing more can be done without those below, and returns when they are made; of an
@@ -138,7 +153,9 @@ class Snapshots:
             from polyarch.container.erofs_layer import Unfit, make_erofs_layer
 
             try:
-                make_erofs_layer(layer, diff_ids[number], path, below[::-1], sync=self._sync, ready=ready)
+                make_erofs_layer(
+                    layer, diff_ids[number], path, below[::-1], limits=limits, sync=self._sync, ready=ready
+                )
             except Unfit as error:
                 what = f"layer {short(diff_ids[number])} cannot be an EROFS image: {error}"
                 raise NotAsErofs(what, 'set layers = "auto" in the settings file') from error
@@ -152,6 +169,7 @@ class Snapshots:
             below[::-1],
             flavour=self._rights.flavour,
             owners=self._rights.owners,
+            limits=limits,
             sync=self._sync,
             wait=lambda: ready(None, None),
         )

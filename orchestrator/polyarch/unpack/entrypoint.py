@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.oci.config import ImageConfig
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch_platforms.elf import Elf, read_elf
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -50,7 +51,11 @@ def mislabelled(image: str, fault: str, promised: Platform, actual: Platform | N
 
 
 def entrypoint_elf(
-    layers: Sequence[Callable[[], BinaryIO]], config: ImageConfig, *, ahead: int = 0
+    layers: Sequence[Callable[[], BinaryIO]],
+    config: ImageConfig,
+    *,
+    ahead: int = 0,
+    limits: Limits = USUAL,
 ) -> EntrypointElf | None:
     """The ELF file that an image starts with.
 
@@ -66,7 +71,7 @@ def entrypoint_elf(
     """
     from polyarch.unpack.walks import Walks  # with threads and tar; `run` wants the rest of this module only
 
-    walks = Walks(layers, ahead)
+    walks = Walks(layers, ahead, limits)
     try:
         return entrypoint_elf_in(walks, config)
     finally:

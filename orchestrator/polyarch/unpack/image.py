@@ -14,9 +14,10 @@ from polyarch.errors import IntegrityError, UsageError
 from polyarch.files import disk_error, is_disk_fault
 from polyarch.oci.digest import Digest, short
 from polyarch.unpack.layer import LayerWriter
+from polyarch.unpack.limits import USUAL, LayerLimits, Limits
 from polyarch.unpack.overlay import OverlayTree
 from polyarch.unpack.stack import Flavour
-from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tree import Tree, remove_tree
 
 OpenLayer: TypeAlias = Callable[[], BinaryIO]
@@ -29,7 +30,7 @@ def unpack_image(
     directory: Path,
     *,
     owners: bool | None = None,
-    limits: Limits | None = None,
+    limits: Limits = USUAL,
 ) -> None:
     """Write the merged root file system of `layers`, bottom first, into `directory`, which is made.
 
@@ -47,11 +48,12 @@ def unpack_image(
     _sweep(directory)
     with new_directory(directory) as new, _held(new, needed=False):
         tree = Tree(new)
-        for number, (open_layer, diff_id) in enumerate(zip(layers, diff_ids, strict=True), 1):
+        each = zip(layers, diff_ids, limits.of_layers(len(layers)), strict=True)
+        for number, (open_layer, diff_id, held_to) in enumerate(each, 1):
             tree.begin_layer(first=number == 1)
             with open_layer() as source:
                 where = f"layer {number} of {len(layers)} ({short(diff_id)})"
-                stream = LayerStream(source, where, diff_id, limits)
+                stream = LayerStream(source, where, diff_id, held_to)
                 LayerWriter(tree, os.geteuid() == 0 if owners is None else owners).write(stream)
         _finish(tree, directory)
 
@@ -96,7 +98,7 @@ def unpack_layer(
     *,
     flavour: Flavour,
     owners: bool,
-    limits: Limits | None = None,
+    limits: LayerLimits | None = None,
     sync: bool = True,
     wait: Callable[[], None] = lambda: None,
 ) -> None:

@@ -39,6 +39,7 @@ class LayerWriter:
         take it (disk full); HostError: an owner that the user namespace does not know, or no permission.
         """
         reader = TarReader(stream)
+        self._tree.count = stream.limits.take
         try:
             for entry in reader:
                 try:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Literal, cast
 
+from polyarch.unpack.limits import LayerLimits
 from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Kind, Outline, TarReader
@@ -132,8 +133,11 @@ class LayerIndex(Names):
         where: str,
         wanted: Iterable[bytes],
         met: Callable[[], None] = lambda: None,
+        *,
+        limits: LayerLimits | None = None,
     ) -> None:
         super().__init__()
+        self._limits = limits
         self._open = open_layer
         self._where = where
         self._wanted = frozenset(wanted)
@@ -147,7 +151,7 @@ class LayerIndex(Names):
     @contextlib.contextmanager
     def _reader(self) -> Iterator[TarReader]:
         with self._open() as source:
-            stream = LayerStream(source, self._where)
+            stream = LayerStream(source, self._where, limits=self._limits)
             try:
                 yield TarReader(stream)
             finally:

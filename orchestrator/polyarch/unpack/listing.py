@@ -12,6 +12,7 @@ from polyarch.files import disk_error
 from polyarch.oci.digest import Digest, hasher
 from polyarch.unpack.attributes import takes_attribute
 from polyarch.unpack.columns import numbers, packed, texts, unpacked
+from polyarch.unpack.limits import LayerLimits
 from polyarch.unpack.merged import FINGERPRINT, NONE
 from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, TarReader
@@ -111,7 +112,9 @@ def read_listing(data: bytes) -> Listing:
     )
 
 
-def list_layer(open_layer: Callable[[], BinaryIO], digest: Digest, where: str) -> Listing:
+def list_layer(
+    open_layer: Callable[[], BinaryIO], digest: Digest, where: str, *, limits: LayerLimits | None = None
+) -> Listing:
     """Walk a layer once, as it is kept; `where` begins every error's message.
 
     Its bytes are held against `digest`, which is the blob's and not the diff ID: of a compressed layer that is a third
@@ -126,14 +129,14 @@ def list_layer(open_layer: Callable[[], BinaryIO], digest: Digest, where: str) -
         raise disk_error(error, f"{where}: cannot be read") from error
     with source:
         hashed = _Hashed(source, digest)
-        listing = _walked(LayerStream(cast("BinaryIO", hashed), where), _fingerprint)
+        listing = _walked(LayerStream(cast("BinaryIO", hashed), where, limits=limits), _fingerprint)
         hashed.check(where)
     return listing
 
 
-def outline_layer(source: BinaryIO, diff_id: Digest, where: str) -> Listing:
+def outline_layer(source: BinaryIO, diff_id: Digest, where: str, *, limits: LayerLimits | None = None) -> Listing:
     """The same without fingerprints, and held against the diff ID: for whoever asks whether a layer is sound."""
-    return _walked(LayerStream(source, where, diff_id), lambda entry, reader: NONE)
+    return _walked(LayerStream(source, where, diff_id, limits), lambda entry, reader: NONE)
 
 
 def _walked(stream: LayerStream, fingerprint: Callable[[Entry, TarReader], bytes]) -> Listing:

@@ -6,10 +6,11 @@ The rules are those that `tree` and `layer` write files by (image-spec 1.1.1, la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from polyarch.errors import IntegrityError, printable
 from polyarch.unpack.beneath import followed
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.listing import Listed
 from polyarch.unpack.merged import NONE, Merged, Row, merged
 from polyarch.unpack.rules import Role, hidden_name, role_of
@@ -20,8 +21,10 @@ from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
 _NAME_MAX = 255  # Linux, limits.h
 
 
-def merge(layers: Sequence[Iterable[Listed]]) -> Merged:
-    """`layers` stand bottom first. Raises IntegrityError where one cannot be unpacked over those below it."""
+def merge(layers: Iterable[Iterable[Listed]], limits: Limits = USUAL) -> Merged:
+    """`layers` stand bottom first. Raises IntegrityError where one cannot be unpacked over those below it, or all are
+    beyond the limits.
+    """
     state = _Layers()
     for number, layer in enumerate(layers, 1):
         state.add(number, layer)

@@ -13,6 +13,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.media_types import DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
 from polyarch.unpack.chunked import pack_chunked
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.packing import LayerPacker
 from polyarch.unpack.stream import LayerStream
 
@@ -34,12 +35,20 @@ def is_so(layer: Descriptor, compression: Compression) -> bool:
     return layer.media_type == OCI_LAYER_ZSTD and table is not None and table.form == "zstd:chunked"
 
 
-def recompress(source: BinaryIO, where: str, diff_id: Digest, compression: Compression, out: BinaryIO) -> Descriptor:
+def recompress(
+    source: BinaryIO,
+    where: str,
+    diff_id: Digest,
+    compression: Compression,
+    out: BinaryIO,
+    *,
+    limits: Limits = USUAL,
+) -> Descriptor:
     """Write the layer in `source` into `out`, and hold it against its diff ID; the descriptor of what was written.
 
     Raises IntegrityError, NotChunked, HostError where nothing here compresses so, OSError (disk full).
     """
-    with contextlib.closing(LayerStream(source, where, diff_id)) as stream:
+    with contextlib.closing(LayerStream(source, where, diff_id, limits.of_layer())) as stream:
         if compression == "zstd:chunked":
             chunked = pack_chunked(stream, out)
             return Descriptor(OCI_LAYER_ZSTD, chunked.digest, chunked.size, annotations=chunked.annotations)

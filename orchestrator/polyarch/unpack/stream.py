@@ -9,22 +9,22 @@ from polyarch.errors import IntegrityError
 from polyarch.files import disk_error
 from polyarch.oci.compression import decompressed
 from polyarch.oci.digest import Digest, hasher
-from polyarch.unpack.limits import RATIO_FROM, Limits, limits_in_force
-
-__all__ = ["LayerStream", "Limits"]
+from polyarch.unpack.limits import RATIO_FROM, USUAL, LayerLimits
 
 
 class LayerStream:
-    """Reads a layer's uncompressed bytes. `where` begins every error's message.
+    """Reads a layer's uncompressed bytes. `where` begins every error's message, `limits` are those of no other stream
+    at the time.
 
     `read`, `part` and `skip` raise IntegrityError where the stream is damaged, cut short or larger than the limits.
     """
 
     def __init__(
-        self, source: BinaryIO, where: str, diff_id: Digest | None = None, limits: Limits | None = None
+        self, source: BinaryIO, where: str, diff_id: Digest | None = None, limits: LayerLimits | None = None
     ) -> None:
         self.where = where
-        self.limits = limits or limits_in_force()
+        self.limits = limits or USUAL.of_layer()
+        self.limits.begin()
         self._source = _Counted(source, where)
         self._chunks = decompressed(cast("BinaryIO", self._source), where)
         self.diff_id = diff_id

@@ -43,6 +43,7 @@ _HALF = BLOCK // 2
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*(?:\0.*)?", re.DOTALL)
 _SECONDS = re.compile(rb"(-?)([0-9]{1,12})(?:\.([0-9]{0,40}))?")
 _XATTR = "SCHILY.xattr."
+_COUNTED = 7  # bits: as many bytes of names count as an entry
 _MAX_ID = (1 << 32) - 2  # (uid_t) -1 means "no change" to chown(2)
 _MAX_TIME = 1 << 40
 
@@ -130,15 +131,13 @@ class TarReader:
             self._segments = self._expanded = None
             if extended and block in (b"", _ZERO):
                 raise self._fault("the archive ends behind an extended header")
-            if not block:
-                return None
-            if block == _ZERO:
-                if stream.next_block(0, BLOCK) not in (b"", _ZERO):
+            if block in (b"", _ZERO):
+                if block and stream.next_block(0, BLOCK) not in (b"", _ZERO):
                     raise self._fault("a block of zeros that is not the end")
+                stream.limits.settle()
                 return None
             self._count += 1
-            if self._count > stream.limits.entries:
-                raise self._fault(f"more than {stream.limits.entries} entries, which is the limit")
+            stream.limits.take(1)
             self._check_sum(block)
             kind = block[156:157]
             if kind not in b"xgLK":
@@ -228,6 +227,8 @@ class TarReader:
                 self._linked[link] = links = self._linked.get(link, 0) + 1
                 if links > MAX_HARD_LINKS:
                     raise self._fault(f"more than {MAX_HARD_LINKS} hard links to a file, which is the limit")
+        if further := (len(name) + len(link)) >> _COUNTED:
+            self._stream.limits.take(further)
         self._left, self._padding = size, -size % BLOCK
         if holes:
             if kind is not Kind.FILE:
@@ -254,6 +255,7 @@ class TarReader:
                 raise Unsound(f"more than {self._stream.limits.size} bytes in files with holes, which is the limit")
             self._with_holes += size
             self._segments = segments_of(numbers, size, stored)
+            self._stream.limits.take(len(self._segments))
         except Unsound as error:
             raise self._fault(str(error)) from None
         self._expanded = self._with_zeros(size)
@@ -282,8 +284,10 @@ class TarReader:
         """The extended attributes that a layer may bring (`takes_attribute`)."""
         names = {key: key.removeprefix(_XATTR) for key in extended if key.startswith(_XATTR)}
         found = {name: extended[key] for key, name in names.items() if takes_attribute(name)}
-        if any(len(value) > MAX_ATTRIBUTE for value in found.values()):
-            raise self._fault(f"an extended attribute of more than {MAX_ATTRIBUTE} bytes")
+        for name, value in found.items():
+            if len(value) > MAX_ATTRIBUTE:
+                raise self._fault(f"an extended attribute of more than {MAX_ATTRIBUTE} bytes")
+            self._stream.limits.take(1 + (len(name) + len(value) >> _COUNTED))
         return found
 
     def _text(self, name: bytes, what: str) -> bytes:

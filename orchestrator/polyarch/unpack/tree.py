@@ -24,11 +24,15 @@ MAX_DEPTH = 250
 """Directories in each other; symlinks could otherwise make any depth out of short names."""
 
 
+DIRECTORY_COUNTS = 2
+"""Entries that a directory counts for besides, whether an entry names it or only implies it: `LayerLimits.take`."""
+
+
 class Tree(Root):
     """The flat form: every layer goes into one directory, and a whiteout removes what lies there.
 
     A directory is made with mode 0700 and gets its own mode and time in `finish`, when nothing is written into it any
-    more. One Tree takes all layers; `begin_layer` stands before each.
+    more. One Tree takes all layers; `begin_layer` stands before each. `count` is told what new directories count for.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -36,6 +40,7 @@ class Tree(Root):
         self._final: dict[bytes, tuple[int, int, bytes]] = {}
         self._own: set[bytes] | None = None
         self._make_missing = True
+        self.count: Callable[[int], object] = lambda count: None
         self.set_final(self.top, IMPLIED_MODE, None)
 
     def begin_layer(self, first: bool) -> None:
@@ -83,6 +88,7 @@ class Tree(Root):
                 os.mkdir(name, 0o700, dir_fd=here.fd)
         made = here.open(name)
         if new:
+            self.count(DIRECTORY_COUNTS)
             self.set_final(made, IMPLIED_MODE, None)
         return made, new
 

@@ -6,9 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from polyarch.unpack.layer_index import LayerIndex, Names
+from polyarch.unpack.limits import Limits
 
 
 class Indexes(Protocol):
@@ -57,8 +59,8 @@ class Walks:
     not before, so that the answer does not depend on who was faster.
     """
 
-    def __init__(self, layers: Sequence[Callable[[], BinaryIO]], ahead: int) -> None:
-        self._unread = list(layers)
+    def __init__(self, layers: Sequence[Callable[[], BinaryIO]], ahead: int, limits: Limits) -> None:
+        self._unread = list(zip(layers, limits.of_layers(len(layers)), strict=True))
         self._ahead = ahead
         self._pool = ThreadPoolExecutor(ahead + 1, thread_name_prefix="walk")
         self._begun: deque[_Walk] = deque()
@@ -77,7 +79,8 @@ class Walks:
             if any(walk.met.is_set() for walk in self._begun):
                 break
             where, met = f"layer {len(self._unread)}", threading.Event()
-            made = self._pool.submit(LayerIndex, self._unread.pop(), where, names, met.set)
+            opener, limits = self._unread.pop()
+            made = self._pool.submit(partial(LayerIndex, limits=limits), opener, where, names, met.set)
             self._begun.append(_Walk(made, met))
         return self._begun.popleft().made.result()
 

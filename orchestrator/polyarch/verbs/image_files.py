@@ -12,6 +12,7 @@ from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.files import disk_error, disk_usage, make_directory
 from polyarch.oci.digest import Digest, hex_of
 from polyarch.unpack.image import unpack_image
+from polyarch.unpack.limits import Limits
 from polyarch.unpack.tree import remove_tree
 
 
@@ -21,7 +22,7 @@ def at_hand(images: Iterable[Image], directory: Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def unpacked(image: Image, storage: ReadsBlobs, directory: Path) -> Path:
+def unpacked(image: Image, storage: ReadsBlobs, directory: Path, *, limits: Limits) -> Path:
     """The image's merged root file system below `directory`, all files this user's; written only if it is not there.
 
     Raises IntegrityError, StorageError.
@@ -38,7 +39,7 @@ def unpacked(image: Image, storage: ReadsBlobs, directory: Path) -> Path:
             for left in directory.glob(f".{place.name[:100]}.*"):  # by one that was killed
                 remove_tree(left)
             layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
-            unpack_image(layers, image.config.diff_ids, place, owners=False)
+            unpack_image(layers, image.config.diff_ids, place, owners=False, limits=limits)
     finally:
         os.close(lock)
     return place

@@ -25,6 +25,7 @@ from polyarch.oci.document import Manifest
 from polyarch.selection.types import Candidate
 from polyarch.settings import Settings
 from polyarch.transfer.growing import GrowingBlobs, Openers
+from polyarch.unpack.limits import limits_of
 from polyarch.unpack.walks import MakeIndex
 
 _MOST_AHEAD = 128
@@ -62,6 +63,7 @@ class Preparer:
                 diff_ids,
                 lambda number, work: blobs.verified([manifest.layers[number]], lambda layers: work(layers[0])),
                 lambda number: blobs.wait(manifest.layers[number].digest),
+                limits_of(self._settings),
             )
 
         return Preparation(lambda: blobs.wait(manifest.config.digest), ahead)

@@ -13,6 +13,7 @@ from polyarch.oci.config import ImageConfig
 from polyarch.oci.document import Manifest
 from polyarch.transfer.growing import GrowingBlobs, Openers
 from polyarch.unpack.entrypoint import EntrypointElf, entrypoint_elf, entrypoint_elf_in
+from polyarch.unpack.limits import USUAL, Limits
 
 if TYPE_CHECKING:
     from polyarch.unpack.walks import MakeIndex
@@ -34,11 +35,14 @@ class ProgramSearch:
         manifest: Manifest,
         config: Callable[[], ImageConfig],
         indexes: Callable[[Openers], Sequence[MakeIndex] | None] | None = None,
+        *,
+        limits: Limits = USUAL,
     ) -> None:
         """Leaving `blobs` ends the search; the search is left after that. `indexes` gives what finds names in the
         layers, if somebody else reads them anyway.
         """
         self._indexes = indexes
+        self._limits = limits
         self._blobs = blobs
         self._manifest = manifest
         self._config = config
@@ -83,4 +87,4 @@ class ProgramSearch:
             from polyarch.unpack.walks import Made
 
             return entrypoint_elf_in(Made(indexes), self._config())
-        return entrypoint_elf(layers, self._config(), ahead=_WALKERS - 1)
+        return entrypoint_elf(layers, self._config(), ahead=_WALKERS - 1, limits=self._limits)

@@ -11,21 +11,22 @@ from polyarch.oci.config import ImageConfig
 from polyarch.oci.document import Manifest
 from polyarch.selection.types import Target, Verdict
 from polyarch.unpack.entrypoint import EntrypointElf, Mislabelled, entrypoint_elf, mislabelled
+from polyarch.unpack.limits import Limits
 from polyarch_platforms.compatibility import rank
 from polyarch_platforms.elf import contradiction, known_platform, platform_of
 from polyarch_platforms.errors import ElfError
 from polyarch_platforms.platform import Platform
 
 
-def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig) -> EntrypointElf | None:
+def entrypoint_of(storage: ReadsBlobs, manifest: Manifest, config: ImageConfig, limits: Limits) -> EntrypointElf | None:
     """The program that a stored image starts, None where it starts none or the layers do not hold it."""
     layers = [partial(storage.open_blob, layer.digest) for layer in manifest.layers]
-    return entrypoint_elf(layers, config)
+    return entrypoint_elf(layers, config, limits=limits)
 
 
-def as_it_is(storage: ReadsBlobs, image: Image) -> Image:
+def as_it_is(storage: ReadsBlobs, image: Image, limits: Limits) -> Image:
     """The image with the platform that its program is for, whatever it is labelled; unchanged if it starts none."""
-    found = entrypoint_of(storage, image.manifest, image.config)
+    found = entrypoint_of(storage, image.manifest, image.config, limits)
     if found is None or contradiction(found.elf, image.platform) is None:
         return image
     return replace(image, platform=known_platform(found.elf) or image.platform)

@@ -27,6 +27,7 @@ from polyarch.transfer.fetch import fetch
 from polyarch.transfer.growing import GrowingBlobs
 from polyarch.transfer.staged import StagedStorage
 from polyarch.unpack.entrypoint import Mislabelled
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.verbs.locked_pull import locked_candidates
 from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
@@ -59,6 +60,7 @@ class PullContext:
     dry_run: bool = False
     allow_mislabelled: bool = False
     preparer: Preparer | None = None
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def pull_variant(
     growing = GrowingBlobs(storage, manifest.layers) if isinstance(storage, ReadsBlobs) else None
     preparer = context.preparer if context.preparer and context.preparer.wants(candidate) else None
     preparing = preparer.begin(growing, manifest, config) if preparer and growing and not same else None
-    search = ProgramSearch(growing, manifest, config, preparing.indexes if preparing else None) if growing else None
+    indexes = preparing.indexes if preparing else None
+    search = ProgramSearch(growing, manifest, config, indexes, limits=context.limits) if growing else None
     with (
         preparer.keeping() if preparer else nullcontext(),
         preparing or nullcontext(),

@@ -10,6 +10,7 @@ from polyarch.container.failures import JustRemoved
 from polyarch.contract.storage import HasBlobFiles, Image, ReadsBlobs, Storage
 from polyarch.errors import NoVariantError, platforms_errors
 from polyarch.selection.types import EmulationPolicy, Target, target_of
+from polyarch.unpack.limits import Limits
 from polyarch.verbs.stored import best_of, one_of, still_best
 from polyarch_platforms.device import Device
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -54,6 +55,7 @@ class StartParts:
     storage: Callable[[], Storage]
     files: Callable[[], HasBlobFiles]
     settle: Callable[[], None]
+    limits: Limits
 
 
 class ImagesToStart:
@@ -76,7 +78,7 @@ class ImagesToStart:
             if as_it_is and isinstance(storage, ReadsBlobs):
                 from polyarch.verbs import proof
 
-                image = proof.as_it_is(storage, image)
+                image = proof.as_it_is(storage, image, self._parts.limits)
             self._parts.settle()
         return image, storage
 

@@ -14,6 +14,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import hasher
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
+from polyarch.unpack.limits import Limits
 from polyarch.unpack.listing import outline_layer
 from polyarch.unpack.merge import merge
 from polyarch.verbs.proof import entrypoint_of
@@ -24,7 +25,7 @@ from polyarch_platforms.elf import contradiction
 _CHUNK = 1 << 20
 
 
-def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None) -> VerifiedImage:
+def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None, *, limits: Limits) -> VerifiedImage:
     """Digest and size of every blob, the diff ID and the archive of every layer, and the platform that the image's
     program proves.
     """
@@ -33,9 +34,9 @@ def verify_image(storage: ReadsBlobs, image: Image, page_size: int | None = None
     for blob in blobs:
         problems += _blob_problems(storage, blob)
     if not problems:
-        problems += _layer_problems(storage, image)
+        problems += _layer_problems(storage, image, limits)
     if not problems:
-        found = entrypoint_of(storage, image.manifest, image.config)
+        found = entrypoint_of(storage, image.manifest, image.config, limits)
         fault = contradiction(found.elf, image.platform, page_size) if found else None
         if found and fault:
             problems.append(f"{found.path}: {fault}")
@@ -104,20 +105,21 @@ def _blob_problems(storage: ReadsBlobs, blob: Descriptor) -> list[str]:
     return []
 
 
-def _layer_problems(storage: ReadsBlobs, image: Image) -> list[str]:
+def _layer_problems(storage: ReadsBlobs, image: Image, limits: Limits) -> list[str]:
     """What is wrong with the layers: their diff IDs, their archives, and whether each can be laid over those below."""
     if len(image.config.diff_ids) != len(image.manifest.layers):
         return [f"{len(image.manifest.layers)} layers, but {len(image.config.diff_ids)} diff IDs"]
     problems, listed = [], []
-    for layer, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True):
+    held_to = limits.of_layers(len(image.manifest.layers))
+    for layer, diff_id, each in zip(image.manifest.layers, image.config.diff_ids, held_to, strict=True):
         try:
             with storage.open_blob(layer.digest) as stream:
-                listed.append(outline_layer(stream, diff_id, f"layer {layer.digest}"))
+                listed.append(outline_layer(stream, diff_id, f"layer {layer.digest}", limits=each))
         except IntegrityError as error:
             problems.append(error.message)
     if not problems:
         try:
-            merge(listed)
+            merge(listed, limits)
         except IntegrityError as error:
             problems.append(error.message)
     return problems

@@ -20,7 +20,7 @@ from polyarch.unpack.erofs.content import Stored
 from polyarch.unpack.erofs.layer import ARCHIVE, METADATA, Unfit, prepare_layer
 from polyarch.unpack.erofs.reader import Inode, Lower
 from polyarch.unpack.image import unpack_image
-from polyarch.unpack.stream import Limits
+from polyarch.unpack.limits import Limits
 from support.erofs_trees import needs_erofs, prepared, seen_by_all
 from support.layers import Item, diff_id, file, folder, hard_link, layer, opener, packed, symlink
 from support.overlay_trees import tree
@@ -136,7 +136,9 @@ def test_a_cut_layer_is_never_taken(length: int, tmp_path: Path) -> None:
 def test_a_bomb_is_stopped_by_its_size(tmp_path: Path) -> None:
     bomb = gzip.compress(layer(file("zeros", bytes(64 << 20))))
     with pytest.raises(IntegrityError, match="more than 33554432 bytes uncompressed"):
-        prepare_layer(opener(bomb), "sha256:" + "0" * 64, tmp_path / "made", [], limits=Limits(size=32 << 20))
+        prepare_layer(
+            opener(bomb), "sha256:" + "0" * 64, tmp_path / "made", [], limits=Limits(size=32 << 20).of_layer()
+        )
     assert names(tmp_path) == []
 
 

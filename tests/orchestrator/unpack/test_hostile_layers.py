@@ -19,7 +19,7 @@ import pytest
 
 from polyarch.errors import IntegrityError, PolyarchError, StorageError, UsageError
 from polyarch.unpack.image import new_directory, remove_tree, unpack_image, unpack_layer
-from polyarch.unpack.stream import Limits
+from polyarch.unpack.limits import USUAL, Limits
 from support.erofs_trees import needs_erofs, prepared, seen_by_all
 from support.layers import Item, diff_id, file, folder, layer, listing, opener, packed, symlink
 from support.users import OrdinaryUser
@@ -34,15 +34,15 @@ def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
     place = tmp_path / "inside"
     place.mkdir()
 
-    def flat(*layers: bytes, limits: Limits | None = None) -> Path:
+    def flat(*layers: bytes, limits: Limits = USUAL) -> Path:
         target = place / "image"
         unpack_image(list(map(opener, layers)), list(map(diff_id, layers)), target, limits=limits)
         return target
 
-    def overlay(*layers: bytes, limits: Limits | None = None) -> Path:
+    def overlay(*layers: bytes, limits: Limits = USUAL) -> Path:
         made: list[Path] = []
         try:
-            for number, data in enumerate(layers):
+            for number, (data, held_to) in enumerate(zip(layers, limits.of_layers(len(layers)), strict=True)):
                 unpack_layer(
                     opener(data),
                     diff_id(data),
@@ -50,7 +50,7 @@ def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
                     made,
                     flavour="trusted",
                     owners=os.geteuid() == 0,
-                    limits=limits,
+                    limits=held_to,
                     sync=False,
                 )
                 made.insert(0, place / str(number))
@@ -60,7 +60,7 @@ def unpack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
             raise
         return made[0]
 
-    def erofs(*layers: bytes, limits: Limits | None = None) -> Path:
+    def erofs(*layers: bytes, limits: Limits = USUAL) -> Path:
         try:
             made = prepared(layers, place, limits)
         except PolyarchError:
@@ -227,7 +227,7 @@ def test_growth_counts_beyond_the_first_gibibyte() -> None:
     from polyarch.unpack.tar import TarReader
 
     source: BinaryIO = _Zeros()  # type: ignore[assignment]
-    reader = TarReader(LayerStream(source, "here", limits=Limits(ratio=500)))
+    reader = TarReader(LayerStream(source, "here", limits=Limits(ratio=500).of_layer()))
     next(iter(reader))
     sizes: list[int] = []
     with pytest.raises(IntegrityError, match="grows more than 500-fold"):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners, devices and m
 
 def limits_of(case: Case) -> Limits:
     said = tomllib.loads(case.settings)
-    return Limits(**{name.removeprefix("max_layer_"): value for name, value in said.items()})
+    return Limits(**{name.removeprefix("max_layer_").removeprefix("max_image_"): value for name, value in said.items()})
 
 
 def diff_ids_of(case: Case, blobs: Sequence[Blob]) -> Sequence[str]:
@@ -53,6 +53,7 @@ def made(form: str, case: Case, place: Path, mounts: ExitStack) -> Path:
     """The tree of the case, in that form."""
     blobs = case.blobs()
     openers, ids, limits = [partial(io.BytesIO, blob.data) for blob in blobs], diff_ids_of(case, blobs), limits_of(case)
+    held_to = limits.of_layers(len(blobs))
     if form == "flat":
         unpack_image(openers, ids, place / "image", limits=limits)
         return place / "image"
@@ -63,10 +64,10 @@ def made(form: str, case: Case, place: Path, mounts: ExitStack) -> Path:
         for number, (opener, diff_id) in enumerate(zip(openers, ids, strict=True)):
             directory = place / str(number)
             if form == "erofs":
-                prepare_layer(opener, diff_id, directory, done, limits=limits, sync=False)
+                prepare_layer(opener, diff_id, directory, done, limits=held_to[number], sync=False)
             else:
                 unpack_layer(
-                    opener, diff_id, directory, done, flavour="trusted", owners=True, limits=limits, sync=False
+                    opener, diff_id, directory, done, flavour="trusted", owners=True, limits=held_to[number], sync=False
                 )
             done.insert(0, directory)
     except IntegrityError:

@@ -12,9 +12,10 @@ import pytest
 
 from polyarch.errors import IntegrityError
 from polyarch.unpack.image import unpack_image
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.listing import list_layer
 from polyarch.unpack.sparse import MAX_SEGMENTS
-from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import TarReader
 from support.layers import Item, diff_id, file, layer, opener
 from support.sparse_files import FORMS, sparse_file
@@ -30,8 +31,8 @@ def content(pieces: list[tuple[int, bytes]], size: int) -> bytes:
     return bytes(whole)
 
 
-def read(data: bytes, limits: Limits | None = None) -> list[tuple[bytes, int, bytes]]:
-    reader = TarReader(LayerStream(io.BytesIO(data), "here", limits=limits))
+def read(data: bytes, limits: Limits = USUAL) -> list[tuple[bytes, int, bytes]]:
+    reader = TarReader(LayerStream(io.BytesIO(data), "here", limits=limits.of_layer()))
     return [(b"/".join(entry.parts), entry.size, b"".join(map(bytes, reader.parts()))) for entry in reader]
 
 
@@ -152,10 +153,10 @@ def test_a_map_in_blocks_without_end() -> None:
 
 def test_holes_count_against_the_limit() -> None:
     items = [sparse_file(str(number), 1 << 30, [], "1.0") for number in range(3)]
-    reader = TarReader(LayerStream(io.BytesIO(layer(*items)), "here", limits=Limits(size=3 << 30)))
+    reader = TarReader(LayerStream(io.BytesIO(layer(*items)), "here", limits=Limits(size=3 << 30).of_layer()))
     assert len(list(reader)) == 3
     with pytest.raises(IntegrityError, match="files with holes"):
-        list(TarReader(LayerStream(io.BytesIO(layer(*items)), "here", limits=Limits(size=(3 << 30) - 1))))
+        list(TarReader(LayerStream(io.BytesIO(layer(*items)), "here", limits=Limits(size=(3 << 30) - 1).of_layer())))
 
 
 def test_a_hole_takes_no_disk(tmp_path: Path) -> None:

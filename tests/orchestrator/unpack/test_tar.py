@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError
 from polyarch.unpack import tar
-from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.limits import USUAL, Limits
+from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Entry, Kind, Outline, TarReader
 from support.layers import Item, extended, file, folder, hard_link, layer, packed, symlink
 
 
-def read(data: bytes, limits: Limits | None = None) -> list[tuple[Entry, bytes]]:
-    reader = TarReader(LayerStream(io.BytesIO(data), "here", limits=limits))
+def read(data: bytes, limits: Limits = USUAL) -> list[tuple[Entry, bytes]]:
+    reader = TarReader(LayerStream(io.BytesIO(data), "here", limits=limits.of_layer()))
     return [(entry, b"".join(map(bytes, reader.parts()))) for entry in reader]
 
 

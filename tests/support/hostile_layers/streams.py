@@ -184,14 +184,14 @@ _refused(
     "has 1,001 entries, where 1,000 are the limit",
     "more than 1000 entries",
     [folder(f"d{n}") for n in range(1001)],
-    settings="max_layer_entries = 1000\n",
+    settings="max_image_entries = 1000\n",
 )
 _refused(
     "limit-entries-extended",
     "has 1,001 headers without a file",
     "more than 1000 entries",
     b"".join(Item("g", kind=b"g").encoded() for _ in range(1001)) + _TAR,
-    settings="max_layer_entries = 1000\n",
+    settings="max_image_entries = 1000\n",
 )
 
 

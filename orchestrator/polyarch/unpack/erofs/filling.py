@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 
 from polyarch.errors import printable
-from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.attributes import kept_attributes
-from polyarch.unpack.erofs.content import Data
+from polyarch.unpack.erofs.content import Chunks
 from polyarch.unpack.erofs.holes import MAX_CHUNKS, chunks
 from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.scanned import Row, Scanned
@@ -20,9 +19,9 @@ from polyarch.unpack.tar import Kind
 def fill(tree: MemoryTree, scanned: Scanned) -> None:
     """Put all entries in. Raises IntegrityError for a hostile layer, Unfit."""
     filling = _Filling(tree)
-    for row in scanned:
+    for number, row in enumerate(scanned):
         try:
-            filling.put(row)
+            filling.put(row, number)
         except OSError as error:
             shown = printable(row.path.decode("utf-8", "backslashreplace"), 200)
             raise translated(error, f"{scanned.where}: {row.kind.value} {shown!r}") from error
@@ -33,7 +32,7 @@ class _Filling:
         self._tree = tree
         self._chunks_left = MAX_CHUNKS
 
-    def put(self, row: Row) -> None:
+    def put(self, row: Row, number: int) -> None:
         tree, path = self._tree, row.path
         role = Role.ENTRY
         if not path or WHITEOUT in path:
@@ -52,23 +51,21 @@ class _Filling:
             _finish_directory(tree.put_directory(here, name), row)
         elif row.kind is Kind.HARD_LINK:
             tree.put_link(here, name, row.link.split(b"/") if row.link else ())
-        else:
-            xattrs = row.xattrs and row.kind is Kind.FILE and kept_attributes(row.xattrs, row.mode, directory=False)
+        elif row.kind is Kind.CHARACTER and row.device == (0, 0):
+            raise OSError(errno.EINVAL, "overlayfs' own whiteout")
+        elif row.kind is Kind.FILE and (row.xattrs or row.segments is not None):
+            xattrs = kept_attributes(row.xattrs, row.mode, directory=False) if row.xattrs else None
             node = Node(row.mode, row.uid, row.gid, row.mtime, row.size, self._data(row), xattrs or None)
             tree.put(here, name, node)
+        else:
+            tree.put(here, name, number)
 
-    def _data(self, row: Row) -> Data:
-        if row.kind is Kind.FILE:
-            if row.segments is None:
-                return row.offset
-            made = chunks(row.size, row.offset, row.segments, self._chunks_left)
-            self._chunks_left -= len(made.places)
-            return made
-        if row.kind is Kind.SYMLINK:
-            return row.link
-        if row.kind is Kind.CHARACTER and row.device == (0, 0):
-            raise OSError(errno.EINVAL, "overlayfs' own whiteout")
-        return form.encoded_device(*row.device)
+    def _data(self, row: Row) -> int | Chunks:
+        if row.segments is None:
+            return row.offset
+        made = chunks(row.size, row.offset, row.segments, self._chunks_left)
+        self._chunks_left -= len(made.places)
+        return made
 
 
 def _finish_directory(folder: Folder, row: Row) -> None:

@@ -31,7 +31,8 @@ from polyarch.unpack.erofs.scanned import Scanned
 from polyarch.unpack.erofs.tree import MemoryTree
 from polyarch.unpack.erofs.writer import write_metadata
 from polyarch.unpack.image import OpenLayer, new_directory, sync_file_system
-from polyarch.unpack.stream import LayerStream, Limits
+from polyarch.unpack.limits import USUAL, LayerLimits
+from polyarch.unpack.stream import LayerStream
 from polyarch.unpack.tar import Kind, TarReader
 
 _BUFFER = 1 << 18
@@ -65,20 +66,22 @@ def scan_layer(stream: LayerStream, archive: BinaryIO | None) -> Scanned:
     return scanned
 
 
-def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, sync: bool) -> None:
+def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, limits: LayerLimits, sync: bool) -> None:
     """Write the metadata of a layer beside its archive in `directory`.
 
-    `lowers` are finished directories of this form, the nearest first. With `sync` all of `directory` is on the disk
-    then. Raises IntegrityError: the layer cannot be laid over those; Unfit: it can, but not in this form; StorageError.
+    `lowers` are finished directories of this form, the nearest first; `limits` those that it was scanned with. With
+    `sync` all of `directory` is on the disk then. Raises IntegrityError: the layer cannot be laid over those; Unfit: it
+    can, but not in this form; StorageError.
     """
     try:
         with _opened(lowers) as layers:
-            tree = MemoryTree(layers)
+            tree = MemoryTree(layers, scanned, limits)
             fill(tree, scanned)
+            limits.settle()
             tree.finish()
             with (directory / form.METADATA_NAME).open("xb", buffering=_BUFFER) as file:
                 os.fchmod(file.fileno(), FILE_MODE)
-                write_metadata(file, tree.root, scanned.tag, scanned.size, _uuid(scanned.tag, len(lowers)))
+                write_metadata(file, tree.root, scanned, _uuid(scanned.tag, len(lowers)))
                 file.flush()
                 if sync:
                     sync_file_system(file.fileno())
@@ -97,7 +100,7 @@ def prepare_layer(
     directory: Path,
     lowers: Sequence[Path],
     *,
-    limits: Limits | None = None,
+    limits: LayerLimits | None = None,
     sync: bool = True,
     same: Path | None = None,
     ready: Callable[[Scanned, Path], None] = lambda scanned, archive: None,
@@ -110,7 +113,7 @@ def prepare_layer(
 
     Raises as the two steps do and as `ready` does, and UsageError where `directory` cannot be made.
     """
-    where = f"layer {short(diff_id)}"
+    where, limits = f"layer {short(diff_id)}", limits or USUAL.of_layer()
     with new_directory(directory) as new:
         archive = new / form.ARCHIVE_NAME
         scanned = _scan_again(same, archive, where, diff_id, limits) if same else None
@@ -118,10 +121,10 @@ def prepare_layer(
             with open_layer() as source, _created(archive, where) as file:
                 scanned = scan_layer(LayerStream(source, where, diff_id, limits), file)
         ready(scanned, archive)
-        write_layer(scanned, new, lowers, sync=sync)
+        write_layer(scanned, new, lowers, limits=limits, sync=sync)
 
 
-def _scan_again(same: Path, archive: Path, where: str, diff_id: Digest, limits: Limits | None) -> Scanned | None:
+def _scan_again(same: Path, archive: Path, where: str, diff_id: Digest, limits: LayerLimits) -> Scanned | None:
     """Give the archive a further name and scan it; None where that cannot be."""
     try:
         archive.hardlink_to(same)
@@ -139,7 +142,9 @@ def write_trial(directory: Path) -> bytes:
     root.names[b"file"] = Node(0o100644, 0, 0, 0, len(content), form.BLOCK)
     (directory / form.ARCHIVE_NAME).write_bytes(bytes(form.BLOCK) + content + bytes(form.BLOCK - len(content)))
     with (directory / form.METADATA_NAME).open("wb") as file:
-        write_metadata(file, root, b"", 2 * form.BLOCK)
+        scanned = Scanned("a trial")
+        scanned.size = 2 * form.BLOCK
+        write_metadata(file, root, scanned)
     return content
 
 

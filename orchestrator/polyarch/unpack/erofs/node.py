@@ -44,7 +44,8 @@ class Node:
 
 
 class Folder(Node):
-    """A directory called `name` in another, `above` (the root is in itself), with what is in it.
+    """A directory called `name` in another, `above` (the root is in itself), with what is in it: most of it as a
+    number, which is an entry of the layer just as `Scanned.node` tells it, because that takes a third of the memory.
 
     `opaque`: overlayfs shows nothing of the lower layers in it. `below` are the directories of lower layers that are
     seen through it, the topmost first; None where nobody has asked yet. `only_marks`: this layer itself brings nothing
@@ -57,7 +58,7 @@ class Folder(Node):
         super().__init__(stat.S_IFDIR | mode, 0, 0, 0)
         self.above: Folder = above or self
         self.name = name
-        self.names: dict[bytes, Node] = {}
+        self.names: dict[bytes, Node | int] = {}
         self.opaque = False
         self.below: tuple[Part, ...] | None = None
         self.only_marks = False

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from polyarch.unpack.erofs import format as form
+from polyarch.unpack.erofs.node import Node
 from polyarch.unpack.sparse import Segments
 from polyarch.unpack.tar import Entry, Kind
 
@@ -20,8 +22,10 @@ _FORMATS = {
     Kind.FIFO: stat.S_IFIFO,
 }
 _KINDS = {number: kind for kind, number in _FORMATS.items()}
-# mode uid gid seconds nanoseconds size offset major minor length-of-path length-of-link
-_ROW = struct.Struct("<HIIqIQQHIHH")
+# mode uid gid seconds nanoseconds size offset major minor start-of-path length-of-path length-of-link
+_ROW = struct.Struct("<HIIqIQQHIQHH")
+_MODE = struct.Struct("<H")
+_NOTHING: tuple[None, None] = (None, None)
 
 
 class Row(NamedTuple):
@@ -68,31 +72,51 @@ class Scanned:
             entry.size,
             entry.offset,
             *entry.device,
+            len(self._texts),
             len(path),
             len(link),
         )
         self._texts += path
         self._texts += link
 
+    def __len__(self) -> int:
+        return len(self._rows) // _ROW.size
+
     def __iter__(self) -> Iterator[Row]:
-        texts = bytes(self._texts)
-        at = 0
-        for number, row in enumerate(_ROW.iter_unpack(self._rows)):
-            mode, uid, gid, seconds, nanoseconds, size, offset, major, minor, path, link = row
-            xattrs, segments = self._more.get(number * _ROW.size, (None, None))
-            middle, end = at + path, at + path + link
-            yield Row(
-                texts[at:middle],
-                _KINDS[stat.S_IFMT(mode)],
-                mode,
-                uid,
-                gid,
-                seconds * 1_000_000_000 + nanoseconds,
-                size,
-                offset,
-                texts[middle:end],
-                (major, minor),
-                xattrs,
-                segments,
-            )
-            at = end
+        return map(self.row, range(len(self)))
+
+    def row(self, number: int) -> Row:
+        """The entry of that number; they are counted from 0."""
+        at = number * _ROW.size
+        mode, uid, gid, seconds, nanoseconds, size, offset, major, minor, start, path, link = _ROW.unpack_from(
+            self._rows, at
+        )
+        middle = start + path
+        xattrs, segments = self._more.get(at, _NOTHING)
+        return Row(
+            bytes(self._texts[start:middle]),
+            _KINDS[stat.S_IFMT(mode)],
+            mode,
+            uid,
+            gid,
+            seconds * 1_000_000_000 + nanoseconds,
+            size,
+            offset,
+            bytes(self._texts[middle : middle + link]),
+            (major, minor),
+            xattrs,
+            segments,
+        )
+
+    def mode(self, number: int) -> int:
+        """The mode alone."""
+        mode: int = _MODE.unpack_from(self._rows, number * _ROW.size)[0]
+        return mode
+
+    def node(self, number: int) -> Node:
+        """What an entry is in a tree that is no directory and no hard link, and has neither attributes nor holes."""
+        row = self.row(number)
+        if row.kind is Kind.FILE:
+            return Node(row.mode, row.uid, row.gid, row.mtime, row.size, row.offset)
+        data = row.link if row.kind is Kind.SYMLINK else form.encoded_device(*row.device)
+        return Node(row.mode, row.uid, row.gid, row.mtime, row.size, data)

@@ -16,16 +16,21 @@ from polyarch.unpack.beneath import MAX_LINKS, components
 from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.reader import Lower, Part
-from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
+from polyarch.unpack.erofs.scanned import Scanned
+from polyarch.unpack.limits import LayerLimits
+from polyarch.unpack.tree import DIRECTORY_COUNTS, IMPLIED_MODE, MAX_DEPTH
 
 
 class MemoryTree:
-    """The layer above `lowers`, nearest first; `root` is its root directory, to be written after `finish`.
+    """The layer above `lowers`, nearest first; `root` is its root directory, to be written after `finish`. `scanned`
+    has what numbers in it stand for.
 
-    Every method raises OSError as the kernel would where files are made.
+    Every method raises OSError as the kernel would where files are made, and IntegrityError beyond the limits.
     """
 
-    def __init__(self, lowers: Sequence[Lower]) -> None:
+    def __init__(self, lowers: Sequence[Lower], scanned: Scanned, limits: LayerLimits) -> None:
+        self._scanned = scanned
+        self._limits = limits
         self.root = Folder(None, b"", IMPLIED_MODE)
         self._lowers = tuple(Part(lower, lower.root) for lower in lowers)
         self.root.below = self._lowers
@@ -48,7 +53,7 @@ class MemoryTree:
         self._last = (path, make, here) if straight else None
         return here
 
-    def put(self, here: Folder, name: bytes, node: Node) -> None:
+    def put(self, here: Folder, name: bytes, node: Node | int) -> None:
         """Something that is no directory, in place of what has the name."""
         _check_name(name)
         if isinstance(here.names.get(name), Folder):
@@ -111,7 +116,7 @@ class MemoryTree:
         if self._copies:
             self._copies.discard((here, name))
 
-    def _is_no_entry(self, here: Folder, name: bytes, node: Node) -> bool:
+    def _is_no_entry(self, here: Folder, name: bytes, node: Node | int) -> bool:
         """Whether what has the name is there for whiteouts and links alone: this layer brings nothing of that name."""
         return (isinstance(node, Folder) and node.only_marks) or (here, name) in self._copies
 
@@ -145,7 +150,7 @@ class MemoryTree:
             here = self.root if target.startswith(b"/") else here
         return here, not links
 
-    def _step(self, here: Folder, part: bytes, there: Node | None, make: bool) -> Folder | bytes:
+    def _step(self, here: Folder, part: bytes, there: Node | int | None, make: bool) -> Folder | bytes:
         """The directory `part`, which is no directory of this layer yet, or the target of a symlink."""
         _check_name(part)
         found: Sequence[Part] = ()
@@ -160,6 +165,7 @@ class MemoryTree:
                 if not stat.S_ISDIR(inode.mode):
                     raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         elif not _is_whiteout(there):
+            there = self._scanned.node(there) if isinstance(there, int) else there
             if stat.S_ISLNK(there.mode):
                 assert isinstance(there.data, bytes)
                 return there.data
@@ -181,6 +187,7 @@ class MemoryTree:
         there = here.names.get(name)
         if isinstance(there, Folder):
             return there
+        self._limits.take(DIRECTORY_COUNTS)
         folder = Folder(here, name, IMPLIED_MODE)
         here.names[name] = folder
         if there is not None:
@@ -239,6 +246,8 @@ class MemoryTree:
             self._copies.add((here, name))
         if node is None or _is_whiteout(node):
             raise FileNotFoundError(errno.ENOENT, "its target does not exist")
+        if isinstance(node, int):
+            node = here.names[name] = self._scanned.node(node)  # from now on with several names
         if isinstance(node, Folder):
             raise OSError(errno.EISDIR, "a hard link to a directory")
         return here, node
@@ -287,8 +296,8 @@ def _whiteout() -> Node:
     return Node(stat.S_IFCHR, 0, 0, 0, data=form.encoded_device(0, 0))
 
 
-def _is_whiteout(node: Node) -> bool:
-    return stat.S_ISCHR(node.mode) and node.data == 0
+def _is_whiteout(node: Node | int) -> bool:
+    return not isinstance(node, int) and stat.S_ISCHR(node.mode) and node.data == 0
 
 
 def _check_name(name: bytes) -> None:

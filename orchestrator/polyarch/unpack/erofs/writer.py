@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import BinaryIO
@@ -21,28 +22,30 @@ from typing import BinaryIO
 from polyarch.unpack.erofs import format as form
 from polyarch.unpack.erofs.content import Chunks, Stored, Unfit
 from polyarch.unpack.erofs.node import Folder, Node
+from polyarch.unpack.erofs.scanned import Scanned
 
 _INLINE = form.BLOCK - (1 << form.SLOT_BITS)  # more cannot be put so that it lies within one block
 _PAGE = 4096
 _PART = 1 << 20
 
 
-def write_metadata(file: BinaryIO, root: Folder, tag: bytes, archive_size: int, uuid: bytes = b"") -> None:
-    """Write the tree into a new file. `tag` (64 bytes) names the archive, of `archive_size` bytes. `uuid` (16 bytes) is
+def write_metadata(file: BinaryIO, root: Folder, scanned: Scanned, uuid: bytes = b"") -> None:
+    """Write the tree into a new file; `scanned` is the layer that it was made of. `uuid` (16 bytes) is
     another one for each layer of an image: by it overlayfs knows where a file was copied up from (fs/overlayfs/super.c,
     `ovl_lower_uuid_ok`), without it the names of a file with several get different inode numbers.
 
     Raises OSError; Unfit where the format cannot hold it.
     """
-    _Writer(file, tag, archive_size, uuid).write(root)
+    _Writer(file, scanned, uuid).write(root)
 
 
 class _Writer:
-    def __init__(self, file: BinaryIO, tag: bytes, archive_size: int, uuid: bytes) -> None:
+    def __init__(self, file: BinaryIO, scanned: Scanned, uuid: bytes) -> None:
         self._file = file
-        self._tag = tag
+        self._scanned = scanned
+        self._nids = array("Q", bytes(8 * len(scanned)))  # of entries that have no node of their own
         self._uuid = uuid
-        self._blocks = -(-archive_size // form.BLOCK)
+        self._blocks = -(-scanned.size // form.BLOCK)
         if self._blocks >= form.ARCHIVE:
             raise Unfit("an archive of more than a tebibyte")
         self._count = 0
@@ -56,7 +59,8 @@ class _Writer:
         self._next_block = -(-end // form.BLOCK)
         at = form.FIRST_INODE
         self._file.seek(at)
-        for node in order:
+        for each in order:
+            node = self._node(each)
             start, inode = node.nid << form.SLOT_BITS, self._inode(node)
             self._file.write(bytes(start - at) + inode)
             at = start + len(inode)
@@ -74,12 +78,20 @@ class _Writer:
             *(self._next_block, 0, 0, self._uuid, b"", incompatible, 0, 1, form.DEVICE_OFFSET // form.DEVICE_SLOT, 0),
             *(0, 0, 0, 0),
         )
-        return superblock + form.DEVICE.pack(self._tag, self._blocks, form.ARCHIVE)
+        return superblock + form.DEVICE.pack(self._scanned.tag, self._blocks, form.ARCHIVE)
 
-    def _place(self, order: Iterable[Node]) -> int:
+    def _node(self, each: Node | int) -> Node:
+        if not isinstance(each, int):
+            return each
+        node = self._scanned.node(each)
+        node.nid, node.links = self._nids[each], 1
+        return node
+
+    def _place(self, order: Iterable[Node | int]) -> int:
         """Give every inode its number; where the last one ends."""
         end = form.FIRST_INODE
-        for node in order:
+        for each in order:
+            node = self._node(each)
             self._count += 1
             size = form.INODE_SIZE
             if node.xattrs or _is_opaque(node):
@@ -92,6 +104,8 @@ class _Writer:
                 end = start + -start % form.BLOCK - size
                 end += -end % (1 << form.SLOT_BITS)
             node.nid = end >> form.SLOT_BITS
+            if isinstance(each, int):
+                self._nids[each] = node.nid
             end += size + inline
             end += -end % (1 << form.SLOT_BITS)
         return end
@@ -120,7 +134,7 @@ class _Writer:
         """The layout of an inode, its size, its field `i_u`, and what follows its `head` bytes."""
         data = node.data
         if isinstance(node, Folder):
-            data = _directory(node)
+            data = self._directory(node)
         if isinstance(data, bytes):
             if _inline_size(node, head):
                 return form.FLAT_INLINE, len(data), 0, data
@@ -138,6 +152,34 @@ class _Writer:
             assert isinstance(data, int)
             return form.FLAT_PLAIN, 0, data, b""
         return form.FLAT_PLAIN, node.size, self._address(data) if node.size else 0, b""
+
+    def _directory(self, folder: Folder) -> bytes:
+        """Blocks, each of entries and then their names, in the order of their bytes; the last one ends with them."""
+        named = sorted([(b".", folder), (b"..", folder.above), *folder.names.items()], key=itemgetter(0))
+        blocks = bytearray()
+        group: list[tuple[bytes, Node | int]] = []
+        room = form.BLOCK
+        for name, node in named:
+            size = form.DIRENT.size + len(name)
+            if size > room:
+                blocks += self._directory_block(group)
+                blocks += bytes(-len(blocks) % form.BLOCK)
+                group, room = [], form.BLOCK
+            group.append((name, node))
+            room -= size
+        return bytes(blocks + self._directory_block(group))
+
+    def _directory_block(self, group: list[tuple[bytes, Node | int]]) -> bytes:
+        offset = form.DIRENT.size * len(group)
+        entries = bytearray()
+        for name, node in group:
+            if isinstance(node, int):
+                nid, mode = self._nids[node], self._scanned.mode(node)
+            else:
+                nid, mode = node.nid, node.mode
+            entries += form.DIRENT.pack(nid, offset, form.FILE_TYPES[stat.S_IFMT(mode)])
+            offset += len(name)
+        return bytes(entries) + b"".join([name for name, _ in group])
 
     def _address(self, place: int | Stored) -> int:
         if isinstance(place, int):
@@ -164,7 +206,7 @@ class _Writer:
         self._file.write(bytes(-size % form.BLOCK))
 
 
-def _walk(root: Folder) -> Iterator[Node]:
+def _walk(root: Folder) -> Iterator[Node | int]:
     """Every inode once, the root first; its links are counted on the way."""
     root.links = 2
     yield root
@@ -176,7 +218,7 @@ def _walk(root: Folder) -> Iterator[Node]:
                 folder.links += 1
                 node.links = 2
                 waiting.append(node)
-            else:
+            elif not isinstance(node, int):
                 node.links += 1
                 if node.links > 1:
                     continue
@@ -197,32 +239,6 @@ def _inline_size(node: Node, head: int) -> int:
     else:
         return 0
     return size if size <= _INLINE else 0
-
-
-def _directory(folder: Folder) -> bytes:
-    """Blocks, each of entries and then their names, all in the order of their bytes; the last one ends with them."""
-    named = sorted([(b".", folder), (b"..", folder.above), *folder.names.items()], key=itemgetter(0))
-    blocks = bytearray()
-    group: list[tuple[bytes, Node]] = []
-    room = form.BLOCK
-    for name, node in named:
-        size = form.DIRENT.size + len(name)
-        if size > room:
-            blocks += _directory_block(group)
-            blocks += bytes(-len(blocks) % form.BLOCK)
-            group, room = [], form.BLOCK
-        group.append((name, node))
-        room -= size
-    return bytes(blocks + _directory_block(group))
-
-
-def _directory_block(group: list[tuple[bytes, Node]]) -> bytes:
-    offset = form.DIRENT.size * len(group)
-    entries = bytearray()
-    for name, node in group:
-        entries += form.DIRENT.pack(node.nid, offset, form.FILE_TYPES[stat.S_IFMT(node.mode)])
-        offset += len(name)
-    return bytes(entries) + b"".join([name for name, _ in group])
 
 
 def _xattrs(node: Node) -> bytes:

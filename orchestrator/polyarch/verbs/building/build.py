@@ -26,6 +26,7 @@ from polyarch.serve.address import LOOPBACK, format_address
 from polyarch.serve.one_time import OneTimeServer
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
+from polyarch.unpack.limits import limits_of
 from polyarch.unpack.recompress import Compression
 from polyarch.verbs.building.bases import Bases, bases_of, platform_arguments, read_dockerfile, repository_of
 from polyarch.verbs.building.result import BuiltVariant, commit, layers_of, take
@@ -147,6 +148,7 @@ class BuildVerbs:
                         work,
                         request.compression,
                         self._emit,
+                        limits=limits_of(self._settings),
                     )
                     for number, plan in enumerate(plans)
                 ]

@@ -29,6 +29,7 @@ from polyarch.transfer.made import chunks_of, store_made
 from polyarch.transfer.staged import KeepsBlobs
 from polyarch.unpack.chunked import NotChunked
 from polyarch.unpack.entrypoint import Mislabelled
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.packing import LayerPacker
 from polyarch.unpack.recompress import Compression, recompress
 from polyarch.verbs.proof import entrypoint_of, prove
@@ -78,6 +79,8 @@ def take(
     work: Path,
     compression: Compression | None = None,
     emit: Emit = ignore,
+    *,
+    limits: Limits = USUAL,
 ) -> Taken:
     """Bring the one image of the layout `output` into the storage.
 
@@ -100,7 +103,7 @@ def take(
     layers = [
         known[diff_id]
         if diff_id in known
-        else _Layer(layout, blob, diff_id, name).stored(storage, work, compression, emit)
+        else _Layer(layout, blob, diff_id, name, limits).stored(storage, work, compression, emit)
         for blob, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
     ]
     for layer in layers:
@@ -111,7 +114,7 @@ def take(
     store_made(storage, made.descriptor, [made.raw])
     verdict = Verdict(Candidate(platform, made.descriptor, Reference("localhost", "build"), "manifest"), "exact")
     try:
-        proven = prove(f"{name} ({platform})", verdict, config, entrypoint_of(storage, made, config), None)
+        proven = prove(f"{name} ({platform})", verdict, config, entrypoint_of(storage, made, config, limits), None)
     except Mislabelled as error:
         raise IntegrityError(
             error.message, "let its last stage be of the target platform: FROM without --platform"
@@ -170,6 +173,7 @@ class _Layer:
     blob: Descriptor
     diff_id: Digest
     name: str
+    limits: Limits
 
     def stored(self, storage: KeepsBlobs, work: Path, compression: Compression | None, emit: Emit) -> Descriptor:
         """Bring it in; its descriptor as it is kept."""
@@ -210,7 +214,8 @@ class _Layer:
     def _recompressed(self, stream: BinaryIO, storage: KeepsBlobs, work: Path, compression: Compression) -> Descriptor:
         try:
             with tempfile.TemporaryFile(dir=work) as file:
-                blob = recompress(stream, f"a layer of what was built of {self.name}", self.diff_id, compression, file)
+                where = f"a layer of what was built of {self.name}"
+                blob = recompress(stream, where, self.diff_id, compression, file, limits=self.limits)
                 store_made(storage, blob, chunks_of(file))
                 return blob
         except OSError as error:

@@ -17,6 +17,7 @@ from polyarch.oci.digest import Digest
 from polyarch.reference import Reference, parse_reference
 from polyarch.selection.types import Candidate, Verdict
 from polyarch.transfer.staged import KeepsBlobs
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.verbs.fleet.offers import OF_AN_IMAGE, FleetOffers, Found
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.pull import PullContext, pull_variant
@@ -95,7 +96,9 @@ class FleetImages:
         max_connections: int,
         retries: int,
         emit: Emit,
+        limits: Limits = USUAL,
     ) -> None:
+        self._limits = limits
         self.images: dict[Digest, Image] = {}
         self._offers, self._storage, self._storage_name = offers, storage, storage_name
         self._verifiers, self._max_connections, self._retries, self._emit = verifiers, max_connections, retries, emit
@@ -220,12 +223,13 @@ class FleetImages:
             max_connections=self._max_connections,
             retries=self._retries,
             emit=self._emit,
+            limits=self._limits,
         )
 
     def _align(self, image: Image) -> bool:
         """Look at how the programs of an image are aligned; True where pages can be too large for them."""
         try:
-            found = entrypoint_of(self._storage, image.manifest, image.config)
+            found = entrypoint_of(self._storage, image.manifest, image.config, self._limits)
         except OF_AN_IMAGE as error:
             self._offers.refute(image.manifest.digest, error)
             return True

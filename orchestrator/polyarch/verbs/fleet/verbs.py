@@ -33,6 +33,7 @@ from polyarch.lock.lock_file import parse_lock, read_lock
 from polyarch.lock.locked import LockedImage
 from polyarch.serve.one_time import OneTimeServer
 from polyarch.settings import Settings
+from polyarch.unpack.limits import limits_of
 from polyarch.verbs.fleet.bring import FleetImages
 from polyarch.verbs.fleet.facts_cache import FactsCache
 from polyarch.verbs.fleet.in_hand import FleetInHand
@@ -243,6 +244,7 @@ class FleetVerbs:
             max_connections=self._settings.max_connections,
             retries=self._settings.retries,
             emit=self._emit,
+            limits=limits_of(self._settings),
         )
 
     def _rollout(

@@ -16,6 +16,7 @@ from polyarch.events import Emit
 from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
+from polyarch.unpack.limits import limits_of
 from polyarch.verbs.results import PullResult, VerifiedImage
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
@@ -55,6 +56,7 @@ class KeptVerbs:
     def __init__(self, settings: Settings, parts: KeptParts) -> None:
         self._root = settings.root
         self._retries = settings.retries
+        self._limits = limits_of(settings)
         self._parts = parts
 
     def unpack(self, reference: str, directory: Path, *, platform: str | None = None) -> Image:
@@ -64,7 +66,7 @@ class KeptVerbs:
         image = self._parts.one(reference, platform)
         storage = self._parts.reads()
         layers = [partial(storage.open_blob, layer.digest) for layer in image.manifest.layers]
-        unpack_image(layers, image.config.diff_ids, directory)
+        unpack_image(layers, image.config.diff_ids, directory, limits=self._limits)
         return image
 
     def tag(self, reference: str, new: str) -> Reference:
@@ -92,7 +94,9 @@ class KeptVerbs:
         results = []
         with platforms_errors():
             for image in found:
-                result = verify_rules(verifiers, image, self._parts.registry, verify_image(storage, image))
+                result = verify_rules(
+                    verifiers, image, self._parts.registry, verify_image(storage, image, limits=self._limits)
+                )
                 ready, wrong = self._ready_layers(storage, image, mend=repair and not result.problems)
                 problems = (*result.problems, *wrong)
                 results.append(replace(result, repaired=(*repaired, *ready), problems=problems))
@@ -107,7 +111,7 @@ class KeptVerbs:
         for number in damaged_layers(self._root, diff_ids):
             if mend:
                 layer = image.manifest.layers[number]
-                mend_layer(self._root, diff_ids, number, partial(storage.open_blob, layer.digest))
+                mend_layer(self._root, diff_ids, number, partial(storage.open_blob, layer.digest), self._limits)
                 mended.append(f"the layer made ready of {diff_ids[number]} was damaged and is made anew")
             else:
                 damaged.append(f"the layer made ready of {diff_ids[number]} is damaged")

@@ -26,6 +26,7 @@ from polyarch.files import make_directory, read_bounded, write_in_one_step
 from polyarch.oci.config import check_layer_count
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import digest_of, hex_of, short
+from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.merged import Merged, read_merged
 
 MOST_BYTES = 256 << 20
@@ -38,7 +39,8 @@ T = TypeVar("T")
 class Listings:
     """Below `cache`. From several processes at a time, too: who is late writes the same again."""
 
-    def __init__(self, cache: Path, emit: Emit) -> None:
+    def __init__(self, cache: Path, emit: Emit, limits: Limits = USUAL) -> None:
+        self._limits = limits
         self._folder = cache / "listings"
         self._emit = emit
 
@@ -54,20 +56,22 @@ class Listings:
         from polyarch.unpack.listing import Listing, list_layer, read_listing
         from polyarch.unpack.merge import merge
 
+        limits = self._limits.of_layers(len(layers))
+
         def listed(numbered: tuple[int, Descriptor]) -> Listing:
             number, layer = numbered
             name = f"blob-{hex_of(layer.digest)}"
             if (known := self._remembered(name, read_listing)) is not None:
                 return known
             where = f"layer {number} of {len(layers)} ({short(layer.digest)})"
-            made = list_layer(partial(storage.open_blob, layer.digest), layer.digest, where)
+            made = list_layer(partial(storage.open_blob, layer.digest), layer.digest, where, limits=limits[number - 1])
             self._remember(name, made.packed())
             self._emit(LayerListed(layer.digest, layer.size))
             return made
 
         # In threads: decompression and hashing let others run meanwhile, and are nearly all of the work.
         cores = len(os.sched_getaffinity(0))
-        made = merge(at_once(listed, enumerate(layers, 1), min(cores, _AT_ONCE)))
+        made = merge(at_once(listed, enumerate(layers, 1), min(cores, _AT_ONCE)), self._limits)
         self._remember(name, made.packed())
         return made
 

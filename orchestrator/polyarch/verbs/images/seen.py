@@ -10,6 +10,7 @@ from polyarch.contract.storage import Image, ReadsBlobs
 from polyarch.errors import StorageError
 from polyarch.events import Emit
 from polyarch.oci.digest import Digest
+from polyarch.unpack.limits import Limits
 from polyarch.verbs.images.history import SeenFiles, SeenLayer, steps
 from polyarch_platforms.platform import Platform
 
@@ -35,10 +36,13 @@ class HasImages(Protocol):
 class SeenVerbs:
     """`session.seen`. Every method raises what `Session.image` raises for names."""
 
-    def __init__(self, cache: Path, images: HasImages, storage: Callable[[], ReadsBlobs], emit: Emit) -> None:
+    def __init__(
+        self, cache: Path, images: HasImages, storage: Callable[[], ReadsBlobs], emit: Emit, limits: Limits
+    ) -> None:
         """`cache` is the folder of what may be remembered."""
         self._cache = cache
         self._emit = emit
+        self._limits = limits
         self._images = images
         self._storage = storage
 
@@ -100,7 +104,7 @@ class SeenVerbs:
     def _files(self, image: Image) -> SeenFiles:
         from polyarch.verbs.images.listings import Listings
 
-        return SeenFiles(image, Listings(self._cache, self._emit).of(image, self._storage()))
+        return SeenFiles(image, Listings(self._cache, self._emit, self._limits).of(image, self._storage()))
 
     def diff(self, one: str, other: str, *, platform: str | None = None) -> ImageDifference:
         """What is different in the second image: its files, its config, its layers."""

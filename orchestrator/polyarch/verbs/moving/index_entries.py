@@ -87,7 +87,7 @@ def _proven(
     ended = Flag()
     opened = [partial(_Streamed, documents.registry, reference, layer, sending, ended) for layer in manifest.layers]
     try:
-        program = entrypoint_elf([partial(_opened, each) for each in opened], config)
+        program = entrypoint_elf([partial(_opened, each) for each in opened], config, limits=sending.limits)
     finally:
         ended.set()
 

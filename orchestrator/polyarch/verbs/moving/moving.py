@@ -14,6 +14,7 @@ from polyarch.errors import NotFoundError, UnauthorizedError, UsageError, platfo
 from polyarch.events import Emit
 from polyarch.reference import DEFAULT_TAG, Reference, is_host, names_tag
 from polyarch.settings import Settings
+from polyarch.unpack.limits import limits_of
 from polyarch.verbs.moving.moved import IndexResult, PushResult
 from polyarch.verbs.moving.push import Sending
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -71,7 +72,7 @@ class MovingVerbs:
 
         images = self._parts.found(reference)
         if not images:
-            raise not_at_hand(reference)
+            raise not_at_hand(reference, of_a_place=bool(self._parts.name(reference).scheme))
         names = list(dict.fromkeys(image.reference for image in images))
         alone = means_one(reference, images[0])
         if alone:
@@ -106,7 +107,7 @@ class MovingVerbs:
         if not isinstance(storage, ReadsBlobs):
             raise UsageError("the storage cannot be read, so nothing can be pushed from it")
         with temporary_folder((self._settings.root / "push" / "tmp").absolute()) as folder:
-            yield Recompressor(storage, folder, compression, self._emit)
+            yield Recompressor(storage, folder, compression, self._emit, limits_of(self._settings))
 
     def copy(
         self, source: str, target: str, *, platform: str | None = None, max_connections: int | None = None
@@ -205,7 +206,8 @@ class MovingVerbs:
         return registry
 
     def _sending(self, max_connections: int | None) -> Sending:
-        return Sending(max_connections or self._settings.max_connections, self._settings.retries, self._emit)
+        settings = self._settings
+        return Sending(max_connections or settings.max_connections, settings.retries, self._emit, limits_of(settings))
 
     def _joining(self, name: str, dry_run: bool, allow_mislabelled: bool = False) -> Joining:
         from polyarch.verbs.moving.index import Joining

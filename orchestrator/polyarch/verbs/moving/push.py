@@ -27,6 +27,7 @@ from polyarch.oci.written import write_index
 from polyarch.reference import Reference
 from polyarch.transfer.outgoing import stored
 from polyarch.transfer.send import Push, Sent, is_foreign, send
+from polyarch.unpack.limits import Limits
 from polyarch.verbs.moving.moved import MovedManifest, PushResult
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
@@ -40,11 +41,14 @@ MAX_MOUNTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How images are sent: `max_connections` blobs at once, with so many `retries`."""
+    """How images are sent: `max_connections` blobs at once, with so many `retries`; what is looked into is held to
+    `limits`.
+    """
 
     max_connections: int
     retries: int
     emit: Emit
+    limits: Limits
 
 
 def push_images(

@@ -21,6 +21,7 @@ from polyarch.oci.written import write_manifest
 from polyarch.transfer.outgoing import READ_SIZE, OpenBlob, stored
 from polyarch.transfer.send import is_foreign
 from polyarch.unpack.chunked import NotChunked
+from polyarch.unpack.limits import Limits
 from polyarch.unpack.recompress import Compression, is_so, recompress
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -33,6 +34,7 @@ class Recompressor:
     folder: Path
     compression: Compression
     emit: Emit
+    limits: Limits
     _made: dict[Digest, Descriptor] = field(default_factory=dict)
     _files: dict[Digest, Path] = field(default_factory=dict)
 
@@ -62,7 +64,9 @@ class Recompressor:
         try:
             with self.storage.open_blob(layer.digest) as source, path.open("wb") as out:
                 try:
-                    made = recompress(source, f"layer {short(layer.digest)}", diff_id, self.compression, out)
+                    made = recompress(
+                        source, f"layer {short(layer.digest)}", diff_id, self.compression, out, limits=self.limits
+                    )
                 except NotChunked as why:
                     self.emit(Warned(f"layer {short(layer.digest)} is pushed as it is: {why}"))
                     return replace(layer, media_type=oci_layer_type(layer.media_type))
