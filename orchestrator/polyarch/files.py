@@ -16,9 +16,13 @@ from polyarch.errors import StorageError
 FILE_MODE = 0o644
 """Of the files written here, whatever the umask; who may reach them is decided by the directories above."""
 
+_FULL = (
+    "free some space, then try again: what was fetched is kept "
+    "(`polyarch image prune` takes that, too, with all that no image needs)"
+)
 _HINTS = {
-    errno.ENOSPC: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
-    errno.EDQUOT: "free some space (`polyarch image prune`), then try again: what was fetched is kept",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
     errno.EROFS: "choose a place that can be written to (for images and containers: --root)",
     errno.EACCES: "choose a place that this user may use (for images and containers: --root)",
     errno.EPERM: "choose a place that this user may use (for images and containers: --root)",
@@ -107,6 +111,36 @@ def place_for(path: Path) -> Path:
     if path.exists() and not path.is_file():
         raise StorageError(f"{path} is no plain file", "leave the option out, and lead the output there")
     return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def new_file(file: Path) -> Iterator[Path]:
+    """Where to write what takes the place of `file` in the end; nothing is left of it after a failure.
+
+    What a killed process left beside `file` is removed. Raises StorageError and OSError.
+    """
+    place = place_for(file)
+    place.parent.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
+    name = place.name[:60]  # so that all of it fits into a name (255 bytes)
+    new = place.with_name(f".{name}.{os.getpid()}.saving")
+    try:
+        for pattern in (f".{_escaped(name)}.*.saving", f"..{_escaped(name)}.*.saving.new"):
+            for left in place.parent.glob(pattern):  # the second is what a storage writes, to be put at `new`
+                if not _lives(left.name.removesuffix(".new").split(".")[-2]):
+                    left.unlink(missing_ok=True)
+        yield new
+        new.replace(place)
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _lives(pid: str) -> bool:
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
 
 
 def write_in_one_step(path: Path, data: bytes, temporary: Path, *, sync: bool) -> None:

@@ -98,6 +98,7 @@ def test_only_plain_files_are_opened(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
+        (errno.ENOSPC, "what was fetched is kept (`polyarch image prune` takes that, too"),
         (errno.EROFS, "--root"),
         (errno.EACCES, "--root"),
         (errno.EIO, "kernel's log"),

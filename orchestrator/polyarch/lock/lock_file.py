@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+from polyarch import toml_text
 from polyarch.errors import PolyarchError, StorageError, UsageError, printable
 from polyarch.files import disk_error, is_disk_fault, is_there, read_bounded, write_in_one_step
 from polyarch.lock.locked import Lock, LockedImage, LockedVariant
@@ -125,7 +126,7 @@ def parse_lock(text: str, where: str) -> Lock:
         hint = "settle it: take one side whole (git checkout --ours or --theirs), then run polyarch lock again"
         raise UsageError(f"{where}, line {line}: a merge conflict is not settled: {mark[0][:40].rstrip()}", hint)
     try:
-        document = tomllib.loads(text)
+        document = toml_text.parse(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         message, line = _toml_fault(text, error)
         raise UsageError(f"{where}, line {line}: {message}", _ANEW) from error

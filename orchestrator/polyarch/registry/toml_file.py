@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from polyarch import toml_text
 from polyarch.errors import UsageError, printable
 
 MAX_SIZE = 1 << 20
@@ -41,7 +42,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def parse_toml(raw: bytes) -> dict[str, object]:
     """The document. Raises Fault, which has line and column."""
     try:
-        return tomllib.loads(raw.decode())
+        return toml_text.parse(raw.decode())
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise Fault(f"no UTF-8 (at line {line})") from error

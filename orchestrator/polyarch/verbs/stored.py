@@ -44,9 +44,13 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     return tuple(found)
 
 
-def not_at_hand(text: str) -> NotFoundError:
-    """The error where nothing in the storage is called so."""
+def not_at_hand(text: str, *, of_a_place: bool = False) -> NotFoundError:
+    """The error where nothing in the storage is called so. `of_a_place`: the text says where an image is, as
+    `oci:DIR:TAG` does, not what it is called here.
+    """
     hint = f"bring it with: polyarch pull {text}"
+    if of_a_place:
+        hint += "; the last line of that is its name here (see: polyarch image ls)"
     if _SHORT.fullmatch(text):
         hint += "; or if it is an ID, write at least 4 of its digits"
     return NotFoundError(f"{text} is not in the storage", hint)

@@ -278,6 +278,13 @@ def test_push_of_what_is_not_at_hand(session: Session) -> None:
         session.moving.push("nothing:1.0", "127.0.0.1:1/x:1")
 
 
+def test_push_by_the_place_that_it_came_from(session: Session, layout: str) -> None:
+    """What is at hand has a name of its own."""
+    with pytest.raises(PolyarchError, match="is not in the storage") as caught:
+        session.moving.push(f"{layout}:single:1.0", "127.0.0.1:1/x:1")
+    assert "the last line of that is its name here" in (caught.value.hint or "")
+
+
 def test_attestations_at_hand_go_along(
     session: Session, taking: TakingRegistry, layout: str, sample_layout: Path
 ) -> None:
