@@ -22,16 +22,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from polyarch.redaction import redacted
 from polyarch_platforms.errors import DeviceError, FactsError, PlatformError, PlatformsError
 
 
 def printable(text: str, limit: int = 500) -> str:
     """`text` on one line, cut to `limit` characters, everything escaped that is not seen: control and direction
-    characters, lone surrogates, spaces of other kinds.
+    characters, lone surrogates, spaces of other kinds. Secrets that this process knows are taken out.
 
     Whatever comes from a registry, an image or a plugin goes through here before a person sees it.
     """
-    shown = text[: limit + 1]
+    shown = redacted(text)[: limit + 1]
     if not shown.isprintable():
         shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import field
 
+from polyarch.redaction import keep_secret
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -12,12 +13,15 @@ from polyarch_platforms.lazy_dataclass import dataclass
 class Credentials:
     """A user name and its secret: a password, or with `is_identity_token` an OAuth2 refresh token.
 
-    The secret is in no repr and in no message.
+    The secret is in no repr and in no message: once it is here, nobody else's words tell it either.
     """
 
     username: str
     secret: str = field(repr=False)
     is_identity_token: bool = False
+
+    def __post_init__(self) -> None:
+        keep_secret(self.secret, self.username)
 
     def basic(self) -> str:
         """The value of an Authorization header (RFC 7617)."""

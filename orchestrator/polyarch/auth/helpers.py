@@ -90,6 +90,8 @@ def servers(name: str, seconds: float | None = None) -> dict[str, str]:
 
 def _failed(program: str, action: str, server: str, answer: bytes) -> HostError:
     words = printable(answer.decode(errors="replace").strip(), 200)
+    if '"Secret"' in words:  # it failed behind its answer
+        words = "with an answer that is not shown"
     of = f" for {server}" if server else ""
     return HostError(f"{program} {action}{of} failed: {words or 'it printed nothing'}")
 

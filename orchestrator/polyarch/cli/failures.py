@@ -11,6 +11,7 @@ import click
 
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, foreign, printable
 from polyarch.files import disk_error, is_disk_fault
+from polyarch.redaction import redacted
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -76,7 +77,7 @@ def _report(error: BaseException) -> str:
     from polyarch import __version__
 
     about = f"polyarch {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
-    text = about + "".join(traceback.format_exception(error))
+    text = about + redacted("".join(traceback.format_exception(error)))
     with contextlib.suppress(OSError):
         number, path = tempfile.mkstemp(prefix="polyarch-report-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as stream:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from polyarch.cli.failures import Failure, failure_of
 from polyarch.cli.output import json_line, line
 from polyarch.errors import InterruptedPull, PartialError, PolyarchError
+from polyarch.redaction import redacted
 
 if TYPE_CHECKING:
     from polyarch.events import Emit
@@ -116,7 +117,7 @@ class Invocation:
         if self.given.get("debug"):
             import traceback
 
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            sys.stderr.write(redacted("".join(traceback.format_exception(error))))
         line(f"error: {failure.message}", sys.stderr)
         if failure.hint:
             line(f"hint: {failure.hint}", sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from polyarch.errors import UsageError, printable
 from polyarch.files import is_there
+from polyarch.redaction import keep_secret
 from polyarch.registry.certificates import Certificates, certificates_in
 from polyarch.registry.origin import split_url
 from polyarch.registry.place import API
@@ -27,6 +28,7 @@ _CAPABILITIES = frozenset({"pull", "resolve", "push", "referrers"})
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|us|µs|ns|[hms]))+", re.ASCII)
 _UNIT = re.compile(r"([0-9.]+)(ms|us|µs|ns|[hms])")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_SECRET_FIELD = re.compile(r"auth|cookie|credential|key|passw|secret|token", re.IGNORECASE)
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
@@ -146,6 +148,9 @@ def _headers(entries: Mapping[str, object], where: str) -> Iterator[tuple[str, s
         joined = ", ".join(values)
         if not _FIELD_NAME.fullmatch(name) or not joined.isprintable() or not joined.isascii():
             raise Fault(f"{where}: header {printable(name, 80)!r} cannot be sent")
+        if _SECRET_FIELD.search(name):
+            keep_secret(joined)
+            keep_secret(joined.rpartition(" ")[2])  # behind the scheme: `Bearer …`
         yield name, joined
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from polyarch.auth.credentials import Credentials
 from polyarch.errors import IntegrityError
 from polyarch.oci.json import parse_json, text_of
+from polyarch.redaction import keep_secret
 from polyarch_platforms.lazy_dataclass import dataclass
 
 LIFETIME = 60.0
@@ -71,6 +72,7 @@ def read_token(body: bytes, where: str) -> tuple[str, float]:
     token = text_of(document, "token", where, default="") or text_of(document, "access_token", where, default="")
     if not _TOKEN.fullmatch(token):
         raise IntegrityError(f"{where}: an answer without a proper token")
+    keep_secret(token)
     lifetime = document.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
         lifetime = LIFETIME

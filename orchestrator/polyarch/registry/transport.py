@@ -24,6 +24,7 @@ import httpx
 
 from polyarch.errors import UsageError
 from polyarch.limits import MAX_HEAD
+from polyarch.redaction import keep_secret
 from polyarch.registry.certificates import Certificates, TlsContexts
 from polyarch.registry.faults import ConnectionFault, os_fault, timeout_fault
 from polyarch.registry.origin import Origin
@@ -196,6 +197,8 @@ class _Lines(httpx.BaseTransport):
                 f"the proxy for {line.origin.scheme} in the environment is no proxy's URL",
                 "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
             )
+        if proxy.auth is not None:
+            keep_secret(proxy.auth[1], proxy.auth[0])
         return proxy
 
     def _new(self, line: Line, proxy: httpx.Proxy | None, watch: Watch) -> httpcore.ConnectionPool:
@@ -267,8 +270,7 @@ class _Body(httpx.SyncByteStream):
                     yield from network.rest(self._direct - len(first), self._longest)  # type: ignore[misc]
                     return
             for part in stream:
-                if part:
-                    self._watch.body()
+                self._watch.body(len(part))
                 yield part
         self._reusable = True
 
