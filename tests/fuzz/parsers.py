@@ -40,7 +40,7 @@ from polyarch.serve.ranges import RangeNotSatisfiable, parse_range
 from polyarch_platforms import arm_attributes, binfmt, device, elf, facts, host, platform, qemu_cpu
 from polyarch_platforms.errors import BinfmtError, DeviceError, ElfError, FactsError, PlatformError, QemuError
 from polyarch_plugins.fleet_engines.ansible import events, inventory
-from polyarch_plugins.verifiers.containers_policy import payload, policy
+from polyarch_plugins.verifiers.containers_policy import payload, policy, strict
 
 _CONF = Path("/etc/file")
 _NONCE = "0123456789abcdef0123456789abcdef"
@@ -168,7 +168,7 @@ def _policy(data: bytes) -> None:
     for kind in ("atomic container signature", payload.COSIGN):
         with contextlib.suppress(ValueError):
             payload.parse_payload(data, kind)
-    policy.parse_policy(data)
+    policy.policy_of(strict.parse(data))
 
 
 def _lock(data: bytes) -> None:

@@ -64,20 +64,29 @@ def raw_signature(secret: Any, content: bytes) -> bytes:
     return bytes(secret.sign(content))
 
 
-def log_bundle(log: CosignKey, key: CosignKey, content: bytes, signature: str, record: Mapping[str, object]) -> str:
-    """What a transparency log answers for an entry (rekor's hashedrekord); `record` replaces parts of its spec."""
+def log_bundle(
+    log: CosignKey,
+    signer: bytes,
+    content: bytes,
+    signature: str,
+    record: Mapping[str, object],
+    time: int = 1_700_000_000,
+) -> str:
+    """What a transparency log answers for an entry (rekor's hashedrekord) of a key or a certificate in PEM; `record`
+    replaces parts of its spec, `time` is in seconds of 1970.
+    """
     spec = {
         "data": {"hash": {"algorithm": "sha256", "value": hashlib.sha256(content).hexdigest()}},
         "signature": {
             "content": signature,
-            "publicKey": {"content": base64.b64encode(key.public.read_bytes()).decode()},
+            "publicKey": {"content": base64.b64encode(signer).decode()},
         },
         **record,
     }
     body = json.dumps({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": spec}).encode()
     entry = {
         "body": base64.b64encode(body).decode(),
-        "integratedTime": 1_700_000_000,
+        "integratedTime": time,
         "logIndex": 7,
         "logID": "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d",
     }

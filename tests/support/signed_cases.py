@@ -130,12 +130,13 @@ def fill_cosign(site: SignedSite) -> None:
     }
     site.keep("cos:beside", beside, b"\0sigstore-json\n" + json.dumps(document).encode())
     keys = site.cosign_keys
+    signer = keys["good"].public.read_bytes()
     for tag, (log, record) in LOGGED.items():
         digest = site.image(f"cos:{tag}")
         content, annotations = site.cosigned(f"cos:{tag}", digest)
-        bundle = log_bundle(keys[log], keys["good"], content, annotations[SIGNATURE], record)
+        bundle = log_bundle(keys[log], signer, content, annotations[SIGNATURE], record)
         site.attach(f"cos:{tag}", digest, (content, {**annotations, BUNDLE: bundle}))
     digest = site.image("cos:logged-signature")  # no signature by ECDSA is made twice
     content, annotations = site.cosigned("cos:logged-signature", digest)
-    bundle = log_bundle(keys["log"], keys["good"], content, sign(keys["good"], content), {})
+    bundle = log_bundle(keys["log"], signer, content, sign(keys["good"], content), {})
     site.attach("cos:logged-signature", digest, (content, {**annotations, BUNDLE: bundle}))

@@ -26,7 +26,7 @@ from support.gpg_keys import GpgHome, GpgKey
 Json = dict[str, Any]
 _EMPTY_TAR = b"\0" * 10240
 _PACKED = gzip.compress(_EMPTY_TAR, mtime=0)  # what is not compressed, skopeo compresses
-_UNABLE = re.compile(r'sigstore disabled|Unknown key \\?"(rekorPublicKey|keyPaths|keyDatas)')
+_UNABLE = re.compile(r'sigstore disabled|Unknown key \\?"(rekorPublicKey|keyPaths|keyDatas|fulcio|pki)')
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from polyarch.errors import IntegrityError
 from polyarch.reference import parse_reference
+from polyarch_plugins.verifiers.containers_policy import strict
 from polyarch_plugins.verifiers.containers_policy.lookaside import _signature
 from polyarch_plugins.verifiers.containers_policy.payload import COSIGN as COSIGN_TYPE
 from polyarch_plugins.verifiers.containers_policy.payload import parse_payload
-from polyarch_plugins.verifiers.containers_policy.policy import Accept, Reject, Unsupported, parse_policy
+from polyarch_plugins.verifiers.containers_policy.policy import Accept, Policy, Reject, Unsupported, policy_of
 from polyarch_plugins.verifiers.containers_policy.scopes import rule_for, scopes_of
 from support.signed_images import SignedSite
 
@@ -29,6 +30,7 @@ REJECT: Json = {"type": "reject"}
 GPG: Json = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}
 COSIGN: Json = {"type": "sigstoreSigned", "keyPath": "/key"}
 FULCIO: Json = {"caPath": "/ca", "oidcIssuer": "https://issuer.example", "subjectEmail": "a@example.com"}
+PKI: Json = {"caRootsPath": "/ca", "subjectEmail": "a@example.com"}
 
 
 def without(value: Json, *keys: str) -> Json:
@@ -115,9 +117,42 @@ NEWER: dict[str, tuple[Json, bool]] = {
         {"type": "sigstoreSigned", "fulcio": without(FULCIO, "oidcIssuer"), "rekorPublicKeyPath": "/key"},
         False,
     ),
-    "pki": ({"type": "sigstoreSigned", "pki": {"caRootsPath": "/ca", "subjectEmail": "a@example.com"}}, True),
+    "pki": ({"type": "sigstoreSigned", "pki": PKI}, True),
+    "fulcio with two authorities": (
+        {"type": "sigstoreSigned", "fulcio": {**FULCIO, "caData": "c29tZXRoaW5n"}, "rekorPublicKeyPath": "/key"},
+        False,
+    ),
+    "fulcio without authority": (
+        {"type": "sigstoreSigned", "fulcio": without(FULCIO, "caPath"), "rekorPublicKeyPath": "/key"},
+        False,
+    ),
+    "fulcio with more": (
+        {"type": "sigstoreSigned", "fulcio": {**FULCIO, "more": 1}, "rekorPublicKeyPath": "/key"},
+        False,
+    ),
+    "fulcio with a number": (
+        {"type": "sigstoreSigned", "fulcio": {**FULCIO, "subjectEmail": 7}, "rekorPublicKeyPath": "/key"},
+        False,
+    ),
+    "pki and key": ({**COSIGN, "pki": PKI}, False),
+    "pki and log": ({"type": "sigstoreSigned", "pki": PKI, "rekorPublicKeyPath": "/key"}, False),
+    "pki with all": (
+        {"type": "sigstoreSigned", "pki": {**PKI, "caIntermediatesPath": "/ca", "subjectHostname": "a.example"}},
+        True,
+    ),
+    "pki without roots": ({"type": "sigstoreSigned", "pki": without(PKI, "caRootsPath")}, False),
+    "pki with two roots": ({"type": "sigstoreSigned", "pki": {**PKI, "caRootsData": "c29tZXRoaW5n"}}, False),
+    "pki with two between": (
+        {"type": "sigstoreSigned", "pki": {**PKI, "caIntermediatesPath": "/ca", "caIntermediatesData": "c29t"}},
+        False,
+    ),
+    "pki with a number": ({"type": "sigstoreSigned", "pki": {**PKI, "subjectHostname": 7}}, False),
     "pki without subject": ({"type": "sigstoreSigned", "pki": {"caRootsPath": "/ca"}}, False),
 }
+
+
+def policy_from(raw: bytes) -> Policy:
+    return policy_of(strict.parse(raw))
 
 
 def text_of(said: Json | str) -> str:
@@ -134,9 +169,9 @@ def test_skopeo_takes_the_same_files(name: str, site: SignedSite, tmp_path: Path
         assert ("Error loading trust policy" in said) == (name in BAD), said
     if name in BAD:
         with pytest.raises(ValueError):
-            parse_policy(text.encode())
+            policy_from(text.encode())
     else:
-        assert parse_policy(text.encode()).default
+        assert policy_from(text.encode()).default
 
 
 @pytest.mark.parametrize("name", NEWER)
@@ -144,16 +179,15 @@ def test_what_newer_files_may_say(name: str) -> None:
     requirement, good = NEWER[name]
     text = text_of(requirement)
     if good:
-        assert parse_policy(text.encode()).default
+        assert policy_from(text.encode()).default
     else:
         with pytest.raises(ValueError):
-            parse_policy(text.encode())
+            policy_from(text.encode())
 
 
-@pytest.mark.parametrize("name", ["other keyType", "base layer", "fulcio", "pki"])
+@pytest.mark.parametrize("name", ["other keyType", "base layer"])
 def test_what_cannot_be_checked_is_known_as_that(name: str) -> None:
-    requirement = GOOD[name] if name in GOOD else NEWER[name][0]
-    [found] = parse_policy(text_of(requirement).encode()).default
+    [found] = policy_from(text_of(GOOD[name]).encode()).default
     assert isinstance(found, Unsupported)
 
 
@@ -233,7 +267,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @given(damaged())
 def test_whatever_a_file_says_it_is_read_or_refused(raw: bytes) -> None:
-    for read in (parse_policy, lambda data: parse_payload(data, COSIGN_TYPE), lambda data: parse_payload(data, "x")):
+    for read in (policy_from, lambda data: parse_payload(data, COSIGN_TYPE), lambda data: parse_payload(data, "x")):
         with contextlib.suppress(ValueError):
             read(raw)
     with contextlib.suppress(IntegrityError):
@@ -263,7 +297,7 @@ RULES: list[tuple[str, Mapping[str, list[Json]], bool]] = [
 def test_the_scope_that_holds_is_skopeos(scopes: Mapping[str, list[Json]], accepted: bool, site: SignedSite) -> None:
     told = {scope.replace("HERE", site.address): asks for scope, asks in scopes.items()}
     document = {"default": [REJECT], "transports": {"docker": told}}
-    rule = rule_for(parse_policy(json.dumps(document).encode()), parse_reference(site.ref("app:unsigned")))
+    rule = rule_for(policy_from(json.dumps(document).encode()), parse_reference(site.ref("app:unsigned")))
     assert all(isinstance(each, Accept) for each in rule.requirements) == accepted
     assert not accepted or rule.scope in told
     theirs, said = site.skopeo_accepts("app:unsigned", site.policy(document))
@@ -272,7 +306,7 @@ def test_the_scope_that_holds_is_skopeos(scopes: Mapping[str, list[Json]], accep
 
 def test_other_transports_have_scopes_of_their_own() -> None:
     document = {"default": [REJECT], "transports": {"docker": {"": [ACCEPT]}, "oci": {"/shelf": [ACCEPT]}}}
-    policy = parse_policy(json.dumps(document).encode())
+    policy = policy_from(json.dumps(document).encode())
 
     def kind(text: str) -> type:
         return type(rule_for(policy, parse_reference(text, ["oci", "docker-archive"])).requirements[0])

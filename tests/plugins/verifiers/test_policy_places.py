@@ -133,16 +133,13 @@ def test_without_gpg_it_is_told(site: SignedSite, tmp_path: Path, monkeypatch: p
     assert caught.value.hint == "apt install gpg"
 
 
-FULCIO: Json = {"caPath": "/ca", "oidcIssuer": "https://issuer.example", "subjectEmail": "a@example.com"}
 UNSUPPORTED: list[Json] = [
-    {"type": "sigstoreSigned", "fulcio": FULCIO, "rekorPublicKeyPath": "/log"},
-    {"type": "sigstoreSigned", "pki": {"caRootsPath": "/ca", "subjectEmail": "a@example.com"}},
     {"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}},
     {"type": "signedBy", "keyType": "X509Certificates", "keyPath": "/key"},
 ]
 
 
-@pytest.mark.parametrize("asks", UNSUPPORTED, ids=["fulcio", "pki", "base layer", "certificates"])
+@pytest.mark.parametrize("asks", UNSUPPORTED, ids=["base layer", "certificates"])
 def test_what_cannot_be_checked_is_never_passed(asks: Json, site: SignedSite, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="which polyarch cannot check"):
         pulled(site, only(site, ACCEPT, asks), tmp_path, "cos:signed")

@@ -66,12 +66,31 @@ class SignedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Fulcio:
+    """`fulcio`: certificates of these authorities, for the holder of this address who logged in at this issuer."""
+
+    roots: Keys
+    issuer: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """`pki`: certificates of these roots, perhaps by way of `between`, for an address or a host, "" for any."""
+
+    roots: Keys
+    between: Keys
+    email: str
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
 class SigstoreSigned:
-    """`sigstoreSigned` with public keys; `rekor` are the keys of the transparency log that has to know the signature,
-    None where none has to.
+    """`sigstoreSigned` by public keys, or by those of certificates; `rekor` are the keys of the transparency log that
+    has to know the signature, None where none has to.
     """
 
-    keys: Keys
+    signers: Keys | Fulcio | Authority
     rekor: Keys | None
     identity: Identity
     kind: str = "sigstoreSigned"
@@ -95,11 +114,6 @@ class Policy:
 
     default: Requirements
     scopes: Mapping[str, Mapping[str, Requirements]]
-
-
-def parse_policy(raw: bytes) -> Policy:
-    """The policy in `raw`. Raises ValueError, whose text says where the fault is."""
-    return policy_of(strict.parse(raw))
 
 
 def policy_of(value: object) -> Policy:
@@ -174,39 +188,41 @@ def _sigstore_signed(found: Mapping[str, object]) -> Requirement:
         raise ValueError("exactly one of keyPath, keyPaths, keyData, keyDatas, fulcio and pki is wanted")
     identity = _signed_identity(found)
     if "fulcio" in found:
-        _at("fulcio", _fulcio, found["fulcio"])
         if rekor is None:
             raise ValueError("with fulcio, a rekorPublicKey… is wanted")
-        return Unsupported("sigstoreSigned", "keyless signatures (fulcio)")
+        return SigstoreSigned(_at("fulcio", _fulcio, found["fulcio"]), rekor, identity)
     if "pki" in found:
-        _at("pki", _pki, found["pki"])
         if rekor is not None:
             raise ValueError("pki and a rekorPublicKey… cannot both be given")
-        return Unsupported("sigstoreSigned", "signatures with certificates (pki)")
+        return SigstoreSigned(_at("pki", _pki, found["pki"]), None, identity)
     assert keys is not None
     return SigstoreSigned(keys, rekor, identity)
 
 
-def _fulcio(value: object) -> None:
+def _fulcio(value: object) -> Fulcio:
     found = strict.object_of(value, ["oidcIssuer", "subjectEmail"], ["caPath", "caData"])
-    if not strict.text(found, "oidcIssuer") or not strict.text(found, "subjectEmail"):
+    roots = _keys(found, "caPath", "", "caData", "")
+    issuer, email = strict.text(found, "oidcIssuer"), strict.text(found, "subjectEmail")
+    if not issuer or not email:
         raise ValueError("oidcIssuer and subjectEmail are wanted")
-    if ("caPath" in found) == ("caData" in found):
+    if roots is None:
         raise ValueError("one of caPath and caData is wanted")
+    return Fulcio(roots, issuer, email)
 
 
-def _pki(value: object) -> None:
-    found = strict.object_of(
-        value,
-        [],
-        ["caRootsPath", "caRootsData", "caIntermediatesPath", "caIntermediatesData", "subjectEmail", "subjectHostname"],
-    )
-    if ("caRootsPath" in found) == ("caRootsData" in found):
+def _pki(value: object) -> Authority:
+    root_names = ("caRootsPath", "caRootsData")
+    between_names = ("caIntermediatesPath", "caIntermediatesData")
+    subject_names = ("subjectEmail", "subjectHostname")
+    found = strict.object_of(value, [], [*root_names, *between_names, *subject_names])
+    roots = _keys(found, root_names[0], "", root_names[1], "")
+    between = _keys(found, between_names[0], "", between_names[1], "")
+    email, hostname = (strict.text(found, name) if name in found else "" for name in subject_names)
+    if roots is None:
         raise ValueError("one of caRootsPath and caRootsData is wanted")
-    if "caIntermediatesPath" in found and "caIntermediatesData" in found:
-        raise ValueError("caIntermediatesPath and caIntermediatesData cannot both be given")
-    if not found.get("subjectEmail") and not found.get("subjectHostname"):
+    if not email and not hostname:
         raise ValueError("subjectEmail or subjectHostname is wanted")
+    return Authority(roots, between or Keys(), email, hostname)
 
 
 def _keys(found: Mapping[str, object], path: str, paths: str, data: str, datas: str) -> Keys | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polyarch.contract import (
     OCI_MANIFEST,
@@ -26,7 +26,9 @@ from polyarch.contract import (
     read_bounded,
 )
 from polyarch_plugins.verifiers.containers_policy import gpg, sigstore
+from polyarch_plugins.verifiers.containers_policy.certificates import load_authorities
 from polyarch_plugins.verifiers.containers_policy.identities import matches
+from polyarch_plugins.verifiers.containers_policy.keys import load_keys, load_log_keys
 from polyarch_plugins.verifiers.containers_policy.lookaside import Places, default_place, read_places, signatures_at
 from polyarch_plugins.verifiers.containers_policy.payload import (
     ATOMIC,
@@ -35,7 +37,17 @@ from polyarch_plugins.verifiers.containers_policy.payload import (
     MAX_SIGNATURES,
     parse_payload,
 )
-from polyarch_plugins.verifiers.containers_policy.policy import Identity, Keys, SignedBy, SigstoreSigned
+from polyarch_plugins.verifiers.containers_policy.policy import (
+    Authority,
+    Fulcio,
+    Identity,
+    Keys,
+    SignedBy,
+    SigstoreSigned,
+)
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 T = TypeVar("T")
 
@@ -128,16 +140,30 @@ def _by_gpg(requirement: SignedBy, signatures: Signatures) -> None:
 def _by_sigstore(requirement: SigstoreSigned, signatures: Signatures) -> None:
     beside = [each for each in signatures.beside if isinstance(each, sigstore.Attachment)]
     found = [each for each in (*beside, *signatures.attached) if each.media_type == sigstore.MEDIA_TYPE]
-    keys = sigstore.load_keys(_bytes_of(requirement.keys))
-    logs = None if requirement.rekor is None else sigstore.load_keys(_bytes_of(requirement.rekor))
+    signers = _signers(requirement)
     if not found:
         raise ValueError(_NONE)
 
     def check(attachment: sigstore.Attachment) -> None:
-        content = sigstore.signed(attachment, keys, logs)
+        content = sigstore.signed(attachment, signers)
         _fits(signatures.variant, requirement.identity, content, COSIGN)
 
     _any(check, found)
+
+
+def _signers(requirement: SigstoreSigned) -> sigstore.Signers:
+    by = requirement.signers
+    logs = None if requirement.rekor is None else load_log_keys(_bytes_of(requirement.rekor))
+    if isinstance(by, Fulcio):
+        assert logs is not None  # a policy without a log is refused when it is read
+        return sigstore.by_fulcio(_certificates(by.roots), by.issuer, by.email, logs)
+    if isinstance(by, Authority):
+        return sigstore.by_authority(_certificates(by.roots), _certificates(by.between), by.email, by.hostname)
+    return sigstore.by_keys(load_keys(_bytes_of(by)), logs)
+
+
+def _certificates(found: Keys) -> list[Certificate]:
+    return [each for pem in _bytes_of(found) for each in load_authorities(pem)]
 
 
 def _any(check: Callable[[T], None], found: Sequence[T]) -> None:
@@ -174,6 +200,6 @@ def _files(paths: Iterable[str]) -> Iterator[bytes]:
         try:
             yield read_bounded(Path(path), _MAX_KEY)
         except OSError as error:
-            raise UsageError(f"the key {path} of the signature policy: {error.strerror}") from error
+            raise UsageError(f"{path}, which the signature policy names: {error.strerror}") from error
         except StorageError as error:
-            raise UsageError(f"the key {path} of the signature policy: {error.message}") from error
+            raise UsageError(f"{path}, which the signature policy names: {error.message}") from error
