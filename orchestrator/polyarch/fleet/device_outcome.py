@@ -17,6 +17,12 @@ from polyarch_platforms.lazy_dataclass import dataclass
 # Where a temporary name is told, in an address of HTTP, too. It is of no use to whoever reads it.
 _TEMPORARY = re.compile(r"127\.0\.0\.1:[0-9]{1,5}/(v2/)?polyarch/[0-9a-f]{32}")
 
+_NO_CAUSE = re.compile(r"tar: (Exiting with failure status|Error is not recoverable)")
+"""What tar says at the end, whatever it was."""
+
+_SIGNALLED = 128
+"""A shell ends with this and the signal's number where one ended it, or what it did last (POSIX, 2.8.2)."""
+
 Fault = tuple[ReasonCode, str]
 """A reason code and a sentence."""
 
@@ -69,6 +75,8 @@ def _engine_fault(result: FleetResult) -> Fault | None:
     if result.status in ("done", "skipped"):
         return None
     if result.status == "failed":
+        if result.code is not None and result.code > _SIGNALLED and not said:
+            return "unreachable", f"its shell was killed (signal {result.code - _SIGNALLED})"
         ended = f"its shell ended with {result.code}" if result.code is not None else "its shell did not do it"
         return reason_of(said) if said else "internal", f"{ended}: {said}" if said else ended
     return next((code, said or words) for code, words in _WORDS.items() if code == result.status)
@@ -153,7 +161,8 @@ def _image(
     if answer is None:
         return image_outcome(line, "failed", fault or ("integrity", "the device says nothing of it"))
     if answer.status == "failed":
-        said = answer.words[-1] if answer.words else "its engine does not have it, and says nothing of why"
+        causes = [line for line in answer.words if not _NO_CAUSE.match(line)] or answer.words
+        said = causes[-1] if causes else "its engine does not have it, and says nothing of why"
         said = _TEMPORARY.sub("(here)", said)
         return image_outcome(line, "failed", (reason_of("\n".join(answer.words)), said))
     if answer.status == "differs" or not wanted or answer.at_hand not in wanted:

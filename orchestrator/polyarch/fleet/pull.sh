@@ -239,17 +239,19 @@ oci)
     ;;
 esac
 
-# hex FILE: its digest; those of several, a line each, with the names behind.
-hex() { sha256sum <"$1" | cut -d ' ' -f 1; }
+# sum_of FILE: sets `sum` to its digest; to what was said, and fails, where it cannot be read.
+sum_of() { sum=$({ sha256sum <"$1"; } 2>&1) && sum=${sum%% *}; }
 # keep: what came whole is moved to the other blobs. `wrong` says what did not.
 wrong=
 keep() {
     for file in "$work"/blobs/*; do
         [ -f "$file" ] || continue
-        if [ "$(hex "$file")" = "${file##*/}" ]; then
-            mv "$file" "$place/blobs/sha256/${file##*/}" || wrong="${wrong:-it cannot be moved: ${file##*/}}"
-        else
-            wrong="sha256:${file##*/} came as sha256:$(hex "$file")"
+        if ! sum_of "$file"; then
+            wrong=${wrong:-$sum}
+        elif [ "$sum" != "${file##*/}" ]; then
+            wrong="sha256:${file##*/} came as sha256:$sum"
+        elif ! said=$(mv "$file" "$place/blobs/sha256/${file##*/}" 2>&1); then
+            wrong=${wrong:-$said}
         fi
     done
     [ -z "$wrong" ]
@@ -349,7 +351,7 @@ layout_told() {
     sweep
     sum=none
     if [ -e "$place/index.json" ]; then
-        sum=$(hex "$place/index.json")
+        sum_of "$place/index.json"
         printf 'index %s\n' "$(tr -d '\n\r' <"$place/index.json")"
     fi
     echo "sum $sum"
@@ -374,19 +376,22 @@ layout_named() {
     while read -r need; do
         [ -f "$place/blobs/sha256/$need" ] || { echo "polyarch: sha256:$need has gone meanwhile"; return 1; }
     done <"$work/needed"
-    [ "$(hex "$work/index.json")" = "$pull_new" ] || { echo "index.json came with another digest"; return 1; }
+    sum_of "$work/index.json" || { echo "$sum"; return 1; }
+    [ "$sum" = "$pull_new" ] || { echo "index.json came with another digest"; return 1; }
     sum=none
-    [ ! -e "$place/index.json" ] || sum=$(hex "$place/index.json")
+    [ ! -e "$place/index.json" ] || sum_of "$place/index.json" || { echo "$sum"; return 1; }
     [ "$sum" = "$pull_sum" ] || { echo "polyarch: index.json was changed by another meanwhile"; return 1; }
+    # A layout is one at any moment, and the names come last: without its own file it would never get that.
+    [ -e "$place/index.json" ] || layout_file index.json '{"schemaVersion":2,"manifests":[]}' || return
+    [ -e "$place/oci-layout" ] || layout_file oci-layout '{"imageLayoutVersion":"1.0.0"}' || return
     chmod 644 "$work/index.json"
     sync
     mv "$work/index.json" "$place/index.json" || return
-    if [ ! -e "$place/oci-layout" ]; then
-        printf '{"imageLayoutVersion":"1.0.0"}' >"$work/oci-layout"
-        chmod 644 "$work/oci-layout"
-        mv "$work/oci-layout" "$place/oci-layout" || return
-    fi
     sync
+}
+# layout_file NAME TEXT: in one step.
+layout_file() {
+    printf '%s' "$2" >"$work/new" && chmod 644 "$work/new" && mv "$work/new" "$place/$1"
 }
 layout() {
     if ! said=$(layout_made 2>&1); then
@@ -396,7 +401,7 @@ layout() {
     elif keep; then
         if command -v flock >/dev/null; then
             # A polyarch of the device's own has this lock while it writes names or removes blobs (flock(2)).
-            said=$({ flock 9 && layout_named 2>&1 9>&-; } 9>>"$place/.polyarch/lock") || wrong=${said:-index.json cannot be written}
+            said=$({ { flock 9 && layout_named 9>&-; } 9>>"$place/.polyarch/lock"; } 2>&1) || wrong=${said:-index.json cannot be written}
         else
             said=$(layout_named 2>&1) || wrong=${said:-index.json cannot be written}
         fi
@@ -408,8 +413,13 @@ layout() {
         if [ -n "$wrong" ]; then
             tell "$1" "$wrong"
         else
-            at=sha256:$(hex "$place/blobs/sha256/${4#sha256:}")
-            if [ "$at" = "$4" ]; then echo "image $1 pulled $at"; else differs "$1" "$at"; fi
+            if ! sum_of "$place/blobs/sha256/${4#sha256:}"; then
+                tell "$1" "$sum"
+            elif [ "sha256:$sum" = "$4" ]; then
+                echo "image $1 pulled $4"
+            else
+                differs "$1" "sha256:$sum"
+            fi
         fi
         shift 5
     done

@@ -140,6 +140,7 @@ def _number(text: str, most: int) -> int:
 
 _WORDS: tuple[tuple[ReasonCode, str], ...] = (
     ("no-space", r"no space left|disk quota exceeded|not enough (disk )?space|\benospc\b|file system is full"),
+    ("disk", r"input/output error|read-only file system|structure needs cleaning|stale file handle"),
     (
         "no-engine",
         r"cannot connect to the docker daemon|is the docker daemon running|trying to connect to the docker daemon"

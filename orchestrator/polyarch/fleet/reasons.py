@@ -11,6 +11,7 @@ ReasonCode: TypeAlias = Literal[
     "no-variant",
     "no-engine",
     "no-space",
+    "disk",
     "no-forwarding",
     "unauthorized",
     "unreachable",
@@ -25,9 +26,9 @@ ReasonCode: TypeAlias = Literal[
     "internal",
 ]
 REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
-"""Of those that do not say it themselves: `not-found` is an image that its registry does not have, `stopped` by the
-stop rule or before its turn came, `check` is the command that was to succeed after the pull, `held` another rollout
-that is at the device.
+"""Of those that do not say it themselves: `not-found` is an image that its registry does not have, `disk` one that is
+faulty or read-only, `stopped` by the stop rule or before its turn came, `check` is the command that was to succeed after
+the pull, `held` another rollout that is at the device.
 """
 
 

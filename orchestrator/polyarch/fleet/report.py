@@ -7,13 +7,12 @@ import hashlib
 import html
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from polyarch.errors import StorageError, UsageError
-from polyarch.files import FILE_MODE
+from polyarch.files import FILE_MODE, new_file
 from polyarch.fleet.record import RolloutRecord
 from polyarch.fleet.report_data import headline, report_document
 
@@ -51,20 +50,15 @@ def write_report(path: Path, record: RolloutRecord) -> None:
     """
     text = report_html(record).encode("utf-8", "backslashreplace")
     try:
-        target = path.resolve()
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                os.fchmod(descriptor, FILE_MODE)
-                stream.write(text)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
+        with new_file(path) as new, new.open("wb") as stream:
+            os.fchmod(stream.fileno(), FILE_MODE)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (OSError, StorageError) as error:
+        why = error.message if isinstance(error, StorageError) else error.strerror or error
         hint = "write it elsewhere with: polyarch fleet report --report FILE.html"
-        raise StorageError(f"cannot write the report {path}: {error.strerror or error}", hint) from error
+        raise StorageError(f"cannot write the report {path}: {why}", hint) from error
 
 
 def check_report_path(path: Path) -> None:

@@ -34,6 +34,10 @@ ADVICE: Mapping[ReasonCode, Advice] = {
         "The disk where the engine keeps images is too full.",
         "Free some space there (docker system prune, podman system prune), then pull with --limit @failed.",
     ),
+    "disk": Advice(
+        "The disk where the engine keeps images is faulty, or read-only.",
+        "Look at the kernel's log there (dmesg), then pull with --limit @failed.",
+    ),
     "no-forwarding": Advice(
         "The device does not let SSH forward a port.",
         "Allow it (AllowTcpForwarding yes in sshd_config), or pull with --transport stream.",

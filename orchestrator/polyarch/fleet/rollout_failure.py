@@ -26,6 +26,7 @@ ERROR_OF: Mapping[ReasonCode, type[PolyarchError]] = {
     "no-variant": NoVariantError,
     "no-engine": HostError,
     "no-space": StorageError,
+    "disk": StorageError,
     "no-forwarding": HostError,
     "unauthorized": UnauthorizedError,
     "unreachable": UnreachableError,

@@ -86,8 +86,8 @@ class Rollouts:
         with self._locked():
             ids = self._ids()
             folder = self._folder / self._new_id(ids)
+            self._sweep()
             made = self._folder / f".{folder.name}"
-            shutil.rmtree(made, ignore_errors=True)
             made.mkdir(0o700)
             _write(made / _SETTINGS, json.dumps(document, ensure_ascii=False) + "\n")
             _write(made / _PLAN, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in plan_lines(plan)))
@@ -119,7 +119,9 @@ class Rollouts:
                     hint = "repeat what did not succeed with: --limit @failed, --limit @offline"
                     raise UsageError(f"the rollout {folder.name} has come to its end", hint)
                 held = self._held([other for other in ids if other != folder.name], stored.command)
-                _write(folder / _HELD, json.dumps(held, ensure_ascii=False))
+                new = folder / f".{_HELD}"
+                _write(new, json.dumps(held, ensure_ascii=False))
+                new.rename(folder / _HELD)
                 return OpenRollout(folder, lock, held, stored, resumed=True)
             except BaseException:
                 os.close(lock)
@@ -204,7 +206,16 @@ class Rollouts:
     def _prune(self, ids: list[str]) -> None:
         for identity in ids[: -(KEPT_ROLLOUTS - 1)]:
             if not _runs(self._folder / identity):
-                shutil.rmtree(self._folder / identity, ignore_errors=True)
+                gone = self._folder / f".{identity}"  # which nobody reads, should this be killed
+                with contextlib.suppress(OSError):
+                    (self._folder / identity).rename(gone)
+                    shutil.rmtree(gone, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left, half made or half removed."""
+        for path in self._folder.iterdir():
+            if path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -146,6 +146,8 @@ SAID = [
     ("no-space", "write /var/lib/docker/tmp/GetImageBlob1: no space left on device"),
     ("no-space", "tar: blobs/0: Cannot write: No space left on device"),
     ("no-space", "Error: writing blob: adding layer with blob: Disk quota exceeded"),
+    ("disk", "tar: blobs/0: Cannot open: Input/output error"),
+    ("disk", "mkdir: cannot create directory '/var/lib/polyarch/oci': Read-only file system"),
     ("no-engine", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"),
     (
         "no-engine",

@@ -206,6 +206,13 @@ def test_a_report_is_written_in_one_step(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_what_a_killed_one_left_beside_it_goes(tmp_path: Path) -> None:
+    (tmp_path / ".report.html.4194999.saving").write_text("half")
+    (tmp_path / f".report.html.{os.getppid()}.saving").write_text("of one that is at it")
+    write_report(tmp_path / "report.html", rollout(1))
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", f".report.html.{os.getppid()}.saving"}
+
+
 def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target.html")
     write_report(tmp_path / "link", rollout(1))

@@ -162,6 +162,53 @@ def test_old_rollouts_go(rollouts: Rollouts) -> None:
     assert rollouts.ids() == tuple(ids[-KEPT_ROLLOUTS:])
 
 
+def test_what_a_killed_one_left_goes(rollouts: Rollouts, tmp_path: Path) -> None:
+    """Half made, half removed."""
+    folder = tmp_path / "fleet" / "rollouts"
+    for name in (".20230101-000000", ".20231114-221320"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "plan.jsonl").write_text("{")
+    first = _half(rollouts)
+    assert {path.name for path in folder.iterdir()} == {first, "lock"}
+
+
+def test_one_that_is_killed_as_it_goes_on_can_be_gone_on_with(
+    rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any call that names a file, and at any that writes one."""
+    half, turn = _half(rollouts), 0
+
+    class KilledError(BaseException):
+        pass
+
+    def killing(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*words: object, **named: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KilledError
+            return real(*words, **named)
+
+        patch.setattr(os, name, call)
+
+    while True:
+        turn += 1
+        left = turn
+        with monkeypatch.context() as patch:
+            for name in ("open", "fsync", "rename", "ftruncate", "pwrite", "fdopen"):
+                killing(name)
+            try:
+                rollouts.resume().__exit__(None, None, None)
+            except KilledError:
+                continue
+        break
+    assert turn > 5
+    with rollouts.resume() as opened:
+        assert opened.id == half
+
+
 def test_the_last_unfinished_one_is_gone_on_with(rollouts: Rollouts) -> None:
     fleet = _fleet()
     with pytest.raises(UsageError, match="there has been none"):

@@ -7,10 +7,11 @@ each have a `pi1`. Only the user may read them. A file that is damaged, or of an
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +30,8 @@ KEPT_INVENTORIES = 20
 
 KEPT_SECONDS = 90 * 24 * 3600
 """Facts that are older are removed: of devices that are no more."""
+
+_NEW = ".new"
 
 
 class FactsCache:
@@ -67,9 +70,9 @@ class FactsCache:
         try:
             if not self._ready:
                 self._make()
-            path = self._path(facts.name)
             data = facts_to_json(facts).encode("utf-8", "backslashreplace")
-            write_in_one_step(path, data, path.with_suffix(f".{os.getpid()}"), sync=False)
+            with self._alone():
+                write_in_one_step(self._path(facts.name), data, self._folder / _NEW, sync=False)
         except OSError as error:
             raise disk_error(error, f"cannot write in {self._folder}") from error
 
@@ -82,6 +85,16 @@ class FactsCache:
         if facts is not None:
             engines = tuple(replace(engine, images=(), blobs=(), free=None) for engine in facts.engines)
             self.put(replace(facts, engines=engines, outdated=True))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While it is entered, nobody else writes: what a killed one left is written over. Raises OSError."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{_digest(name)}.json"

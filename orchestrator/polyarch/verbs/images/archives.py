@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import BinaryIO, Literal, TypeAlias
 from polyarch.contract.storage import HasBlobFiles, Image, ImageLoader, Storage, is_unnamed
 from polyarch.errors import IntegrityError, NotFoundError, UsageError
 from polyarch.events import Emit, ImageLoading
-from polyarch.files import disk_error, place_for
+from polyarch.files import disk_error, new_file
 from polyarch.oci.compression import decompressed_archive
 from polyarch.oci.docker_archive import DockerArchive
 from polyarch.oci.oci_archive import OciArchive
@@ -69,13 +68,16 @@ def _save(
     for image in images:  # from now on nobody takes their blobs away
         if not all(blob.urls or storage.has_blob(blob) for blob in image.manifest.blobs):
             raise NotFoundError(f"{image.reference.familiar} was removed just now", "see: polyarch image ls")
-    with _new_file(file) as new:
-        loader = parts.open(kind, str(new))
-        if not isinstance(loader, ImageLoader):
-            raise UsageError(f"the storage {kind} does not write archives")
-        for image in images:
-            parts.emit(ImageLoading(str(image.reference), shown))
-            loader.load(image, files)
+    try:
+        with new_file(file) as new:
+            loader = parts.open(kind, str(new))
+            if not isinstance(loader, ImageLoader):
+                raise UsageError(f"the storage {kind} does not write archives")
+            for image in images:
+                parts.emit(ImageLoading(str(image.reference), shown))
+                loader.load(image, files)
+    except OSError as error:
+        raise disk_error(error, f"cannot write {file}") from error
 
 
 def load(parts: ArchiveParts, source: Path | BinaryIO) -> Iterator[PullResult]:
@@ -149,37 +151,3 @@ def _check(images: Sequence[Image], kind: ArchiveKind) -> None:
             f"docker's archives keep one platform of a name, and {twice.familiar} would have several",
             "name one with --platform, or leave out --type docker-archive",
         )
-
-
-@contextlib.contextmanager
-def _new_file(file: Path) -> Iterator[Path]:
-    """Where to write what takes the place of `file` in the end; nothing is left of it after a failure.
-
-    What a killed one left beside `file` is removed. Raises StorageError.
-    """
-    try:
-        place = place_for(file)
-        place.parent.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
-    except OSError as error:
-        raise disk_error(error, f"cannot write {file}") from error
-    new = place.with_name(f".{place.name}.{os.getpid()}.saving")
-    try:
-        for pattern in (f".{_escaped(place.name)}.*.saving", f"..{_escaped(place.name)}.*.saving.new"):
-            for left in place.parent.glob(pattern):  # the second is what a storage writes, to be put at `new`
-                if not _lives(left.name.removesuffix(".new").split(".")[-2]):
-                    left.unlink(missing_ok=True)
-        yield new
-        new.replace(place)
-    except OSError as error:
-        raise disk_error(error, f"cannot write {file}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _lives(pid: str) -> bool:
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()

@@ -33,6 +33,19 @@ def test_what_was_kept_is_there(tmp_path: Path) -> None:
     assert "pi1" not in path.name
 
 
+def test_what_a_killed_one_left_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            FactsCache(tmp_path, ["hosts"]).put(FACTS)
+    assert files(tmp_path)
+    FactsCache(tmp_path, ["hosts"]).put(FACTS)
+    assert [path.suffix for path in files(tmp_path)] == [".json"]
+
+
 def test_of_one_that_was_brought_images_stays_what_it_is(tmp_path: Path) -> None:
     """Its facts are no good for a plan: those of its images and its disk are gone."""
     cache = FactsCache(tmp_path, [], lambda: 1000.0)
