@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyarch.container.record import read_record
 from polyarch.testing.layout_writer import LayoutWriter, folder, regular
 from support.command import NO_FILES_OF_THE_MACHINE
-from support.failing_calls import KILL, Fault, Watched, watched
-from support.seen_layout import SeenLayout, seen_layout
+from support.device_folder import DEVICE, break_off, lose_device
+from support.failing_calls import Fault, Watch, Watched, watched
 
 APP, OTHER, NEW = "docker.io/library/app:1", "docker.io/library/other:1", "docker.io/library/new:1"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_ENGINES = {"docker", "podman", "ctr", "k3s"}
+"""The device of a fleet has none of these, so that this machine's are left alone."""
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
@@ -29,7 +30,8 @@ class DiskCase:
     """A command; `before` are those that come before it. `name` is the only name of an image that may change.
 
     In the words LAYOUT is a layout with the images, ROOT the root folder. `loses`: images may go. `gone` is the exit
-    code of one that is tried again when all was done, but not told. `starts`: it starts a program.
+    code of one that is tried again when all was done, but not told. `starts`: it starts a program. `fleet`: its device
+    is this machine, with its files in ROOT/device. `broken`: what is done to the root folder after those before.
     """
 
     words: tuple[str, ...]
@@ -39,10 +41,15 @@ class DiskCase:
     gone: int = 0
     starts: bool = False
     stdin: str = ""
+    fleet: bool = False
+    broken: Callable[[Path], None] = lambda root: None
 
 
 _PULL = ("pull", "--all-platforms", f"oci:LAYOUT:{APP}")
 _OTHER = ("pull", "--platform", "linux/amd64", f"oci:LAYOUT:{OTHER}")
+_BUSYBOX, _REPORT = "REGISTRY/busybox:1.36", ("--report", "ROOT/report.html")
+_FLEET = ("fleet", "pull", "-i", "local:", "--into", "oci", "--retries", "0", *_REPORT, _BUSYBOX)
+RESUME = ("fleet", "pull", "--resume", *_REPORT)
 _CREATE = ("container", "create", "--name", "one", "--pull", "never", OTHER)
 
 CASES: Mapping[str, DiskCase] = {
@@ -75,6 +82,9 @@ CASES: Mapping[str, DiskCase] = {
         ("logout", "AUTHED"), (("login", "-u", "USERNAME", "--password-stdin", "AUTHED"),), stdin="PASSWORD"
     ),
     "run": DiskCase(("run", "--rm", "--pull", "never", OTHER, "/bin/true"), (_OTHER,), starts=True),
+    "fleet-pull": DiskCase(_FLEET, (), _BUSYBOX, fleet=True),
+    "fleet-pull-again": DiskCase(_FLEET, (_FLEET,), _BUSYBOX, fleet=True, broken=lose_device),
+    "fleet-resume": DiskCase(RESUME, (_FLEET,), gone=2, fleet=True, broken=break_off),
 }  # fmt: skip
 
 
@@ -96,29 +106,6 @@ def write_layout(place: Path, busybox: Path) -> None:
         writer.finish()
 
 
-@dataclass(frozen=True)
-class Below:
-    """What is below a root: the storage, container -> manifest, and file -> size of every layer made ready."""
-
-    layout: SeenLayout
-    containers: dict[str, str]
-    layers: dict[str, frozenset[tuple[str, int]]]
-
-
-def below(root: Path) -> Below:
-    """Reads and checks it as it lies there."""
-    place = root / "containers"
-    records = [read_record(path) for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
-    layers = {}
-    for form in ("erofs", "trusted", "user", "fuse"):
-        for layer in (root / "snapshots" / form).glob("[0-9a-f]*"):
-            files = [path for path in layer.rglob("*") if path.is_file() and not path.is_symlink()]
-            layers[f"{form}/{layer.name}"] = frozenset(
-                (str(path.relative_to(layer)), path.stat().st_size) for path in files
-            )
-    return Below(seen_layout(root / "oci"), {each.name: each.manifest for each in records if each}, layers)
-
-
 class DiskSite:
     """A folder in which the cases are tried, always at the same place.
 
@@ -129,9 +116,16 @@ class DiskSite:
         self.place, self.layout, self.root = place, place / "layout", place / "root"
         self._names = {"LAYOUT": str(self.layout), "ROOT": str(self.root), **names}
         write_layout(self.layout, busybox)
-        self._told, self._said = place / "told", place / "said"
+        self._told, self._said, self._programs = place / "told", place / "said", place / "bin"
+        self._programs.mkdir()
+        for programs in _PATH.split(":"):
+            for program in Path(programs).iterdir():
+                if program.name not in _ENGINES and not (self._programs / program.name).exists():
+                    (self._programs / program.name).symlink_to(program)
         self.within: Callable[[], object] = lambda: None
         """Called in each child before the command."""
+        self.sizes: dict[str, int] = {}
+        """Bytes of each blob that was seen at the end of a case."""
         _load_all()
 
     def ready(self, name: str) -> Path:
@@ -142,6 +136,7 @@ class DiskSite:
             self.root.mkdir(mode=0o700)
             for words in CASES[name].before:
                 assert self.do(words, CASES[name].stdin).code == 0, f"{words}: {self.told}"
+            CASES[name].broken(self.root)
             self.root.rename(ready)
         return ready
 
@@ -152,23 +147,38 @@ class DiskSite:
         subprocess.run(["cp", "-a", str(ready), str(self.root)], check=True)
 
     def do(
-        self, words: tuple[str, ...], stdin: str = "", *, call: str = "", number: int = 0, fault: Fault = 0
+        self,
+        words: tuple[str, ...],
+        stdin: str = "",
+        *,
+        call: str = "",
+        number: int = 0,
+        fault: Fault = 0,
+        device: bool = False,
     ) -> Watched:
-        """Runs `polyarch WORDS` in a child, with a fault of `support.failing_calls`; what it said stands in `told`."""
-        return watched(lambda: self._run(words, stdin), self.root, call, number, fault)
+        """Runs `polyarch WORDS` in a child, with a fault of `support.failing_calls`; what it said stands in `told`.
+
+        `device`: the calls of a fleet's device are meant.
+        """
+        fleet = words[0] == "fleet"
+        watch = Watch(self.root / DEVICE if device else self.root, others=device, outlived=fleet)
+        if fleet:
+            (self.root / DEVICE).mkdir(exist_ok=True)
+        return watched(lambda: self._run(words, stdin, fleet=fleet), watch, call, number, fault)
 
     @property
     def told(self) -> str:
         """What the last command wrote."""
         return self._told.read_text(errors="replace")
 
-    def _word(self, word: str) -> str:
+    def word(self, word: str) -> str:
+        """What a word of a case stands for."""
         for name, meant in self._names.items():
             word = word.replace(name, meant)
         return word
 
-    def _run(self, words: tuple[str, ...], stdin: str) -> int:
-        self._said.write_text(self._word(stdin))
+    def _run(self, words: tuple[str, ...], stdin: str, *, fleet: bool) -> int:
+        self._said.write_text(self.word(stdin))
         said = os.open(self._said, os.O_RDONLY)
         told = os.open(self._told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for number, descriptor in ((0, said), (1, told), (2, told)):
@@ -182,9 +192,12 @@ class DiskSite:
         os.environ.update({**NO_FILES_OF_THE_MACHINE, "PATH": _PATH, "LANG": "C.UTF-8", "SOURCE_DATE_EPOCH": "0"})
         os.environ.update({"HOME": str(self.place / "home"), "TMPDIR": str(self.place)})
         os.environ.update({"POLYARCH_ROOT": str(self.root), "REGISTRY_AUTH_FILE": str(self.root / "auth.json")})
+        if fleet:
+            os.environ.update({"PATH": str(self._programs), "XDG_DATA_HOME": str(self.root / DEVICE)})
+            os.environ["TMPDIR"] = str(self.root / DEVICE)
         from polyarch.cli.app import run
 
-        code = run([self._word(word) for word in words])
+        code = run([self.word(word) for word in words])
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         return code
@@ -192,119 +205,9 @@ class DiskSite:
 
 def _load_all() -> None:
     """Has the modules of commands loaded before they are forked."""
-    for name in ("auth", "cli", "container", "lock", "oci", "registry", "transfer", "unpack", "verbs"):
+    for name in ("auth", "cli", "container", "fleet", "lock", "oci", "registry", "transfer", "unpack", "verbs"):
         package = importlib.import_module(f"polyarch.{name}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name != "polyarch.container.monitor":
                 importlib.import_module(module.name)
     importlib.import_module("polyarch.session")
-
-
-def faults_of(site: DiskSite, name: str, call: str = "", number: int = 0, fault: Fault = 0) -> list[str]:
-    """What is wrong with how a command takes a fault, or being killed, and with how the next try ends."""
-    case = CASES[name]
-    before, end = started(site, name), ended(site, name)
-    site.begin(name)
-    watched = site.do(case.words, case.stdin, call=call, number=number, fault=fault)
-    where = f"{name}: {call or 'call'} {number} {fault} ({watched.met or 'nothing'})"
-    wrong = []
-    failed = 125 if case.starts else 9
-    if fault == KILL:
-        if watched.code not in (0, -9):
-            wrong.append(f"ended with {watched.code}: {site.told}")
-    elif watched.code not in (0, failed):
-        wrong.append(f"ended with {watched.code}: {site.told}")
-    if fault != KILL and ("Traceback" in site.told or (watched.code and "error: " not in site.told)):
-        wrong.append(f"said: {site.told}")
-    try:
-        after = below(site.root)
-        wrong += differences(case, before, after, end, site.told, done=watched.code == 0)
-    except (AssertionError, ValueError, OSError) as error:
-        wrong.append(f"what is left is damaged: {error!r}")
-    again = site.do(case.words, case.stdin)
-    if again.code not in (0, case.gone):
-        wrong.append(f"the next try ended with {again.code}: {site.told}")
-    try:
-        now = below(site.root)
-        if (now.layout.names, now.containers.keys()) != (end.layout.names, end.containers.keys()):
-            wrong.append("the next try came to another end")
-        elif not now.layout.images >= end.layout.images or not now.layers.items() >= end.layers.items():
-            wrong.append(f"the next try left {sorted(now.layers)} for {sorted(end.layers)}")
-        wrong += leftovers(site)
-        if not below(site.root).layers.items() <= end.layers.items():
-            wrong.append("layers are left that nobody needs")
-    except (AssertionError, ValueError, OSError) as error:
-        wrong.append(f"the next try left it damaged: {error!r}")
-    return [f"{where}: {each}" for each in wrong]
-
-
-_STARTS: dict[tuple[Path, str], Below] = {}
-_ENDS: dict[tuple[Path, str], Below] = {}
-
-
-def started(site: DiskSite, name: str) -> Below:
-    """What is there before a case."""
-    key = (site.place, name)
-    if key not in _STARTS:
-        site.begin(name)
-        _STARTS[key] = below(site.root)
-    return _STARTS[key]
-
-
-def ended(site: DiskSite, name: str) -> Below:
-    """What is there after a case without faults."""
-    key = (site.place, name)
-    if key not in _ENDS:
-        site.begin(name)
-        done = site.do(CASES[name].words, CASES[name].stdin)
-        assert done.code == 0, site.told
-        _ENDS[key] = below(site.root)
-    return _ENDS[key]
-
-
-def differences(case: DiskCase, before: Below, after: Below, end: Below, told: str, *, done: bool) -> list[str]:
-    """Whether what is there is neither as before nor as it shall be in the end, in any part."""
-    wrong = []
-    for name in before.layout.names.keys() | after.layout.names.keys():
-        now = after.layout.names.get(name)
-        # Of several platforms one comes after the other, each of them whole.
-        whole = now is None or now <= end.layout.names.get(name, frozenset()) | before.layout.names.get(
-            name, frozenset()
-        )
-        if now != before.layout.names.get(name) and not (name == case.name and whole):
-            wrong.append(f"{name} is another one")
-    if not case.loses and not before.layout.images <= after.layout.images:
-        wrong.append("an image is lost")
-    if not before.layout.images & end.layout.images <= after.layout.images:
-        wrong.append("an image is lost that nobody gave up")
-    for name in before.containers.keys() & end.containers.keys():
-        if after.containers.get(name) != before.containers[name]:
-            wrong.append(f"the container {name} is lost")
-    wrong += [
-        f"the layer {name} is not whole"
-        for name, files in after.layers.items()
-        if files != end.layers.get(name, before.layers.get(name))
-    ]
-    if done and after.layout.names != end.layout.names and "stay: the record" not in told:
-        wrong.append("it said that it was done, and is not")
-    return wrong
-
-
-def leftovers(site: DiskSite) -> list[str]:
-    """What is left behind that nobody needs, once it was tidied."""
-    tidy = site.do(("image", "prune", "-f"))
-    if tidy.code:
-        return [f"prune ended with {tidy.code}: {site.told}"]
-    if site.do(("ps", "-a")).code:
-        return [f"ps: {site.told}"]
-    now = below(site.root)
-    wrong = [f"{len(extra)} blobs are left" for extra in [now.layout.blobs - now.layout.needed] if extra]
-    private = site.root / "oci" / ".polyarch"
-    left = [*private.glob("partial/*"), *private.glob("leases/*"), *(site.root / "snapshots").glob("*/.*")]
-    left += [*(site.root / "temporary").glob("*"), *site.root.glob(".*")]
-    left += [
-        path
-        for path in (site.root / "containers").glob("*/")
-        if path.is_dir() and not (path / "container.json").exists()
-    ]
-    return wrong + [f"{path} is left" for path in left]

@@ -74,11 +74,24 @@ class Watched:
     order: list[str] = field(default_factory=list)
 
 
-def watched(work: Callable[[], object], folder: Path, call: str = "", number: int = 0, fault: Fault = 0) -> Watched:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is watched: the calls that concern something in `folder`, of Python's processes or of all `others`.
+
+    `outlived`: what the child has started is waited for, too, where the child itself is killed.
+    """
+
+    folder: Path
+    others: bool = False
+    outlived: bool = False
+
+
+def watched(work: Callable[[], object], watch: Watch, call: str = "", number: int = 0, fault: Fault = 0) -> Watched:
     """Does `work` in a child, which ends with what it returns (0 for None).
 
-    The `number`-th `call` ("" for any) that concerns something in `folder`, from 0 on, fails with the errno `fault`, or
-    the child and all its children are killed there, or something is done before it goes on.
+    The `number`-th `call` ("" for any) that is watched, from 0 on, fails with the errno `fault`, or the child and all
+    its children are killed there, or something is done before it goes on. Of `others` all in the caller's session are
+    killed, which Python is not.
 
     Skips the test where the kernel or the machine cannot do that.
     """
@@ -98,7 +111,7 @@ def watched(work: Callable[[], object], folder: Path, call: str = "", number: in
         if listener < 0:
             pytest.skip("the kernel does not hand out system calls (seccomp user notification)")
         try:
-            _serve(listener, child, os.fspath(folder), machine, result, call, number, fault)
+            _serve(listener, child, watch, machine, result, call, number, fault)
         finally:
             os.close(listener)
     finally:
@@ -152,8 +165,9 @@ def _received(here: socket.socket) -> int:
 
 
 def _serve(
-    listener: int, child: int, folder: str, machine: str, result: Watched, call: str, number: int, fault: Fault
+    listener: int, child: int, watch: Watch, machine: str, result: Watched, call: str, number: int, fault: Fault
 ) -> None:
+    folder = os.fspath(watch.folder)
     names = {number: name for name, number in _NUMBERS[machine].items()}
     ended = os.pidfd_open(child)
     seen = 0
@@ -164,8 +178,14 @@ def _serve(
         while True:
             ready = dict(poller.poll(_PATIENCE * 1000))
             assert ready, "the process does not get on"
-            if ended in ready:
+            if ready.get(listener) == select.POLLHUP:  # nobody is left whom it is asked for
                 return
+            if ended in ready:
+                if not watch.outlived:
+                    return
+                poller.unregister(ended)
+                if listener not in ready:
+                    continue
             buffer = bytearray(_NOTIFICATION.size)
             try:
                 fcntl.ioctl(listener, _RECEIVE, buffer)
@@ -177,16 +197,17 @@ def _serve(
             name = names[system_call]
             answer = _RESPONSE.pack(identifier, 0, 0, _CONTINUE)
             where = _place(name, pid, words)
-            if where.startswith(folder) and _is_python(pid):
+            if where.startswith(folder) and _is_python(pid) != watch.others:
                 result.calls[name] += 1
                 result.order.append(f"{name} {where[len(folder) + 1 :]}")
                 if not call or call == name:
                     if seen == number and fault:
                         result.met = result.order[-1]
                         if fault == KILL:
-                            os.killpg(child, signal.SIGKILL)
-                            return
-                        if callable(fault):
+                            _kill(child, pid if watch.others else 0)
+                            if not watch.outlived:
+                                return
+                        elif callable(fault):
                             fault()
                         else:
                             answer = _RESPONSE.pack(identifier, 0, -int(fault), 0)
@@ -195,6 +216,17 @@ def _serve(
                 fcntl.ioctl(listener, _SEND, answer)
     finally:
         os.close(ended)
+
+
+def _kill(child: int, other: int) -> None:
+    if not other:
+        os.killpg(child, signal.SIGKILL)
+        return
+    session = os.getsid(other)
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(path.name)) == session and not _is_python(int(path.name)):
+                os.kill(int(path.name), signal.SIGKILL)
 
 
 def _is_python(pid: int) -> bool:

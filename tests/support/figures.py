@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PROPERTY = "figure"
+PROPERTY, ADDED = "figure", "added"
 
 
 @dataclass(frozen=True)
@@ -16,19 +17,25 @@ class Figures:
 
     properties: list[tuple[str, object]]
 
+    def add(self, name: str, number: int, aim: int = 0) -> None:
+        """Adds to a figure that several tests of a run add to; `aim` is the least that it is to come to in all."""
+        self.properties.append((ADDED, [name, number, aim]))
+
     def __call__(self, name: str, seen: str, aim: str = "") -> None:
         self.properties.append((PROPERTY, [name, seen, aim]))
 
 
 def figure_lines(stats: Mapping[str, Iterable[Any]]) -> Iterator[str]:
     """A line for each figure among the reports of a run (`terminalreporter.stats`), and first what the load is."""
-    found = [
-        value
-        for reports in stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == PROPERTY and getattr(report, "when", "") == "call"
-    ]
+    found, sums, aims = [], Counter[str](), dict[str, int]()
+    for report in (report for reports in stats.values() for report in reports if getattr(report, "when", "") == "call"):
+        for name, value in report.user_properties:
+            if name == PROPERTY:
+                found.append(value)
+            elif name == ADDED:
+                sums[value[0]] += value[1]
+                aims[value[0]] = value[2]
+    found += [[name, f"{number:,}", f"{aims[name]:,}" if aims[name] else ""] for name, number in sums.items()]
     if not found:
         return
     yield f"on {os.cpu_count()} processors, load {os.getloadavg()[1]:.1f} over the last five minutes"

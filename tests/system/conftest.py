@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from support import foreign_root
+from support.disk_cases import DiskSite
 from support.docker_registry import DockerRegistry
 from support.fleet_lab import SAMPLE, WHOLE, Lab, NoLab
 from support.fleet_site import FleetSite
 from support.foreign_root import NoForeignRoot
+from support.registry_auth import PASSWORD, USERNAME
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,21 @@ def polyarch_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 foreign_root.polyarch_packages(made)
             made.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def site(
+    registry: DockerRegistry,
+    authed_registry: DockerRegistry,
+    foreign_busybox: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DiskSite:
+    """Where commands meet faults of the disk: `support.disk_cases`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount, and be asked for the system calls of others")
+    names = {"REGISTRY": registry.address, "AUTHED": authed_registry.address}
+    names |= {"USERNAME": USERNAME, "PASSWORD": PASSWORD}
+    return DiskSite(tmp_path_factory.mktemp("disk"), foreign_busybox("amd64"), names)
 
 
 @pytest.fixture(scope="session")

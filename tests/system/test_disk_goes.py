@@ -22,10 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from support.disk_cases import CASES, DiskSite, below, differences, ended, leftovers
-from support.docker_registry import DockerRegistry
+from support.disk_cases import CASES, DiskSite
+from support.disk_checks import below, differences, ended, leftovers
 from support.failing_calls import spread
-from support.registry_auth import PASSWORD, USERNAME
 
 pytestmark = [pytest.mark.system, pytest.mark.soak]
 
@@ -34,20 +33,6 @@ SIZE = 48 << 20
 SAMPLE = ("pull-again", "power_cut")
 WRITERS = ("pull-first", "pull-again", "pull-prepare", "create", "commit", "tag", "image-rm", "prune", "save", "load")
 YEARS = 30 * 365.25 * 86400
-
-
-@pytest.fixture(scope="module")
-def site(
-    registry: DockerRegistry,
-    authed_registry: DockerRegistry,
-    foreign_busybox: Callable[[str], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> DiskSite:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount, and be asked for the system calls of others")
-    names = {"REGISTRY": registry.address, "AUTHED": authed_registry.address}
-    names |= {"USERNAME": USERNAME, "PASSWORD": PASSWORD}
-    return DiskSite(tmp_path_factory.mktemp("disk"), foreign_busybox("amd64"), names)
 
 
 class Disk:
@@ -157,7 +142,7 @@ def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: C
         else:
             disk.mount_again()
         # What it says is only done when it is on the disk: `sync` is the setting's default.
-        wrong = differences(case, before, below(site.root), end, told, done=watched.code == 0)
+        wrong = differences(case, site.word(case.name), before, below(site.root), end, told, done=watched.code == 0)
         assert not wrong, f"{watched.met}: {wrong}"
         again = site.do(case.words, case.stdin)
         assert again.code in (0, case.gone), f"{watched.met}: {site.told}"
