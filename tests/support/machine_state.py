@@ -8,6 +8,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from polyarch_platforms import architecture, binfmt
+
 _TABLE = Path("/proc/sys/fs/binfmt_misc")
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 """Where the tests that run beside this one mount what is theirs."""
@@ -33,6 +37,24 @@ def unchanged_machine(*folders: Path) -> Iterator[None]:
     yield
     after = _state(folders)
     assert after == before, f"of the machine differ {list(_differences(before, after))}"
+
+
+@contextmanager
+def registered_arm64(emulator: Path, flags: str) -> Iterator[None]:
+    """Within, the machine's own table has an entry for arm64; as root. Skips where it has one already."""
+    known = architecture.load()["arm64"]
+    mounted_here = not binfmt.mounted()
+    if mounted_here:
+        binfmt.mount()
+    if binfmt.matching(binfmt.registrations(), known):
+        pytest.skip("arm64 is registered on this machine already")
+    binfmt.register(binfmt.register_line(known, str(emulator), flags, "polyarch-test-arm64"))
+    try:
+        yield
+    finally:
+        binfmt.unregister("polyarch-test-arm64")
+        if mounted_here:
+            binfmt.unmount()
 
 
 def running(*folders: Path) -> dict[int, bytes]:

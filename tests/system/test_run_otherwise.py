@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from polyarch_platforms import architecture, binfmt, qemu
+from polyarch_platforms import architecture, qemu
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
+from support.machine_state import registered_arm64
 from support.users import OrdinaryUser
 
 pytestmark = pytest.mark.system
@@ -105,34 +106,39 @@ def test_a_user_without_subordinate_ids_is_root_inside_and_nobody_else(setting: 
 @pytest.fixture
 def registered() -> Iterator[None]:
     """arm64 in the host's own table."""
-    known = architecture.load()["arm64"]
-    emulator = qemu.find(known)
+    emulator = qemu.find(architecture.load()["arm64"])
     if os.geteuid() != 0 or emulator is None or not emulator.static:
         pytest.skip("root and a static QEMU are needed to register arm64")
-    mounted_here = not binfmt.mounted()
-    if mounted_here:
-        binfmt.mount()
-    if binfmt.matching(binfmt.registrations(), known):
-        pytest.skip("arm64 is registered on this machine already")
-    binfmt.register(binfmt.register_line(known, str(emulator.path), emulator.flags, "polyarch-test-arm64"))
-    yield
-    binfmt.unregister("polyarch-test-arm64")
-    if mounted_here:
-        binfmt.unmount()
+    with registered_arm64(emulator.path, emulator.flags):
+        yield
+
+
+OLD = ("setarch", "--uname-2.6")  # which had no private tables
 
 
 @pytest.mark.host
 @pytest.mark.usefixtures("registered")
-def test_what_the_host_has_registered_is_used(setting: Setting, polyarch: Polyarch) -> None:
-    script = "uname -m; cat /proc/self/uid_map | tr -s ' '"
-    result = setting.run(polyarch, "--platform", "linux/arm64", setting.image, "sh", "-c", script).ok()
-    machine, *ranges = result.stdout.splitlines()
+def test_what_the_host_has_registered_is_used_where_there_is_no_private_table(
+    setting: Setting, polyarch: Polyarch
+) -> None:
+    def ran(platform: str, *, prefix: tuple[str, ...] = ()) -> list[str]:
+        script = "uname -m; cat /proc/self/uid_map | tr -s ' '"
+        shared = ("--config", str(setting.file), *RUN, "--platform", platform, setting.image, "sh", "-c", script)
+        words = polyarch.start(*shared, root=setting.root, user=setting.user, prefix=prefix)
+        return polyarch.finish(words).ok().stdout.splitlines()
+
+    machine, *ranges = ran("linux/arm64", prefix=OLD)
     assert machine == "aarch64"
     if setting.user is None:
         assert ranges == [" 0 0 4294967295"]  # no user namespace was needed
-    # Another architecture is not registered, so it gets a private table, which the host's does not reach into.
-    other = setting.run(polyarch, "--platform", "linux/s390x", setting.image, "uname", "-m").ok()
-    assert other.stdout == "s390x\n"
+    # Else a private one comes first, with the same emulator: by what the host has registered, if nothing else finds it.
+    setting.write('disabled_plugins = ["qemu_user"]\n')
+    machine, *ranges = ran("linux/arm64")
+    setting.write("")
+    assert machine == "aarch64"
+    assert len(ranges) == 2
+    # Another architecture is not registered; the host's table does not reach into the private one.
+    assert ran("linux/s390x")[0] == "s390x"
 
 
 def test_no_way_to_run_names_the_package(setting: Setting, polyarch: Polyarch) -> None:

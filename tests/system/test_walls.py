@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support import wall_probe
 from support.command import Polyarch, Result
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
+from support.machine_state import registered_arm64
 from support.podman_engine import PodmanEngine
 from support.users import OrdinaryUser
 
@@ -251,6 +253,8 @@ def emulator() -> Iterator[Path]:
     before = path.stat(), hashlib.sha256(path.read_bytes()).digest()
     yield path
     after = path.stat(), hashlib.sha256(path.read_bytes()).digest()
+    if after[0].st_mode != before[0].st_mode:
+        path.chmod(before[0].st_mode)
     assert (after[0].st_mode, after[0].st_mtime_ns, after[0].st_ctime_ns, after[1]) == (
         before[0].st_mode,
         before[0].st_mtime_ns,
@@ -273,11 +277,17 @@ $b chmod 777 $exe 2>&1; $b touch $exe 2>&1; (echo x >> $exe) 2>&1
 """
 
 
+@pytest.fixture(params=[False, True], ids=["nothing registered", "registered"])
+def machine_wide(request: pytest.FixtureRequest, emulator: Path) -> Iterator[None]:
+    """Nothing, or an entry for arm64 in the machine's own table."""
+    with registered_arm64(emulator, "F") if request.param else nullcontext():
+        yield
+
+
 @pytest.mark.host
+@pytest.mark.usefixtures("machine_wide")
 @pytest.mark.parametrize("run", ["root-arm64"], indirect=True)
-def test_the_emulator_cannot_be_written_from_inside(
-    run: Runner, foreign_busybox: object, emulator: Path, tmp_path: Path
-) -> None:
+def test_the_emulator_cannot_be_written_from_inside(run: Runner, foreign_busybox: object) -> None:
     native = foreign_busybox("amd64")  # type: ignore[operator]
     options = ("-v", f"{native}:/native/busybox:ro", "--entrypoint", "/native/busybox")
     done = run("sh", "-c", ATTACK, options=options)

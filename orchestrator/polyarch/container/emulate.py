@@ -17,6 +17,7 @@ from polyarch.container.emulation import (
     explicit_warning,
     explicit_words,
     find_emulators,
+    for_private,
     native_architectures,
     private_refusal,
     register_privately,
@@ -104,11 +105,10 @@ def for_a_table(
             way_to_run(Platform("linux", "any architecture"), native, (), (), private=True)
         return emulators
     names = [platform.architecture for platform in wanted]
-    emulators = find_emulators(native, sources, names, needed=names) if names else {}
+    emulators = for_private(native, sources, names)
+    if missing := [name for name in names if name not in emulators]:
+        emulators |= find_emulators(native, sources, missing, needed=missing)
     for platform in wanted:
-        name = platform.architecture
-        if name not in emulators and (binary := registered_emulator(name)) and binary.static and binary.path.exists():
-            emulators[name] = binary  # the table hides the host's entry: it is made again
         way_to_run(platform, native, (), emulators, private=True)
     return emulators
 

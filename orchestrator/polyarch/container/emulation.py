@@ -1,9 +1,10 @@
 """How foreign programs start here: the first of these ways that there is.
 
-1. The kernel has a working entry for them, which serves inside containers, too.
-2. A private binfmt_misc (Linux 6.7 and newer). It belongs to a user namespace and is gone with its last mount. It hides
+1. A private binfmt_misc (Linux 6.7 and newer). It belongs to a user namespace and is gone with its last mount. It hides
    all entries of the host, so all that may be needed is registered in it; never this machine's own architecture, whose
-   emulator would then have to emulate itself.
+   emulator would then have to emulate itself. It comes first because its emulator can be protected: the file that the
+   host's entry keeps open is on a mount that can be written to, and its mode could be changed by /proc/PID/exe.
+2. The kernel has a working entry for them, which serves inside containers, too.
 3. The emulator is started for the one program, by name. What that program starts is not emulated.
 """
 
@@ -67,6 +68,8 @@ def way_to_run(
     name = platform.architecture
     if name in native:
         return "native"
+    if private and name in static:
+        return "private"
     if name in registered:
         return "registered"
     if name not in static:
@@ -74,7 +77,7 @@ def way_to_run(
             f"no static QEMU for {printable(name)} here, and nothing is registered for it",
             "apt install qemu-user-static",
         )
-    return "private" if private else "explicit"
+    return "explicit"
 
 
 def arrange(platform: Platform, device: Device, sources: Sequence[EmulatorSource]) -> Arrangement:
@@ -85,15 +88,17 @@ def arrange(platform: Platform, device: Device, sources: Sequence[EmulatorSource
     name, native = platform.architecture, native_architectures(device)
     if name in native:
         return Arrangement("native")
-    if registered := registered_emulator(name):
-        return Arrangement("registered", variables=qemu_cpu.variables(platform, registered))
-    emulators = find_emulators(native, sources, family(name), needed={name})
     refusal = private_refusal()
-    way = way_to_run(platform, native, (), emulators, private=refusal is None)
-    variables = qemu_cpu.variables(platform, emulators[name])
-    if refusal is None:
-        return Arrangement(way, emulators, variables=variables)
-    return Arrangement(way, {}, emulators[name], variables, explicit_warning(name, refusal))
+    emulators = for_private(native, sources, family(name)) if refusal is None else {}
+    registered = registered_emulator(name) if name not in emulators else None
+    if registered is None and name not in emulators:
+        emulators |= find_emulators(native, sources, family(name), needed={name})
+    way = way_to_run(platform, native, (name,) if registered else (), emulators, private=refusal is None)
+    variables = qemu_cpu.variables(platform, registered or emulators[name])
+    if way == "explicit":
+        assert refusal is not None
+        return Arrangement(way, {}, emulators[name], variables, explicit_warning(name, refusal))
+    return Arrangement(way, emulators if way == "private" else {}, variables=variables)
 
 
 def native_architectures(device: Device) -> frozenset[str]:
@@ -116,6 +121,25 @@ def registered_emulator(name: str) -> QemuBinary | None:
         return None
     path = Path(entry.interpreter)  # with flag F it may be gone, or dynamic by now: what the kernel keeps counts
     return qemu.inspect(path) or QemuBinary(path, True)
+
+
+def for_private(native: Collection[str], sources: Sequence[EmulatorSource], names: Collection[str]) -> Emulators:
+    """What a private table can register for these architectures of what is at hand.
+
+    The table hides the host's, so what is registered there is registered again, before what sources have: whoever runs
+    the machine may have chosen another emulator.
+    """
+    found = find_emulators(native, sources, names)
+    entries = binfmt.registrations()
+    for name in names if entries else ():
+        known = architecture.get(name)
+        entry = binfmt.matching(entries, known) if known and name not in native else None
+        binary = qemu.inspect(Path(entry.interpreter)) if entry else None
+        if known is None or binary is None or not binary.static:
+            continue
+        if not (name in found and binary.path.samefile(found[name].path)) and works(known, binary).ok:
+            found[name] = binary
+    return found
 
 
 def find_emulators(

@@ -20,9 +20,11 @@ from polyarch.container.emulation import (
 )
 from polyarch.container.refusals import no_private_binfmt, no_user_namespace
 from polyarch.errors import HostError
+from polyarch_platforms import architecture, binfmt
 from polyarch_platforms.device import Device
 from polyarch_platforms.platform import parse
-from polyarch_platforms.qemu import QemuBinary
+from polyarch_platforms.qemu import QemuBinary, Works
+from polyarch_platforms.tiny import tiny_program
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,9 @@ from polyarch_platforms.qemu import QemuBinary
         ("amd64", ["amd64"], [], [], False, "native"),
         ("386", ["amd64", "386"], ["386"], ["386"], True, "native"),
         ("amd64/v3", ["amd64"], ["amd64"], ["amd64"], True, "native"),
-        ("arm64", ["amd64"], ["arm64"], ["arm64"], True, "registered"),
+        ("arm64", ["amd64"], ["arm64"], ["arm64"], True, "private"),
+        ("arm64", ["amd64"], ["arm64"], ["arm64"], False, "registered"),
+        ("arm64", ["amd64"], ["arm64"], [], True, "registered"),
         ("arm64", ["amd64"], ["arm64"], [], False, "registered"),
         ("arm64", ["amd64"], ["arm"], ["arm64"], True, "private"),
         ("arm/v5", ["amd64"], [], ["arm"], True, "private"),
@@ -124,7 +128,7 @@ def test_a_native_image_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def untouchable(*words: object) -> None:
         raise AssertionError("nothing is run for a native image")
 
-    for name in ("registered_emulator", "private_refusal"):
+    for name in ("registered_emulator", "private_refusal", "for_private"):
         monkeypatch.setattr(emulation, name, untouchable)
     device = Device("", parse("arm64"), (parse("arm64"), parse("arm/v7")))
     for platform in ("arm64", "arm/v7", "arm/v6", "arm64/v8.2"):
@@ -143,6 +147,43 @@ def test_an_arrangement_without_a_private_table(monkeypatch: pytest.MonkeyPatch)
     assert "polyarch emulator install s390x" in made.warning
     with pytest.raises(HostError, match="no static QEMU for arm64"):
         emulation.arrange(parse("arm64"), device, [Source(arm64=False)])
+
+
+def static_file(path: Path) -> Path:
+    """A file that looks like a static emulator; what it is for is told by nothing."""
+    path.write_bytes(tiny_program(architecture.load()["amd64"]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("registered", "works", "found", "chosen"),
+    [
+        ("theirs", True, True, "theirs"),  # the machine's own choice
+        ("theirs", True, False, "theirs"),
+        ("theirs", False, True, "source"),
+        ("theirs", False, False, None),
+        ("gone", True, True, "source"),  # the kernel alone has the file open
+        ("gone", True, False, None),
+        (None, True, True, "source"),
+    ],
+)
+def test_what_is_registered_is_registered_once_more(
+    registered: str | None,
+    works: bool,
+    found: bool,
+    chosen: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    known = architecture.load()["arm64"]
+    static_file(tmp_path / "theirs")
+    source = QemuBinary(static_file(tmp_path / "source"), True)
+    entries = [binfmt.registration(known, str(tmp_path / registered), "F")] if registered else []
+    monkeypatch.setattr(binfmt, "registrations", lambda: entries)
+    monkeypatch.setattr(emulation, "works", lambda known, binary: Works(works, "", None))
+    monkeypatch.setattr(Source, "find", lambda self, name: source if found and name == "arm64" else None)
+    made = emulation.for_private(["amd64"], [Source()], ["arm64", "arm"])
+    assert {name: binary.path.name for name, binary in made.items()} == ({"arm64": chosen} if chosen else {})
 
 
 @pytest.mark.parametrize(
