@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -32,6 +33,31 @@ def _hard_umask() -> Iterator[None]:
     before = os.umask(0o277)
     yield
     os.umask(before)
+
+
+def test_an_interrupted_opening_says_so(tmp_path: Path) -> None:
+    """Wherever Ctrl-C meets it, that comes out: who closed the file twice came to "Bad file descriptor" instead."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    left = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    for number in itertools.count(1):
+        left = number
+        sys.setprofile(interrupt)  # called where a function of Python's or of C's begins, and where one ends
+        try:
+            open_regular(path).close()
+            sys.setprofile(None)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert number > 5
 
 
 def test_where_a_new_file_is_put(tmp_path: Path) -> None:

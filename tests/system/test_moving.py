@@ -126,7 +126,6 @@ def test_push_and_push_again(polyarch: Polyarch, registry: DockerRegistry, targe
     assert not uploads(target, before)
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
 def test_an_interrupted_copy_ends_at_once_and_leaves_no_name(
     polyarch: Polyarch, sample_layout: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
