@@ -41,7 +41,7 @@ JSON_VALUE_SIZE = 16
 MAX_LAYER_SIZE = 64 << 30
 """Of one layer, uncompressed; also of all its files with holes together, holes and all. Setting `max_layer_size`."""
 
-MAX_IMAGE_ENTRIES = 600_000
+MAX_IMAGE_ENTRIES = 350_000
 """Entries in the archives of all layers of one image; long names, attributes, maps of holes and directories count for
 more, see `unpack/limits.py`. Setting `max_image_entries`."""
 
@@ -78,6 +78,12 @@ MAX_HEAD = 64 << 10
 MAX_IDLE_TALK = 1 << 20
 """Of what comes on the wire without a byte of a body in it: frames of HTTP/2, extensions of chunks."""
 
+MAX_WIRE_RATIO = 16
+"""Bytes on the wire for each of a body, once there are MAX_IDLE_TALK more: a chunk of one byte takes six."""
+
+MAX_HEAD_WAITS = 2
+"""Times `read_timeout` (setting) that a whole head is waited for, however well it gets on."""
+
 MAX_CHALLENGE = 16 << 10
 """Characters of a WWW-Authenticate field, which is cut there."""
 
@@ -88,9 +94,13 @@ MAX_DISCARDING = 5.0
 """Seconds that a body which nobody needs (an error's, a redirect's) gets; then it is left as it is."""
 
 LEAST_PROGRESS = 1 << 10
-"""What has to come within each `read_timeout` (setting): a connection that brings less stands still."""
+"""What has to come of a head, then of a body, for each `read_timeout` (setting) that is waited: what brings less stands
+still."""
 
 # The way there
+MAX_SHORT_CHUNKS = 16
+"""Chunks of one upload of which a registry took a part only: the rest is sent again."""
+
 MAX_REDIRECTS = 5
 """Of one request."""
 
@@ -107,6 +117,9 @@ LIST_PAGE = 1000
 
 MAX_LIST_PAGE_SIZE = 4 << 20
 """Of one page of tags or repositories."""
+
+MAX_LIST_SIZE = 256 << 20
+"""Of all pages of one list together."""
 
 MAX_LIST_PAGES = 10_000
 """Pages of one list."""

@@ -23,8 +23,12 @@ Fields = list[tuple[str, str]]
 class Stream:
     """One request's answer."""
 
-    def __init__(self, connection: h2.connection.H2Connection, opened: socket.socket, number: int, path: str) -> None:
-        self._h2, self._opened, self._number, self.path = connection, opened, number, path
+    def __init__(
+        self, connection: h2.connection.H2Connection, opened: socket.socket, number: int, fields: dict[str, str]
+    ) -> None:
+        """`fields` are the request's, those that begin with a colon among them."""
+        self._h2, self._opened, self._number, self.fields = connection, opened, number, fields
+        self.path = fields[":path"]
         self.sent = 0
 
     def head(self, status: int, fields: Fields | None = None, *, end: bool = False) -> None:
@@ -46,7 +50,11 @@ class Stream:
                 return
 
     def raw(self, data: bytes) -> None:
+        """Anything, up to 256 MiB of it."""
         self._opened.sendall(data)
+        self.sent += len(data)
+        if self.sent > 1 << 28:
+            raise ConnectionError
 
     def flush(self) -> None:
         self._opened.sendall(self._h2.data_to_send())
@@ -101,9 +109,9 @@ class Http2Server:
     def _request(
         self, connection: h2.connection.H2Connection, opened: ssl.SSLSocket, event: h2.events.RequestReceived
     ) -> None:
-        path = next(_text(value) for name, value in event.headers if _text(name) == ":path")
-        self.requests.append(path)
-        stream = Stream(connection, opened, event.stream_id, path)
+        fields = {_text(name): _text(value) for name, value in event.headers}
+        stream = Stream(connection, opened, event.stream_id, fields)
+        self.requests.append(stream.path)
         try:
             self._answer(stream)
         finally:

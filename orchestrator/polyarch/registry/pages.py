@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
 from polyarch.errors import IntegrityError
-from polyarch.limits import LIST_PAGE, MAX_EMPTY_PAGES, MAX_LIST_PAGES, MAX_LISTED_NAMES
+from polyarch.limits import LIST_PAGE, MAX_EMPTY_PAGES, MAX_LIST_PAGES, MAX_LIST_SIZE, MAX_LISTED_NAMES
 from polyarch.registry.origin import join_url, split_url
 from polyarch.registry.reply import Answer
 from polyarch.registry.statuses import error_codes
@@ -30,7 +30,7 @@ def name_pages(
     following = f"{path}?n={LIST_PAGE}"
     seen: set[str] = set()
     before: tuple[str, ...] = ()
-    listed = empty = 0
+    listed = empty = size = 0
     for _ in range(MAX_LIST_PAGES):
         answer = ask(following)
         if answer.status == 400 and not seen and "PAGINATION_NUMBER_INVALID" in error_codes(answer.body):
@@ -40,8 +40,10 @@ def name_pages(
         if names and names == before:  # it does not know `last`, or goes round in circles
             return
         listed, empty = listed + len(names), 0 if names else empty + 1
-        if listed > MAX_LISTED_NAMES or empty > MAX_EMPTY_PAGES:
+        size += len(answer.body)
+        if listed > MAX_LISTED_NAMES or empty > MAX_EMPTY_PAGES or size > MAX_LIST_SIZE:
             what_of = f"{MAX_LISTED_NAMES} names" if empty == 0 else f"{MAX_EMPTY_PAGES} empty pages"
+            what_of = f"{MAX_LIST_SIZE} bytes" if size > MAX_LIST_SIZE else what_of
             raise IntegrityError(f"{what}: {host} lists more than {what_of}")
         yield from names
         before = names

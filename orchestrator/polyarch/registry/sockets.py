@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -94,13 +95,14 @@ class Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._watch.talks_on:
             raise httpcore.RemoteProtocolError("it sends much and says nothing")
+        self._go_on(timeout)
+        started = time.monotonic()
         self._last = self._inner.read(max(max_bytes, READ_SIZE), timeout)
-        self._watch.heard(len(self._last))
-        self._go_on(len(self._last), timeout)
+        self._watch.heard(len(self._last), time.monotonic() - started)
         return self._last
 
-    def _go_on(self, size: int, timeout: float | None) -> None:
-        if self._watch.drips(size, timeout):
+    def _go_on(self, timeout: float | None) -> None:
+        if self._watch.stands(timeout):
             raise httpcore.ReadTimeout(f"fewer than {LEAST_PROGRESS} bytes came")
 
     def gave_last(self, size: int) -> bool:
@@ -113,8 +115,15 @@ class Stream(httpcore.NetworkStream):
 
     def rest(self, size: int, timeout: float | None) -> Iterator[bytes | memoryview]:
         """The next `size` bytes, as they come; each part is valid until the next one is asked for."""
-        for part in self._received(size, timeout):
-            self._go_on(len(part), timeout)
+        parts = self._received(size, timeout)
+        while True:
+            started = time.monotonic()
+            part = next(parts, None)
+            if part is None:
+                return
+            self._watch.heard(len(part), time.monotonic() - started)
+            self._watch.body(len(part))
+            self._go_on(timeout)
             yield part
 
     def _received(self, size: int, timeout: float | None) -> Iterator[bytes | memoryview]:

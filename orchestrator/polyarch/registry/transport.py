@@ -43,6 +43,7 @@ MAX_IDLE = 8
 """Connections to one origin that are kept for the next request."""
 
 _OPTIONS = "polyarch"
+_SPEAKS_HTTP2 = ("h2", "hpack", "hyperframe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +303,11 @@ def _faults(host: str) -> Iterator[None]:
         raise os_fault(host, cause, connecting=isinstance(error, httpcore.ConnectError)) from error
     except (OSError, ValueError) as error:
         raise ConnectionFault(host, f"no HTTP came back: {error}", "broken") from error
+    except Exception as error:
+        # Of what is wrong behind the head of an answer over HTTP/2, httpcore makes no exception of its own.
+        if type(error).__module__.partition(".")[0] not in _SPEAKS_HTTP2:
+            raise
+        raise ConnectionFault(host, f"it broke off or does not speak HTTP here: {error}", "broken") from error
 
 
 def _direct_size(method: str, answer: httpcore.Response) -> int:

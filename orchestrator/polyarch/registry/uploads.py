@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from polyarch.contract.registry import BlobStream, Endpoint
 from polyarch.errors import PolyarchError, UnauthorizedError, UnreachableError
+from polyarch.limits import LEAST_PROGRESS, MAX_SHORT_CHUNKS
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import short
 from polyarch.reference import Reference
@@ -86,7 +87,7 @@ def put_blob(http: HttpClient, endpoint: Endpoint, reference: Reference, blob: D
             try:
                 answer = http.persist(endpoint.host, upload.attempt)
             except ConnectionFault as fault:
-                if fault.passing and upload.furthest > before:  # as long as it gets on, it goes on
+                if fault.passing and upload.furthest - before >= LEAST_PROGRESS:  # as long as it gets on, it goes on
                     continue
                 raise
             except PolyarchError:
@@ -120,6 +121,7 @@ class _Upload:
         self._offset = 0
         self._certain = True
         self._chunk = 0
+        self._short = 0
         self._least = 0
 
     def attempt(self) -> Answer:
@@ -168,6 +170,9 @@ class _Upload:
                 received = min(_received(answer, end), end)
                 if received <= self._offset:
                     raise ConnectionFault(self._endpoint.host, "it took nothing of an upload", "broken")
+                self._short += received < end
+                if self._short > MAX_SHORT_CHUNKS:
+                    raise ConnectionFault(self._endpoint.host, "it takes ever too little of an upload", "request")
                 self._reached(received)
         return self._finish()
 

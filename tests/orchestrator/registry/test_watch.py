@@ -7,8 +7,8 @@ from itertools import count, repeat
 import httpcore
 import pytest
 
-from polyarch.limits import LEAST_PROGRESS, MAX_HEAD, MAX_IDLE_TALK
-from polyarch.registry import sockets, watch
+from polyarch.limits import LEAST_PROGRESS, MAX_HEAD, MAX_HEAD_WAITS, MAX_IDLE_TALK, MAX_WIRE_RATIO
+from polyarch.registry import sockets
 from polyarch.registry.faults import ConnectionFault
 from polyarch.registry.origin import Origin
 from polyarch.registry.transport import Line, Transport
@@ -22,31 +22,71 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second goes by from one look at the clock to the next."""
     clock = count()
-    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sockets.time, "monotonic", lambda: next(clock))
 
 
 def _drips(sizes: list[int], longest: float | None = 10) -> int | None:
-    """After which part the watch finds it out."""
+    """After which part of a body, each waited for a second, the watch finds it out."""
     watched = Watch()
-    return next((number for number, size in enumerate(sizes) if watched.drips(size, longest)), None)
+    watched.body()
+    for number, size in enumerate(sizes):
+        watched.heard(size, 1)
+        watched.body(size)
+        if watched.stands(longest):
+            return number
+    return None
 
 
-@pytest.mark.usefixtures("seconds")
 def test_what_drips_is_found_out_and_what_is_slow_is_not() -> None:
-    assert _drips([1] * 100) == 11
-    assert _drips([LEAST_PROGRESS // 13] * 100) == 11
+    assert _drips([1] * 100) == 10
+    assert _drips([LEAST_PROGRESS // 13] * 100) == 10
     assert _drips([LEAST_PROGRESS // 10] * 100) is None
     assert _drips([LEAST_PROGRESS] * 100) is None
     assert _drips([*[1] * 9, LEAST_PROGRESS] * 10) is None, "large parts in between"
     assert _drips([1] * 100, None) is None, "on a unix socket"
 
 
-@pytest.mark.usefixtures("seconds")
 def test_the_next_request_begins_anew() -> None:
     watched = Watch()
     for _ in range(10):
         watched.begin()
-        assert not any(watched.drips(100, 5) for _ in range(5))
+        for _ in range(5):
+            watched.heard(100, 1)
+            assert not watched.stands(5)
+
+
+def test_a_pause_of_who_reads_counts_for_nothing() -> None:
+    """Nor does what comes at once, however late."""
+    watched = Watch()
+    watched.body()
+    for _ in range(10):
+        watched.heard(LEAST_PROGRESS, 9)
+        watched.body(LEAST_PROGRESS)
+        assert not watched.stands(10)
+
+
+def test_talk_is_no_progress() -> None:
+    """However much comes on the wire: of a body it is what counts that is its own."""
+    watched = Watch()
+    watched.body()
+    for _ in range(10):
+        watched.heard(2 * LEAST_PROGRESS, 1)
+        watched.body(1)
+        assert not watched.stands(10)
+    watched.heard(2 * LEAST_PROGRESS, 1)
+    assert watched.stands(10)
+
+
+def test_a_head_is_not_waited_for_for_ever() -> None:
+    """However well it gets on."""
+    watched = Watch()
+    for _ in range(10 * MAX_HEAD_WAITS):
+        watched.heard(LEAST_PROGRESS, 1)
+        assert not watched.stands(10)
+    watched.heard(LEAST_PROGRESS, 1)
+    assert watched.stands(10)
+    watched.body(LEAST_PROGRESS)
+    assert not watched.stands(10)
 
 
 def _body(parts: list[bytes], path_direct: bool = False) -> bytes:
@@ -105,9 +145,20 @@ def test_a_head_without_end(parts: list[bytes], says: str) -> None:
 def test_much_talk_without_a_byte_of_the_body() -> None:
     watched = Watch()
     watched.body()
-    watched.heard(MAX_IDLE_TALK)
+    watched.heard(MAX_IDLE_TALK, 0)
     assert not watched.talks_on
-    watched.heard(1)
+    watched.heard(1, 0)
     assert watched.talks_on
-    watched.body()
+    watched.body(1)
     assert not watched.talks_on
+
+
+def test_much_talk_for_each_byte_of_the_body() -> None:
+    watched = Watch()
+    watched.body()
+    rounds = 0
+    while not watched.talks_on:
+        watched.heard(1000, 0)
+        watched.body(1)
+        rounds += 1
+    assert rounds == MAX_IDLE_TALK // (1000 - MAX_WIRE_RATIO) + 1
