@@ -38,7 +38,10 @@ _MAX_DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class NewEntries:
-    """What an index.json is to name, the documents that have to be kept before, and the entries that went."""
+    """What an index.json is to name, the documents that have to be kept before, and the entries that went.
+
+    A new entry is the last one, before `with_unnamed`.
+    """
 
     entries: tuple[Descriptor, ...]
     documents: tuple[bytes, ...]
@@ -280,15 +283,22 @@ def needed(layout: LayoutReader, entries: Iterable[Descriptor]) -> set[Digest]:
     What a root names without being at hand as a variant is not needed. Raises StorageError for damaged documents:
     what those need cannot be told.
     """
+    return needs(layout, entries)[0]
+
+
+def needs(layout: LayoutReader, entries: Iterable[Descriptor]) -> tuple[set[Digest], set[Digest]]:
+    """As `needed`; and the documents among them that tell it, here or not: it stays so as long as those do."""
     found: set[Digest] = set()
     waiting: list[Descriptor] = []
     for entry in entries:
         found.add(root_of(entry).digest)
         waiting.append(entry)
+    asked: set[Digest] = set()
     visited: set[Digest] = set()
     while waiting:
         descriptor = waiting.pop()
         found.add(descriptor.digest)
+        asked.add(descriptor.digest)
         if descriptor.digest in visited or not layout.has_blob(descriptor):
             continue
         visited.add(descriptor.digest)
@@ -300,7 +310,7 @@ def needed(layout: LayoutReader, entries: Iterable[Descriptor]) -> set[Digest]:
                 waiting += document.manifests
         elif descriptor.media_type not in CONFIGS and not is_layer(descriptor.media_type):
             found |= _mentioned(layout, descriptor)
-    return found
+    return found, asked
 
 
 def _mentioned(layout: LayoutReader, descriptor: Descriptor) -> set[Digest]:

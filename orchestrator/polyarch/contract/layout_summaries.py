@@ -1,8 +1,8 @@
 """Summaries of the images of a layout on a disk, remembered: a list of ten thousand reads no 20,000 documents.
 
-What is remembered of an entry of index.json holds as long as each document that it was read from is the same file, by
-inode, size and times: whatever is written into one makes that it is read again, verified, and told if it is damaged.
-Whether all blobs are there is looked at each time. Only images that are whole are remembered.
+What is remembered of an entry of index.json, a line each, holds as long as each document that it was read from is the
+same file, by inode, size and times: whatever is written into one makes that it is read again, verified, and told if it
+is damaged. Whether all blobs are there is looked at each time. Only images that are whole are remembered.
 """
 
 from __future__ import annotations
@@ -11,204 +11,236 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from polyarch.contract.layout_images import LayoutImages, variants
+from polyarch.contract.layout_images import LayoutImages, needed, needs, variants
 from polyarch.contract.layout_names import is_made_here, reference_of, root_of
 from polyarch.contract.storage import Image, ImageSummary
-from polyarch.errors import NotFoundError
+from polyarch.errors import NotFoundError, StorageError
+from polyarch.files import disk_error
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
-from polyarch.oci.document import Manifest, is_attestation
+from polyarch.oci.document import Document
 from polyarch.oci.layout import Layout
-from polyarch.oci.media_types import INDEXES
+from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, from_oci, to_oci
 
-_FORM = b"polyarch summaries 1 "
-_FRESH = 50_000_000
-"""Nanoseconds within which a file may be written twice and show the same time; the kernel's tick is 10 ms at most."""
+_FORM = b"polyarch summary 2 "
+_CHECKED, _KEYED = 16, 32
+"""Hexadecimal digits at the beginning of a line: that it was written so, and which entry it is about."""
+
+_COARSE = 5
+"""CLOCK_REALTIME_COARSE of Linux, which gives files their times: clock_gettime(2)."""
+
+_PAUSE, _PAUSES = 0.002, 10
+"""Seconds; the coarse clock ticks each 10 ms at most."""
 
 _MOST_LABELS = 16 << 10
 """Characters of an image's labels; one that has more is read each time."""
 
-Signature: TypeAlias = list[int]
-"""Of a file: inode, size, times of the last write and of the last change of any kind, in nanoseconds."""
+Signature: TypeAlias = "list[int] | None"
+"""Of a file: inode, size, times of the last write and of any change, in nanoseconds. None where it is not here."""
 
 Numbered: TypeAlias = list[Any]
-"""An entry: the numbers of its documents, and for each image the numbers of manifest, config and root, the platform,
-the time of creation, the labels, the numbers of the blobs and their sizes (-1 - size for one that need not be here).
+"""An image: the numbers of manifest, config and root, the platform, the time of creation, the labels, the numbers of
+the blobs, their sizes (-1 - size for one that need not be here), and the diff IDs.
 """
 
 
-class LayoutSummaries:
-    """For one walk over the entries of a layout. `remembered` is `to_remember` of an earlier one, or b""."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an entry: all digests that it needs, the documents first, of which there are `signatures`."""
 
-    def __init__(self, layout: Layout, images: LayoutImages, remembered: bytes = b"") -> None:
-        self._layout, self._images = layout, images
+    digests: list[Digest]
+    signatures: list[Signature]
+    images: list[Numbered]
+
+
+class LayoutSummaries:
+    """For one walk over the entries of a layout. `remembered` are lines of earlier ones; of several about the same
+    entry the last counts.
+    """
+
+    def __init__(self, layout: Layout, remembered: Iterable[bytes] = ()) -> None:
+        self._layout, self._remembered = layout, remembered
         self._folder = f"{layout.directory}/blobs/"
-        self._began = time.time_ns()
-        self._now: dict[Digest, Signature | None] = {}
+        self._now: dict[Digest, Signature] = {}
         self._platforms: dict[str, Platform] = {}
-        self._digests: list[Digest] = []
-        self._signatures: list[Signature | None] = []
-        self._numbers: dict[Digest, int] = {}
-        self._before: dict[str, Numbered] = {}
-        self._after: dict[str, Numbered] = {}
+        self._one: dict[Digest, Digest] = {}
+        self._lines: dict[bytes, bytes] = {}
         self.learnt = 0
         """How many entries are to be remembered that were not before."""
-        self._recall(remembered)
+        self.past = 0
+        """How many lines say nothing any more."""
 
-    def of(self, entries: Iterable[Descriptor]) -> Iterator[ImageSummary]:
+    def of(self, entries: Sequence[Descriptor]) -> Iterator[ImageSummary]:
         """The images that are whole. Raises StorageError for a damaged one."""
-        for entry in entries:
-            key = _key(entry)
-            known = self._before.get(key)
-            if known is None or not self._holds(known):
-                images = list(self._images.of(entry))
-                yield from map(summary_of, images)
-                if (made := self._made(entry, images)) is not None:
-                    self._after[key] = made
-                    self.learnt += 1
+        for entry, key in zip(entries, self._recall(entries), strict=True):
+            known = self._known(key)
+            if known is not None and self._is_whole(known):
+                yield from self._told(entry, known)
                 continue
-            self._after[key] = known
-            reference, digests = reference_of(entry), self._digests
-            for manifest, config, root, platform, created, labels, numbers, sizes in known[1]:
-                blobs = {
-                    digests[number]: size if size >= 0 else -1 - size
-                    for number, size in zip(numbers, sizes, strict=True)
-                }
-                yield ImageSummary(
-                    reference,
-                    digests[config],
-                    digests[root],
-                    self._platform(platform),
-                    created,
-                    sum(blobs.values()),
-                    digests[manifest],
-                    labels,
-                    blobs,
-                )
+            self._lines.pop(key, None)
+            images, line, _ = self._read(entry, key)
+            yield from map(summary_of, images)
+            if line is not None:
+                self._lines[key] = line
+                self.learnt += 1
+
+    def needed(self, entries: Sequence[Descriptor]) -> set[Digest]:
+        """As `LayoutImages.needed`, of the same documents: what was read of them before is not read again.
+
+        Raises StorageError for damaged documents.
+        """
+        found: set[Digest] = set()
+        for entry, key in zip(entries, self._recall(entries), strict=True):
+            known = self._known(key)
+            found.update(needed(self._layout, [entry]) if known is None else known.digests)
+        return found
+
+    def line_of(self, entry: Descriptor) -> bytes | None:
+        """What is to be remembered of an entry that was just written; None where there is nothing.
+
+        Waits for the next tick of the clock: before it, a change of a file would not show in its times.
+        """
+        for _ in range(_PAUSES):
+            _, line, fresh = self._read(entry, _key(entry))
+            if not fresh:
+                return line
+            time.sleep(_PAUSE)
+        return None
 
     def to_remember(self) -> bytes:
-        """What is to be given to the next one: of the entries that were walked over."""
-        digests: list[Digest] = []
-        signatures: list[Signature | None] = []
-        places: dict[int, int] = {}
+        """The lines about the entries that were walked over."""
+        return b"".join(self._lines.values())
 
-        def place(number: int) -> int:
-            if number not in places:
-                places[number] = len(digests)
-                digests.append(self._digests[number])
-                signatures.append(self._signatures[number])
-            return places[number]
+    def _recall(self, entries: Iterable[Descriptor]) -> list[bytes]:
+        """Take in what is remembered of these; their keys."""
+        keys = [_key(entry) for entry in entries]
+        wanted = set(keys)
+        for line in self._remembered:
+            key = line[_CHECKED:][:_KEYED]
+            if key not in wanted or key in self._lines:
+                self.past += 1
+            if key in wanted:
+                self._lines[key] = line
+        return keys
 
-        entries = {
-            key: [
-                [place(number) for number in documents],
-                [
-                    [*map(place, image[:3]), *image[3:6], [place(number) for number in image[6]], image[7]]
-                    for image in images
-                ],
-            ]
-            for key, (documents, images) in self._after.items()
-        }
-        made = {"digests": digests, "signatures": signatures, "entries": entries}
-        body = json.dumps(made, separators=(",", ":")).encode()
-        return _FORM + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    def _known(self, key: bytes) -> Known | None:
+        """What is remembered, if all documents are the files that were read."""
+        line = self._lines.get(key, b"")
+        if line[:_CHECKED] != _check(line[_CHECKED:]):
+            return None
+        digests, signatures, images = json.loads(line[_CHECKED + _KEYED :].decode())  # which was written here
+        one = self._one
+        known = Known([one.setdefault(digest, digest) for digest in digests], signatures, images)
+        for digest, signature in zip(known.digests, signatures, strict=False):
+            if self._signature(digest) != signature:
+                return None
+        return known
 
-    def _recall(self, remembered: bytes) -> None:
-        head, _, body = remembered.partition(b"\n")
-        if head != _FORM + hashlib.sha256(body).hexdigest().encode():
-            return
-        known = json.loads(body)  # of which the digest says that it was written here
-        self._digests, self._signatures, self._before = known["digests"], known["signatures"], known["entries"]
-
-    def _holds(self, known: Numbered) -> bool:
-        """Whether all documents are the files that were read, and all blobs are here."""
-        digests, signatures = self._digests, self._signatures
-        if any(self._signature(digests[number]) != signatures[number] for number in known[0]):
-            return False
-        for image in known[1]:
+    def _is_whole(self, known: Known) -> bool:
+        """Whether all blobs are here."""
+        now, digests = self._now, known.digests
+        for image in known.images:
             for number, size in zip(image[6], image[7], strict=True):
-                if size >= 0 and ((file := self._signature(digests[number])) is None or file[1] != size):
+                file = now.get(digests[number]) or self._signature(digests[number])
+                if size >= 0 and (file is None or file[1] != size):
                     return False
         return True
 
-    def _signature(self, digest: Digest) -> Signature | None:
+    def _signature(self, digest: Digest) -> Signature:
         if digest not in self._now:
             try:
                 found = os.stat(self._folder + digest.replace(":", "/", 1))  # noqa: PTH116 - 30,000 Paths are dear
-            except OSError:
+            except FileNotFoundError:
                 self._now[digest] = None
+            except OSError as error:
+                raise disk_error(error, f"cannot look for blob {digest} in {self._layout.directory}") from error
             else:
                 self._now[digest] = [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
         return self._now[digest]
 
-    def _made(self, entry: Descriptor, images: list[Image]) -> Numbered | None:
-        """What there is to remember; None if it is not all that the entry may lead to one day."""
-        root = root_of(entry).digest
-        indexes = self._indexes(entry)
-        if indexes is None or not images or (indexes and len(images) != len(variants(self._layout, entry))):
-            return None
-        documents = {entry.digest, root, *indexes}
-        for image in images:
-            documents |= {image.manifest.digest, image.config.digest}
-            if image.root.digest != root or len(str(image.config.labels)) > _MOST_LABELS:
-                return None
-        numbers = [self._number(digest) for digest in sorted(documents)]
-        for digest, number in zip(sorted(documents), numbers, strict=True):
-            self._now.pop(digest, None)  # as it is after it was read
-            file = self._signatures[number] = self._signature(digest)
-            if file is None or max(file[2:]) > self._began - _FRESH:
-                return None
-        return [numbers, [self._image(image) for image in images]]
+    def _told(self, entry: Descriptor, known: Known) -> Iterator[ImageSummary]:
+        reference, digests, one = reference_of(entry), known.digests, self._one
+        for manifest, config, root, platform, created, labels, numbers, sizes, diff_ids in known.images:
+            blobs = {
+                digests[number]: size if size >= 0 else -1 - size for number, size in zip(numbers, sizes, strict=True)
+            }
+            yield ImageSummary(
+                reference,
+                digests[config],
+                digests[root],
+                self._platform(platform),
+                created,
+                sum(blobs.values()),
+                digests[manifest],
+                labels,
+                blobs,
+                tuple([one.setdefault(diff_id, diff_id) for diff_id in diff_ids]),
+            )
 
-    def _indexes(self, descriptor: Descriptor) -> set[Digest] | None:
-        """All indexes below; None if something that they name is not here, and may come."""
-        if descriptor.media_type not in INDEXES:
-            return set()
-        found = {descriptor.digest}
+    def _read(self, entry: Descriptor, key: bytes) -> tuple[list[Image], bytes | None, bool]:
+        """The images of an entry; the line to remember, None if they are not all that it may lead to one day, or may
+        have been written in this moment, which the last says. Raises StorageError.
+        """
+        began = _clock()
+        layout = _ReadOnce(self._layout)
+        images = list(LayoutImages(layout).of(entry))
         try:
-            document = self._layout.read_document(descriptor)
-        except NotFoundError:  # somebody removed it since
-            return None
-        for each in () if isinstance(document, Manifest) else document.manifests:
-            if is_attestation(each):
-                continue
-            below = self._indexes(each) if self._layout.has_blob(each) else None
-            if below is None:
-                return None
-            found |= below
-        return found
-
-    def _image(self, image: Image) -> Numbered:
-        blobs = image.manifest.blobs
-        return [
-            self._number(image.manifest.digest),
-            self._number(image.config.digest),
-            self._number(image.root.digest),
-            to_oci(image.platform),
-            image.config.created,
-            dict(image.config.labels),
-            [self._number(blob.digest) for blob in blobs],
-            [-1 - blob.size if blob.urls else blob.size for blob in blobs],
-        ]
-
-    def _number(self, digest: Digest) -> int:
-        if not self._numbers:
-            self._numbers = {known: number for number, known in enumerate(self._digests)}
-        if digest not in self._numbers:
-            self._numbers[digest] = len(self._digests)
-            self._digests.append(digest)
-            self._signatures.append(None)
-        return self._numbers[digest]
+            needed, asked = needs(layout, [entry])
+            whole = len(images) == len(variants(layout, entry))
+        except (NotFoundError, StorageError):  # gone since; damaged, and no image
+            return images, None, False
+        root = root_of(entry).digest
+        if not images or not whole or any(image.root.digest != root for image in images):
+            return images, None, False
+        if any(len(str(image.config.labels)) > _MOST_LABELS for image in images):
+            return images, None, False
+        documents = sorted({root, *asked, *(image.config.digest for image in images)})
+        signatures = []
+        for digest in documents:
+            self._now.pop(digest, None)  # as it is after it was read
+            file = self._signature(digest)
+            if file is not None and max(file[2:]) >= began:
+                return images, None, True
+            signatures.append(file)
+        digests = [*documents, *sorted(needed.difference(documents))]
+        numbers = {digest: number for number, digest in enumerate(digests)}
+        made = [digests, signatures, [_numbered(image, numbers) for image in images]]
+        rest = key + json.dumps(made, separators=(",", ":")).encode() + b"\n"
+        return images, _check(rest) + rest, False
 
     def _platform(self, stated: dict[str, object]) -> Platform:
         key = str(stated)
         if key not in self._platforms:
             self._platforms[key] = from_oci(stated)
         return self._platforms[key]
+
+
+class _ReadOnce:
+    """A layout of which each document is read once, for whoever asks for it within a moment."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.where = layout.where
+        self.has_blob = layout.has_blob
+        self._layout = layout
+        self._documents: dict[tuple[Digest, str, int], Document] = {}
+        self._raw: dict[Digest, bytes] = {}
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        """As `Layout.read_blob`."""
+        if digest not in self._raw:
+            self._raw[digest] = self._layout.read_blob(digest, limit)
+        return self._raw[digest]
+
+    def read_document(self, descriptor: Descriptor) -> Document:
+        """As `Layout.read_document`."""
+        key = descriptor.digest, descriptor.media_type, descriptor.size
+        if key not in self._documents:
+            self._documents[key] = self._layout.read_document(descriptor)
+        return self._documents[key]
 
 
 def summary_of(image: Image) -> ImageSummary:
@@ -223,13 +255,39 @@ def summary_of(image: Image) -> ImageSummary:
         image.manifest.digest,
         image.config.labels,
         {blob.digest: blob.size for blob in image.manifest.blobs},
+        tuple(image.config.diff_ids),
     )
 
 
-def _key(entry: Descriptor) -> str:
+def _numbered(image: Image, numbers: dict[Digest, int]) -> Numbered:
+    blobs = image.manifest.blobs
+    return [
+        numbers[image.manifest.digest],
+        numbers[image.config.digest],
+        numbers[image.root.digest],
+        to_oci(image.platform),
+        image.config.created,
+        dict(image.config.labels),
+        [numbers[blob.digest] for blob in blobs],
+        [-1 - blob.size if blob.urls else blob.size for blob in blobs],
+        list(image.config.diff_ids),
+    ]
+
+
+def _clock() -> int:
+    """Nanoseconds, by the clock that gives files their times: those of a file that is written later are not earlier."""
+    return time.clock_gettime_ns(_COARSE)
+
+
+def _key(entry: Descriptor) -> bytes:
     """All of an entry that its images depend on, but their name."""
     made, platform = is_made_here(entry), entry.platform
     stated = f" {platform!r}" if platform else ""
     root = root_of(entry)
     moved = f" {root.digest} {root.media_type}" if root.digest != entry.digest else ""
-    return f"{entry.digest} {entry.size} {entry.media_type} {made:d}{stated}{moved}"
+    key = f"{entry.digest} {entry.size} {entry.media_type} {made:d}{stated}{moved}"
+    return hashlib.sha256(key.encode()).hexdigest()[:_KEYED].encode()
+
+
+def _check(rest: bytes) -> bytes:
+    return hashlib.sha256(_FORM + rest).hexdigest()[:_CHECKED].encode()

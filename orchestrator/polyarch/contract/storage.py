@@ -178,8 +178,8 @@ class ImageSummary:
 
     `id` is the config's digest, `digest` what the name points at in the registry ("" if nobody knows); `created` is as
     in the config (RFC 3339, "" if unknown), `size` is in bytes, as the engine counts them. `manifest` is the digest of
-    the variant's manifest, "" if nobody knows; `labels` are the config's, `blobs` the sizes of config and layers by
-    digest, None if they are not known. A storage that is `ListsImages`, too, tells all of it.
+    the variant's manifest, "" if nobody knows; `labels` and `diff_ids` are the config's, `blobs` the sizes of config
+    and layers by digest, None if they are not known. A storage that is `ListsImages`, too, tells all of it.
     """
 
     reference: Reference
@@ -191,6 +191,7 @@ class ImageSummary:
     manifest: Digest = ""
     labels: Mapping[str, str] | None = None
     blobs: Mapping[Digest, int] | None = None
+    diff_ids: tuple[Digest, ...] | None = None
 
 
 @runtime_checkable

@@ -162,7 +162,7 @@ class KeptVerbs:
                 removed = removal.remove(storage, chosen, records, force=force)
                 left = removal.layers_at_hand(storage)
                 if left is not None:
-                    garbage.choose(left, only=removal.layers_of(chosen.images))
+                    garbage.choose(left, only=chosen.layers)
             garbage.delete()
         return removed
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.container.snapshot_garbage import SnapshotGarbage
-from polyarch.contract.storage import HasBlobFiles, Image, KeepsUnnamed, ListsImages, RemovesImages
+from polyarch.contract.storage import HasBlobFiles, KeepsUnnamed, ListsImages, RemovesImages
 from polyarch.errors import UsageError
 from polyarch.events import Emit, Warned
 from polyarch.files import disk_error, sweep_temporary
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
 from polyarch.verbs.image_files import remove_files
+from polyarch.verbs.images.at_hand import AtHand, Whole, at_hand, layers_of
 from polyarch.verbs.images.prune_choice import PruneRules, going
-from polyarch.verbs.images.removal import layers_of
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -56,13 +56,14 @@ def prune(places: Places, rules: PruneRules, *, dry_run: bool) -> tuple[Pruned, 
         return _blobs((*storage.prune(), *places.staging.prune()))
     with garbage.alone():
         with garbage.still() as records:
-            at_hand = tuple(storage.images())
+            images = at_hand(storage)
             used = {record.manifest for record in records}
+            arrived = _arrived(storage, images) if rules.timed else {}
             # What a container needs whose record cannot be read nobody knows.
-            chosen = () if garbage.broken else going(at_hand, _arrived(storage, at_hand), used, rules, time.time())
-            blobs = storage.discard(chosen, dry_run=dry_run)
-            gone = {(image.reference, image.manifest.digest) for image in chosen}
-            staying = [image for image in at_hand if (image.reference, image.manifest.digest) not in gone]
+            chosen = () if garbage.broken else going(images, arrived, used, rules, time.time())
+            blobs = storage.discard(Whole(storage, chosen), dry_run=dry_run)
+            gone = set(chosen)
+            staying = [image for image in images if image not in gone]
             garbage.choose(layers_of(staying), dry_run=dry_run)
         if garbage.broken:
             places.emit(Warned(f"images and unpacked layers stay: the record in {garbage.broken[0]} cannot be read"))
@@ -74,9 +75,9 @@ def prune(places: Places, rules: PruneRules, *, dry_run: bool) -> tuple[Pruned, 
             sweep_temporary(places.root / "temporary")
         except OSError as error:
             raise disk_error(error, f"cannot remove from {places.root / 'temporary'}") from error
-    files = remove_files(places.root / "files", {image.manifest.digest for image in staying}, dry_run=dry_run)
+    files = remove_files(places.root / "files", {image.manifest for image in staying}, dry_run=dry_run)
     return (
-        *(Pruned("image", each.manifest.digest, 0, each.reference) for each in chosen),
+        *(Pruned("image", each.manifest, 0, each.reference) for each in chosen),
         *_blobs((*blobs, *_waiting(places.staging, dry_run=dry_run))),
         *(Pruned("unpacked", digest, size) for digest, size in layers),
         *(Pruned("files", digest, size) for digest, size in files),
@@ -94,11 +95,11 @@ def _waiting(staging: RemovesImages, *, dry_run: bool) -> tuple[tuple[Digest, in
     return staging.discard((), dry_run=True) if isinstance(staging, KeepsUnnamed) else ()
 
 
-def _arrived(storage: object, images: Iterable[Image]) -> dict[Digest, float]:
+def _arrived(storage: object, images: Iterable[AtHand]) -> dict[Digest, float]:
     """When each image came here: its manifest is a file that is written once. Raises UsageError, StorageError."""
     if not isinstance(storage, HasBlobFiles):
         raise UsageError("the storage oci does not tell when an image came")
-    digests = {image.manifest.digest for image in images}
+    digests = {image.manifest for image in images}
     try:
         return {digest: storage.blob_path(digest).stat().st_mtime for digest in digests}
     except OSError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from polyarch.contract.storage import Image, is_unnamed
+from polyarch.contract.storage import is_unnamed
 from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
+from polyarch.verbs.images.at_hand import AtHand
 from polyarch_platforms.lazy_dataclass import dataclass
 
 
@@ -21,22 +22,30 @@ class PruneRules:
     older_than: float | None = None
     keep: int | None = None
 
+    @property
+    def timed(self) -> bool:
+        """Whether it matters when images came."""
+        return self.older_than is not None or bool(self.keep)
+
 
 def going(
-    images: Sequence[Image], arrived: Mapping[Digest, float], used: Collection[Digest], rules: PruneRules, now: float
-) -> tuple[Image, ...]:
+    images: Sequence[AtHand], arrived: Mapping[Digest, float], used: Collection[Digest], rules: PruneRules, now: float
+) -> tuple[AtHand, ...]:
     """The images that go, names always with all their platforms.
 
-    `arrived` has when each manifest came here (a POSIX time, as `now`), `used` those that containers use.
+    `arrived` has when each manifest came here (a POSIX time, as `now`), which is asked where rules are `timed`; `used`
+    has those that containers use.
     """
-    names: dict[Reference, list[Image]] = {}
+    names: dict[Reference, list[AtHand]] = {}
     for image in images:
         names.setdefault(image.reference, []).append(image)
-    times = {name: max(arrived[image.manifest.digest] for image in named) for name, named in names.items()}
+    times = {}
+    if rules.timed:
+        times = {name: max(arrived[image.manifest] for image in named) for name, named in names.items()}
     kept = _newest(times, rules.keep or 0)
 
     def goes(name: Reference) -> bool:
-        if name in kept or any(image.manifest.digest in used for image in names[name]):
+        if name in kept or any(image.manifest in used for image in names[name]):
             return False
         if rules.older_than is not None and now - times[name] < rules.older_than:
             return False

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from polyarch.container.record import Record
-from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, SummarisesImages, is_unnamed
+from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
 from polyarch.errors import NotFoundError, StorageError, UsageError
-from polyarch.oci.config import chain_ids
-from polyarch.oci.digest import Digest, hex_of
+from polyarch.oci.digest import Digest
 from polyarch.reference import Reference
+from polyarch.verbs.images.at_hand import AtHand, at_hand, brief, layers_of
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
@@ -38,6 +38,11 @@ class Removal:
     def names(self) -> tuple[Reference, ...]:
         """The names that go, or of which something goes."""
         return tuple(dict.fromkeys(image.reference for image in self.images))
+
+    @property
+    def layers(self) -> set[str]:
+        """What their layers are called when they are ready."""
+        return layers_of(map(brief, self.images))
 
     @property
     def steps(self) -> list[tuple[Reference, Platform | None]]:
@@ -123,28 +128,21 @@ def _in_use(text: str, going: Iterable[Reference], users: Sequence[Record]) -> U
     return UsageError(f"{text} cannot go: {used} stand{'s' if len(users) == 1 else ''} on it", hint)
 
 
-def layers_of(images: Iterable[Image]) -> set[str]:
-    """What the unpacked layers of these images are called: the hexadecimal digits of their chain IDs."""
-    return {hex_of(chain) for image in images for chain in chain_ids(tuple(image.config.diff_ids))}
-
-
 def names_at_hand(storage: object) -> tuple[tuple[Reference, Digest], ...]:
     """Name and manifest of all images of a storage; () where one of them is damaged, or it cannot tell."""
-    if not isinstance(storage, ListsImages):
-        return ()
     try:
-        if isinstance(storage, SummarisesImages):
-            summaries = tuple((each.reference, each.manifest) for each in storage.summaries())
-            if all(manifest for _, manifest in summaries):
-                return summaries
-        return tuple((image.reference, image.manifest.digest) for image in storage.images())
+        return tuple((each.reference, each.manifest) for each in _at_hand(storage))
     except StorageError:
         return ()
 
 
 def layers_at_hand(storage: object) -> set[str] | None:
-    """`layers_of` all images of a storage, which are not held at once; None where one of them is damaged."""
+    """`layers_of` all images of a storage; None where one of them is damaged."""
     try:
-        return layers_of(storage.images() if isinstance(storage, ListsImages) else ())
+        return layers_of(_at_hand(storage))
     except StorageError:
         return None
+
+
+def _at_hand(storage: object) -> tuple[AtHand, ...]:
+    return at_hand(storage) if isinstance(storage, ListsImages) else ()

@@ -6,7 +6,7 @@ In its folder stand the layout itself (`oci-layout`, `index.json`, `blobs`) and 
 `version`                 the number of the arrangement described here; a higher one is refused
 `lock`                    held for the moments in which index.json, a blob's visibility or a lease changes
 `partial/ALGORITHM-HEX`   a blob on its way in, locked by the one who writes it; renamed into `blobs` when it is whole
-`summaries`               what was read of the images for a list, see `LayoutSummaries`; of no consequence but time
+`summaries`               what was read of the images, a line each, see `LayoutSummaries`; of no consequence but time
 `leases/…`                one file for each storage in use, locked as long as it is, that lists the blobs it counts on
 ========================  =============================================================================================
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.contract import (
     BlobWriter,
@@ -36,7 +36,10 @@ from polyarch_plugins.storages.oci.garbage import blobs_here, remove_blobs, remo
 from polyarch_plugins.storages.oci.leases import Lease, counted_on
 from polyarch_plugins.storages.oci.mending import mend_layout, replaced_blob
 from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial, partial_path
-from polyarch_plugins.storages.oci.remembered import WORTH_REMEMBERING, recalled, remember
+from polyarch_plugins.storages.oci.remembered import WORTH_REMEMBERING, recalled, remember, remember_too
+
+if TYPE_CHECKING:
+    from polyarch.contract import LayoutSummaries
 
 VERSION = 1
 """The number of the arrangement of files that the package's docstring describes."""
@@ -135,9 +138,13 @@ class OciStorage:
                         f"{image.reference}: blob {blob.digest} is not in {self.directory}", "pull it again"
                     )
             new = self._images.with_image(self._layout.entries(), image)
+            entry = new.entries[-1]
             new = self._write(new, keep_unnamed=self._keep_unnamed)
             self._lease.drop(blob.digest for blob in image.manifest.blobs)
             remove_blobs(self._layout, new.unlisted)
+        with contextlib.suppress(StorageError):
+            if line := self._summaries().line_of(entry):
+                remember_too(self._private / "summaries", line)
 
     def _write(self, new: NewEntries, *, keep_unnamed: bool) -> NewEntries:
         """Write documents and index.json; what it says then, and what went."""
@@ -180,15 +187,20 @@ class OciStorage:
 
     def summaries(self) -> Iterator[ImageSummary]:
         """Every image under every name, by what is remembered of its documents where these are the same files."""
+        entries, summaries = self._entries(), self._summaries()
+        yield from summaries.of(entries)
+        if max(summaries.learnt, summaries.past - len(entries)) >= WORTH_REMEMBERING and self._private.is_dir():
+            with contextlib.suppress(StorageError), locked(self._private / "lock", "", 0):  # else the next one does it
+                remember(self._private / "summaries", summaries.to_remember(), self._private / ".new")
+
+    def _summaries(self) -> LayoutSummaries:
         from polyarch.contract import LayoutSummaries
 
-        entries = self._entries()
-        remembered = self._private / "summaries"
-        summaries = LayoutSummaries(self._layout, self._images, recalled(remembered))
-        yield from summaries.of(entries)
-        if summaries.learnt >= WORTH_REMEMBERING and self._private.is_dir():
-            with contextlib.suppress(StorageError), locked(self._private / "lock", "", 0):  # else the next one does it
-                remember(remembered, summaries.to_remember(), self._private / ".new")
+        return LayoutSummaries(self._layout, recalled(self._private / "summaries"))
+
+    def _needed(self, entries: Sequence[Descriptor]) -> set[Digest]:
+        """What the entries and storages in use need. Under the storage's lock. Raises StorageError for damaged ones."""
+        return self._summaries().needed(entries) | counted_on(self._lease.directory)
 
     def _entries(self) -> tuple[Descriptor, ...]:
         self._check_version()
@@ -204,10 +216,10 @@ class OciStorage:
             self._lease.drop_own()
             return self._remove_unneeded(new.replaced, new.entries)
 
-    def _remove_unneeded(self, going: Iterable[Descriptor], staying: Iterable[Descriptor]) -> tuple[Digest, ...]:
+    def _remove_unneeded(self, going: Iterable[Descriptor], staying: Sequence[Descriptor]) -> tuple[Digest, ...]:
         """Delete what only the entries that went needed. Raises OSError."""
         try:
-            kept = self._images.needed(staying) | counted_on(self._lease.directory)
+            kept = self._needed(staying)
         except StorageError:  # another image is damaged: what it needs cannot be told, so everything stays for `prune`
             return ()
         candidates: set[Digest] = set()
@@ -242,7 +254,7 @@ class OciStorage:
             staying = self._images.without_these(entries, images) if images else entries
             if not dry_run:
                 self._lease.drop_own()
-            kept = self._images.needed(staying) | counted_on(self._lease.directory)
+            kept = self._needed(staying)
             if len(staying) < len(entries) and not dry_run:
                 self._layout.write_index(staying, sync=self._sync)
             blobs = remove_blobs(self._layout, set(blobs_here(self._layout)) - kept, dry_run=dry_run)
@@ -275,7 +287,7 @@ class OciStorage:
         self._make()
         with self._locked():
             self._lease.forget(digests)
-            kept = self._images.needed(self._layout.entries()) | counted_on(self._lease.directory)
+            kept = self._needed(self._layout.entries())
             remove_blobs(self._layout, set(digests) - kept)
 
     def close(self) -> None:

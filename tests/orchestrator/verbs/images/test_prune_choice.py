@@ -8,6 +8,7 @@ import pytest
 
 from polyarch.contract import Image
 from polyarch.contract.storage import unnamed
+from polyarch.verbs.images.at_hand import brief
 from polyarch.verbs.images.prune_choice import PruneRules, going
 from support.small_images import SmallStorage
 
@@ -58,7 +59,8 @@ def test_what_goes(rules: PruneRules, used: str, expected: list[str], tmp_path: 
         storage.add(text, [made[letter]])
         names[storage.listed[-1].reference] = name
     arrived = {made[letter].manifest.digest: NOW - hours * HOUR for letter, hours in AT_HAND.values()}
-    found = going(storage.listed, arrived, {made[letter].manifest.digest for letter in used}, rules, NOW)
+    in_use = {made[letter].manifest.digest for letter in used}
+    found = going(list(map(brief, storage.listed)), arrived, in_use, rules, NOW)
     assert [names[image.reference] for image in found] == expected
 
 
@@ -69,6 +71,7 @@ def test_names_go_with_all_their_platforms_or_not_at_all(tmp_path: Path) -> None
     digests = [image.manifest.digest for image in images]
     arrived = {digests[0]: NOW - 30 * HOUR, digests[1]: NOW - HOUR}
     everything = PruneRules(everything=True)
-    assert len(going(storage.listed, arrived, (), everything, NOW)) == 2
-    assert going(storage.listed, arrived, digests[:1], everything, NOW) == ()
-    assert going(storage.listed, arrived, (), PruneRules(everything=True, older_than=2 * HOUR), NOW) == ()
+    listed = list(map(brief, storage.listed))
+    assert len(going(listed, arrived, (), everything, NOW)) == 2
+    assert going(listed, arrived, digests[:1], everything, NOW) == ()
+    assert going(listed, arrived, (), PruneRules(everything=True, older_than=2 * HOUR), NOW) == ()
