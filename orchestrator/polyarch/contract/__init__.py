@@ -109,6 +109,7 @@ from polyarch.oci.digest import Digest, digest_of, is_digest
 from polyarch.oci.document import MAX_DOCUMENT_SIZE, Document, Index, Manifest, is_attestation, parse_document
 from polyarch.oci.layout import Layout, index_json, marker_json
 from polyarch.oci.media_types import CONFIGS, DOCUMENTS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
+from polyarch.redaction import keep_secret
 from polyarch.reference import Reference, parse_reference
 from polyarch_platforms.architecture import Architecture
 from polyarch_platforms.architecture import get as architecture_named
@@ -260,6 +261,7 @@ __all__ = [
     "is_digest",
     "is_layer",
     "is_there",
+    "keep_secret",
     "locate_file",
     "locked",
     "make_directory",

@@ -19,6 +19,7 @@ from polyarch.contract import (
     UnauthorizedError,
     UnreachableError,
     UsageError,
+    keep_secret,
     printable,
 )
 
@@ -70,6 +71,10 @@ _LOG_IN = {
 }
 
 
+# obstore's keys whose values nobody is to see (its S3Config, GCSConfig, AzureConfig); an access key's ID is a name.
+_SECRET = re.compile(r"secret|token$|password|account_key|(?:master|sas|service_account)_key|^access_key$|^key$")
+
+
 class Changed(Exception):
     """An object is not the one that was read; somebody else has written it."""
 
@@ -103,6 +108,9 @@ def open_store(kind: str, place: str, options: Mapping[str, object], environ: Ma
         if environ.get(name):
             config[_key(name)] = environ[name]
     config |= {_key(name): value for name, value in options.items()}
+    for name, value in config.items():
+        if isinstance(value, str) and _SECRET.search(name):
+            keep_secret(value)
     bucket, _, prefix = path.partition("/")
     _check(kind, bucket, config)
     plain = str(config.get("endpoint", "")).startswith("http://")
