@@ -7,6 +7,8 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 
+from polyarch.errors import printable
+
 ACCESS_ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
 """Of a directory: the access list that what is made in it gets."""
@@ -25,12 +27,30 @@ def takes_attribute(name: str) -> bool:
     return name in ("security.capability", ACCESS_ACL, DEFAULT_ACL)
 
 
+class NoRoomForAttribute(OSError):
+    """The file system keeps less of extended attributes than a file of the layer has: ext4 has a block for all of one
+    file's (Linux, Documentation/filesystems/ext4/attributes.rst), XFS and btrfs have room for each that Linux allows.
+    """
+
+    HINT = 'keep it on XFS, which has room, or run it as root with layers = "auto" in the settings, which mounts it'
+
+
 def set_attributes(fd: int, attributes: Mapping[str, bytes]) -> None:
-    """Those extended attributes that a layer may bring, as far as the file system and this user can have them."""
+    """Those extended attributes that a layer may bring, as far as the file system and this user can have them.
+
+    Raises OSError; NoRoomForAttribute where there would be room on the disk, but not for an attribute.
+    """
     for name, value in attributes.items():
         if takes_attribute(name):
             with _unsupported_passes():
-                os.setxattr(fd, name, value)
+                try:
+                    os.setxattr(fd, name, value)
+                except OSError as error:
+                    full = error.errno == errno.ENOSPC and not os.fstatvfs(fd).f_bavail
+                    if full or error.errno not in (errno.ENOSPC, errno.E2BIG):
+                        raise
+                    what = f"its file system has no room for {printable(name, 100)}, an attribute of {len(value)} bytes"
+                    raise NoRoomForAttribute(error.errno, what) from error
 
 
 def clear_attributes(fd: int) -> None:

@@ -9,16 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from polyarch.errors import HostError, PolyarchError, UsageError, printable
-from polyarch.files import disk_error
+from polyarch.errors import PolyarchError, UsageError, printable
 from polyarch.unpack.beneath import Directory
 from polyarch.unpack.layer import LayerWriter
+from polyarch.unpack.rules import translated
 from polyarch.unpack.tar import Entry, Kind, TarReader
 from polyarch.unpack.tree import Tree
 from polyarch_platforms.lazy_dataclass import dataclass
 
 Source: TypeAlias = Literal["file", "directory", "contents", "archive"]
 """What is copied: something that is no directory, a directory, what is in one (`DIR/.`), or what an archive holds."""
+
+_DEEPEST = 2048
+"""Directories in each other below the one that is copied to: as deep as an archive's names reach (`tar.MAX_NAME`)."""
 
 There: TypeAlias = Literal["nothing", "directory", "other"]
 """What there is at the destination."""
@@ -60,6 +63,7 @@ class CopyTree(Tree):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
+        self.max_depth = _DEEPEST
         self._final.clear()  # the directory itself stays as it is
 
     def clear(self, here: Directory, name: bytes) -> None:
@@ -105,13 +109,11 @@ class CopyWriter(LayerWriter):
         """Whether an entry came."""
         return self._base is not None
 
-    def _translated(self, error: OSError, entry: Entry, where: str) -> PolyarchError:
-        what = f"{where}: {entry.kind.value} {entry.shown!r}"
-        if error.errno in (errno.EPERM, errno.EACCES):
-            return HostError(f"{what}: {error.strerror}")
+    def _translated(self, error: OSError, what: str) -> PolyarchError:
+        """What a layer could only be hostile for is here what somebody asked for."""
         if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL):
             return UsageError(f"{what}: {error.strerror}")
-        return disk_error(error, what)
+        return translated(error, what)
 
     def _write(self, entry: Entry, reader: TarReader) -> None:
         if self._base is None:

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from polyarch.errors import HostError
+from polyarch.errors import HostError, PolyarchError
 from polyarch.unpack.attributes import DEFAULT_ACL, clear_attributes, set_attributes
 from polyarch.unpack.beneath import Directory
 from polyarch.unpack.rules import Role, lay_whiteout, role_of, translated
@@ -45,10 +45,13 @@ class LayerWriter:
                 try:
                     self._write(entry, reader)
                 except OSError as error:
-                    raise translated(error, f"{stream.where}: {entry.kind.value} {entry.shown!r}") from error
+                    raise self._translated(error, f"{stream.where}: {entry.kind.value} {entry.shown!r}") from error
             stream.finish()
         finally:
             stream.close()
+
+    def _translated(self, error: OSError, what: str) -> PolyarchError:
+        return translated(error, what)
 
     def _write(self, entry: Entry, reader: TarReader) -> None:
         tree = self._tree

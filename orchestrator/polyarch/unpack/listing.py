@@ -11,7 +11,7 @@ from polyarch.errors import IntegrityError
 from polyarch.files import disk_error
 from polyarch.oci.digest import Digest, hasher
 from polyarch.unpack.attributes import takes_attribute
-from polyarch.unpack.columns import numbers, packed, texts, unpacked
+from polyarch.unpack.columns import check_texts, each_text, numbers, packed, unpacked
 from polyarch.unpack.limits import LayerLimits
 from polyarch.unpack.merged import FINGERPRINT, NONE
 from polyarch.unpack.stream import LayerStream
@@ -75,7 +75,7 @@ class Listing:
         step = FINGERPRINT
         return map(
             Listed,
-            texts(self.paths, rows),
+            each_text(self.paths),
             self.kinds.decode("ascii"),
             self.modes,
             self.uids,
@@ -83,7 +83,7 @@ class Listing:
             self.sizes,
             self.mtimes,
             (self.fingerprints[at : at + step] for at in range(0, rows * step, step)),
-            texts(self.links, rows),
+            each_text(self.links),
         )
 
     def packed(self) -> bytes:
@@ -96,7 +96,8 @@ def read_listing(data: bytes) -> Listing:
     """The listing in such a file. Raises ValueError where that is of another form, or damaged."""
     paths, kinds, modes, uids, gids, sizes, mtimes, fingerprints, links = unpacked(_NAME, _COLUMNS, data)
     rows = len(kinds)
-    texts(paths, rows), texts(links, rows)
+    check_texts(paths, rows)
+    check_texts(links, rows)
     if len(fingerprints) != rows * FINGERPRINT:
         raise ValueError("a column of another length")
     return Listing(
@@ -160,7 +161,7 @@ def _walked(stream: LayerStream, fingerprint: Callable[[Entry, TarReader], bytes
     finally:
         stream.close()
     return Listing(
-        bytes(paths[:-1]),
+        bytes(memoryview(paths)[:-1]),
         bytes(kinds),
         modes,
         uids,
@@ -168,7 +169,7 @@ def _walked(stream: LayerStream, fingerprint: Callable[[Entry, TarReader], bytes
         sizes,
         mtimes,
         bytes(fingerprints),
-        bytes(links[:-1]),
+        bytes(memoryview(links)[:-1]),
     )
 
 

@@ -6,56 +6,82 @@ The rules are those that `tree` and `layer` write files by (image-spec 1.1.1, la
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
 from polyarch.errors import IntegrityError, printable
-from polyarch.unpack.beneath import followed
+from polyarch.unpack.beneath import MAX_LINKS, components
 from polyarch.unpack.limits import USUAL, Limits
 from polyarch.unpack.listing import Listed
-from polyarch.unpack.merged import NONE, Merged, Row, merged
+from polyarch.unpack.merged import NONE, Merged
+from polyarch.unpack.rows import GONE, Rows
 from polyarch.unpack.rules import Role, hidden_name, role_of
 from polyarch.unpack.stack import WHITEOUT
 from polyarch.unpack.tar import Kind
-from polyarch.unpack.tree import IMPLIED_MODE, MAX_DEPTH
+from polyarch.unpack.tree import DIRECTORY_COUNTS, IMPLIED_MODE, MAX_DEPTH
 
 _NAME_MAX = 255  # Linux, limits.h
+_COUNTED = 7  # bits: as many bytes of names count as an entry
+_MOST_WAYS = 4096
+_DIRECTORY, _SYMLINK, _HARD_LINK = map(ord, "dlh")
 
 
 def merge(layers: Iterable[Iterable[Listed]], limits: Limits = USUAL) -> Merged:
     """`layers` stand bottom first. Raises IntegrityError where one cannot be unpacked over those below it, or all are
     beyond the limits.
     """
-    state = _Layers()
+    state = _Layers(limits)
     for number, layer in enumerate(layers, 1):
         state.add(number, layer)
-    return merged(state.rows)
+    state.forget()
+    return state.rows.merged()
 
 
-class _Nothing(Exception):
-    """No directory is where a path leads."""
+class _Folder:
+    """A directory that is seen: its row, and what is in it. `own` is the last layer that brought it, or what it has."""
+
+    __slots__ = ("above", "depth", "names", "own", "row")
+
+    def __init__(self, above: _Folder | None, row: int, own: int) -> None:
+        self.above: _Folder = above or self
+        self.depth: int = above.depth + 1 if above else 0
+        self.names: dict[bytes, _Folder | int] = {}
+        self.row = row
+        self.own = own
 
 
 class _Layers:
     """What is seen of the layers so far. `rows` has what each of them brought, the directories that it implies too."""
 
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self._seen: dict[bytes, Row] = {}
-        self._names: dict[bytes, set[bytes]] = {b"": set()}  # of each directory that is seen
+    def __init__(self, limits: Limits) -> None:
+        self.rows = Rows()
+        self._limits = limits.of_layer()
+        self._root = _Folder(None, -1, 0)
         self._number = 0
-        self._own: set[bytes] = set()
-        self._before: dict[bytes, Row | None] = {}  # what is seen no more, or for the first time, since the layer began
-        self._ways: dict[bytes, bytes] = {}  # to directories, symlinks followed
+        self._first = 0  # row of the layer at hand
+        self._olds = array("q")  # what was seen before the layer in the place of each of its rows; -1 for nothing
+        self._gone: dict[bytes, int] = {}  # rows of lower layers that are seen no more, and nothing in their place
+        self._linked: set[tuple[_Folder, bytes]] = set()  # names of lower layers that hard links to themselves brought
+        self._ways: dict[bytes, _Folder] = {}  # directories that paths lead to
 
     def add(self, number: int, layer: Iterable[Listed]) -> None:
         """Lay one more layer over the others."""
-        self._number = number
-        self._own.clear()
-        self._before.clear()
-        self._ways.clear()
+        self._number, self._first = number, len(self.rows)
+        for kept in (self._gone, self._linked, self._ways):
+            kept.clear()
+        self._olds = array("q")
         for listed in layer:
+            self._limits.take(1 + (len(listed.path) + len(listed.link) >> _COUNTED))
             self._entry(listed)
-        self.rows += self._changes()
+        self._tell_changes()
+
+    def forget(self) -> None:
+        """Let go of the tree, which takes as much memory as the rows; its directories know each other."""
+        waiting = [self._root]
+        while waiting:
+            names = waiting.pop().names
+            waiting += (each for each in names.values() if isinstance(each, _Folder))
+            names.clear()
 
     def _fault(self, path: bytes, what: str) -> IntegrityError:
         shown = printable(path.decode("utf-8", "backslashreplace"), 200)
@@ -75,43 +101,68 @@ class _Layers:
         here = self._directory(above)
         if len(name) > _NAME_MAX:
             raise self._fault(path, f"a name of {len(name)} bytes; Linux has {_NAME_MAX} at most")
-        if listed.kind == "d" and here and here.count(b"/") + 1 >= MAX_DEPTH:
+        if listed.kind == "d" and here.depth >= MAX_DEPTH:
             raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
-        child = here + b"/" + name if here else name
-        row = Row(self._number, child, listed.kind, *listed[2:])
-        self._own.add(child)
-        if listed.kind == "h" and not self._link(row, child):
-            return
-        there = self._seen.get(child)
-        if there is not None and (there.kind == "d") != (listed.kind == "d"):
-            self._clear(child)
-        elif there is not None and there.kind == "l":
+        if listed.kind == "h":
+            target = self._link_target(listed, here, name)
+            if target < 0:
+                return
+            what = self.rows.listed(target)
+            # A symlink or a device has no bytes that could be counted twice.
+            listed = what._replace(kind="h", link=what.path) if what.kind in "fh" else what
+        self._put(here, name, listed)
+
+    def _put(self, here: _Folder, name: bytes, what: Listed) -> _Folder | int:
+        """An entry in place of what has the name; what stands there now."""
+        there = here.names.get(name)
+        directory = what.kind == "d"
+        if there is not None and isinstance(there, _Folder) != directory:
+            self._clear(here, name)
+            there = None
+        elif isinstance(there, int) and self.rows.kinds[there] == _SYMLINK:
             self._ways.clear()
-        self._put(child, row, here, name)
+        path = self._path(here, name)
+        old = self._gone.pop(path, -1) if self._gone else -1
+        if there is not None:
+            old = self._replaced(there.row if isinstance(there, _Folder) else there)
+        row = self.rows.add(self._number, path, what)
+        self._olds.append(old)
+        if isinstance(there, _Folder):
+            there.row = row
+            there.own = self._number
+            return there
+        if directory:
+            self._limits.take(DIRECTORY_COUNTS)
+        here.names[name] = made = _Folder(here, row, self._number) if directory else row
+        return made
 
-    def _put(self, child: bytes, row: Row, here: bytes, name: bytes) -> None:
-        self._before.setdefault(child, self._seen.get(child))
-        self._seen[child] = row
-        self._names[here].add(name)
-        if row.kind == "d":
-            self._names.setdefault(child, set())
+    def _path(self, here: _Folder, name: bytes) -> bytes:
+        return self.rows.path(here.row) + b"/" + name if here is not self._root else name
 
-    def _link(self, row: Row, child: bytes) -> bool:
-        """A hard link is what it names, whatever its own header says; False where it names itself."""
-        above, _, name = row.link.rpartition(b"/")
-        here = self._find(above)
-        target = self._seen.get(here + b"/" + name if here else name) if here is not None else None
-        if target is not None and target.path.startswith(child + b"/"):
-            target = None  # it goes with the directory that the link takes the place of
-        if target is None or target.kind == "d":
-            raise self._fault(child, "a hard link to a directory" if target else "its target does not exist")
-        row.mode, row.uid, row.gid = target.mode, target.uid, target.gid
-        row.size, row.mtime, row.fingerprint = target.size, target.mtime, target.fingerprint
-        if target.kind in "fh":
-            row.link = target.path
-        else:  # a symlink or a device has no bytes that could be counted twice
-            row.kind, row.link = target.kind, target.link
-        return target.path != child
+    def _replaced(self, row: int) -> int:
+        """A row is seen no more: what was seen in its place before the layer at hand; -1 for nothing."""
+        if row < self._first:
+            return row
+        self.rows.changes[row] = GONE
+        return self._olds[row - self._first]
+
+    def _link_target(self, listed: Listed, here: _Folder, name: bytes) -> int:
+        """The row of what a hard link names, which is what it is, whatever its own header says; -1 for itself."""
+        above, _, last = listed.link.rpartition(b"/")
+        folder = self._find(above)
+        target = folder.names.get(last) if folder is not None else None
+        there = here.names.get(name)
+        while folder is not None and folder is not self._root:
+            if folder is there:  # it goes with the directory that the link takes the place of
+                target = None
+            folder = folder.above
+        if not isinstance(target, int):
+            what = "a hard link to a directory" if target else "its target does not exist"
+            raise self._fault(self._path(here, name), what)
+        if there == target:
+            self._linked.add((here, name))
+            return -1
+        return target
 
     def _is_mark(self, path: bytes, above: bytes, name: bytes) -> bool:
         """Heed a whiteout; False for what is none."""
@@ -123,104 +174,122 @@ class _Layers:
             return False
         here = self._find(above)
         if here is not None and role is not Role.IGNORED:
-            for each in list(self._names[here]) if role is Role.HIDES_ALL else [hidden_name(name)]:
-                self._hide(here + b"/" + each if here else each)
+            if role is Role.HIDES_ALL:
+                self._hide_all(here)
+            else:
+                self._hide(here, hidden_name(name))
         return True
 
-    def _hide(self, path: bytes) -> None:
-        """Take away what lower layers have at a path; what this one has stays."""
-        if path not in self._own:
-            self._clear(path)
-        elif path in self._names:
-            for name in list(self._names[path]):
-                self._hide(path + b"/" + name)
+    def _hide(self, here: _Folder, name: bytes) -> None:
+        """Take away what lower layers have under a name; what this one has stays."""
+        there = here.names.get(name)
+        if isinstance(there, _Folder) and there.own == self._number:
+            self._hide_all(there)
+        elif there is not None and not (
+            isinstance(there, int) and (there >= self._first or (here, name) in self._linked)
+        ):
+            self._clear(here, name)
 
-    def _clear(self, path: bytes) -> None:
-        """Take away what is seen at a path and below it."""
-        if path not in self._seen:
-            return
-        above, _, name = path.rpartition(b"/")
-        self._names[above].discard(name)
-        waiting = [path]
+    def _hide_all(self, here: _Folder) -> None:
+        waiting = [here]
         while waiting:
-            path = waiting.pop()
-            self._before.setdefault(path, self._seen.pop(path))
-            waiting += (path + b"/" + inner for inner in self._names.pop(path, ()))
+            folder = waiting.pop()
+            for name, there in list(folder.names.items()):
+                if isinstance(there, _Folder) and there.own == self._number:
+                    waiting.append(there)
+                else:
+                    self._hide(folder, name)
+
+    def _clear(self, here: _Folder, name: bytes) -> None:
+        """Take away what is seen under a name and below it."""
+        waiting = [here.names.pop(name)]
+        while waiting:
+            each = waiting.pop()
+            row = each.row if isinstance(each, _Folder) else each
+            if (old := self._replaced(row)) >= 0:
+                self._gone.setdefault(self.rows.path(row), old)
+            if isinstance(each, _Folder):
+                waiting += each.names.values()
+                each.names.clear()
         self._ways.clear()
 
-    def _directory(self, path: bytes) -> bytes:
+    def _directory(self, path: bytes) -> _Folder:
         """The directory that a path leads to, symlinks followed and what is missing made, for an entry in it."""
-        known = self._ways.get(path)
-        if known is None:
-            known = self._ways[path] = self._followed(path, make=True) or b""
-            above = known
-            while above and above not in self._own:
-                self._own.add(above)
-                above = above.rpartition(b"/")[0]
-        return known
+        here = self._ways.get(path)
+        if here is None:
+            found = self._followed(path, make=True)
+            assert found is not None
+            here = found
+            if len(self._ways) >= _MOST_WAYS:
+                self._ways.clear()
+            self._ways[path] = here
+        self._keep(here)
+        return here
 
-    def _find(self, path: bytes) -> bytes | None:
+    def _keep(self, here: _Folder) -> None:
+        """This layer brings something in a directory, and so in all that it is in."""
+        while here.own != self._number:
+            here.own = self._number
+            here = here.above
+
+    def _find(self, path: bytes) -> _Folder | None:
         """The directory that a path leads to; None where there is none."""
-        known = self._ways.get(path)
-        return known if known is not None else self._followed(path, make=False)
+        return self._ways.get(path) or self._followed(path, make=False)
 
-    def _followed(self, path: bytes, *, make: bool) -> bytes | None:
-        def link_at(child: bytes) -> bytes | None:
-            row = self._seen.get(child)
-            if row is None:
+    def _followed(self, path: bytes, *, make: bool) -> _Folder | None:
+        todo, here, links = components(path)[::-1], self._root, 0
+        while todo:
+            part = todo.pop()
+            there = here.above if part == b".." else here.names.get(part)
+            if there is None:
                 if not make:
-                    raise _Nothing
-                if child.count(b"/") >= MAX_DEPTH:
-                    raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
-                if len(child) - child.rfind(b"/") - 1 > _NAME_MAX:
-                    raise self._fault(path, f"a name of more than {_NAME_MAX} bytes, which Linux does not have")
-                row = Row(self._number, child, "d", IMPLIED_MODE, 0, 0, 0, 0, NONE, b"")
-                above, _, name = child.rpartition(b"/")
-                self._put(child, row, above, name)
-            if row.kind in "dl":
-                return row.link if row.kind == "l" else None
-            if make:
+                    return None
+                there = self._implied(here, part, path)
+            if isinstance(there, _Folder):
+                here = there
+            elif self.rows.kinds[there] == _SYMLINK:
+                links += 1
+                if links > MAX_LINKS:
+                    raise self._fault(path, "too many symlinks")
+                target = self.rows.link(there)
+                todo += components(target)[::-1]
+                here = self._root if target.startswith(b"/") else here
+            elif make:
                 raise self._fault(path, "not a directory")
-            raise _Nothing
+            else:
+                return None
+        return here
 
-        try:
-            return followed(path, link_at)
-        except _Nothing:
-            return None
-        except OSError:
-            raise self._fault(path, "too many symlinks") from None
+    def _implied(self, here: _Folder, name: bytes, path: bytes) -> _Folder | int:
+        if here.depth >= MAX_DEPTH:
+            raise self._fault(path, f"deeper than {MAX_DEPTH} directories")
+        if len(name) > _NAME_MAX:
+            raise self._fault(path, f"a name of more than {_NAME_MAX} bytes, which Linux does not have")
+        self._keep(here)
+        return self._put(here, name, Listed(b"", "d", IMPLIED_MODE, 0, 0, 0, 0, NONE, b""))
 
-    def _changes(self) -> list[Row]:
-        """The rows of the layer that is done, those of what it removed among them."""
-        rows: list[Row] = []
-        removed: dict[bytes, int] = {}
-        for path, old in self._before.items():
-            new = self._seen.get(path)
-            if old is not None:
-                old.hidden_by = self._number
-            if new is None:
-                if old is not None:
-                    removed[path] = old.content_size
-            elif new.layer == self._number:
-                new.change = "A" if old is None else "=" if new.is_same_directory(old) else "C"
-                rows.append(new)
-        rows += self._removals(removed)
-        return rows
-
-    def _removals(self, removed: dict[bytes, int]) -> list[Row]:
-        """A row for each thing that went, with the bytes of all that went with it; the topmost of each alone."""
+    def _tell_changes(self) -> None:
+        """What the rows of the layer that is done are, and rows for what it removed."""
+        rows = self.rows
+        for row, old in enumerate(self._olds, self._first):
+            if old >= 0 and rows.changes[row] != GONE:
+                rows.hidden_by[old] = self._number
+                rows.changes[row] = ord("=" if rows.are_one_directory(row, old) else "C")
         sizes: dict[bytes, int] = {}
-        for path, size in removed.items():
+        for path, old in self._gone.items():
+            rows.hidden_by[old] = self._number
             top = path
-            while (above := top.rpartition(b"/")[0]) in removed:
+            while (above := top.rpartition(b"/")[0]) in self._gone:
                 top = above
-            sizes[top] = sizes.get(top, 0) + size
-        found = []
+            sizes[top] = sizes.get(top, 0) + rows.content_size(old)
         for path, size in sizes.items():
-            old = self._before[path]
-            above = path.rpartition(b"/")[0]
-            if old is not None and above in self._names:  # else a file is where the directory was
-                row = Row(self._number, path, old.kind, old.mode, old.uid, old.gid, size, old.mtime, NONE, b"")
-                row.change = "D"
-                found.append(row)
-        return found
+            if self._is_directory(path.rpartition(b"/")[0]):  # else a file is where the directory was
+                what = rows.listed(self._gone[path])
+                row = rows.add(self._number, path, what._replace(size=size, fingerprint=NONE, link=b""))
+                rows.changes[row] = ord("D")
+
+    def _is_directory(self, path: bytes) -> bool:
+        here: _Folder | int | None = self._root
+        for part in components(path):
+            here = here.names.get(part) if isinstance(here, _Folder) else None
+        return isinstance(here, _Folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from polyarch.unpack.columns import numbers, packed, texts, unpacked
@@ -18,70 +18,6 @@ NONE = bytes(FINGERPRINT)
 
 _NAME = "image"
 _COLUMNS = 12
-
-
-class Row:
-    """What a layer has at a path, while layers are laid over each other; fields as in `Listed`.
-
-    `change` is `A` added, `C` changed, `D` removed, `=` for a directory that only stands there again. `hidden_by` is
-    the layer that replaced or removed it, 0 for none. A hard link has all of the file that it is, its `link` that path.
-    """
-
-    __slots__ = (
-        "change",
-        "fingerprint",
-        "gid",
-        "hidden_by",
-        "kind",
-        "layer",
-        "link",
-        "mode",
-        "mtime",
-        "path",
-        "size",
-        "uid",
-    )
-
-    def __init__(
-        self,
-        layer: int,
-        path: bytes,
-        kind: str,
-        mode: int,
-        uid: int,
-        gid: int,
-        size: int,
-        mtime: int,
-        fingerprint: bytes,
-        link: bytes,
-    ) -> None:
-        self.layer = layer
-        self.path = path
-        self.kind = kind
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.mtime = mtime
-        self.fingerprint = fingerprint
-        self.link = link
-        self.change = "A"
-        self.hidden_by = 0
-
-    @property
-    def content_size(self) -> int:
-        """Bytes of its content, counted where they lie: a hard link has none of its own."""
-        return 0 if self.kind == "h" else self.size
-
-    def is_same_directory(self, other: Row) -> bool:
-        """Whether both are the same directory; its time changes with what is made in it and does not count."""
-        return (self.kind, self.mode, self.uid, self.gid, self.fingerprint) == (
-            other.kind,
-            other.mode,
-            other.uid,
-            other.gid,
-            other.fingerprint,
-        ) and self.kind == "d"
 
 
 class Seen(NamedTuple):
@@ -99,8 +35,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The rows of all layers, column by column, by layer and then as a tree is walked. `changes` and `kinds` are a
-    letter each, see `Row`; `layers` and `hidden_by` count from 1.
+    """The rows of all layers, column by column, by layer and then as a tree is walked. `kinds` are a letter each, as in
+    `Listed`. So are `changes`: `A` added, `C` changed, `D` removed, `=` for a directory that only stands there again.
+    `layers` and `hidden_by` count from 1; `hidden_by` is the layer that replaced or removed it, 0 for none. A hard link
+    has all of the file that it is, its `link` that path.
     """
 
     layers: array[int]
@@ -167,25 +105,6 @@ class Merged:
                 self.links,
             ),
         )
-
-
-def merged(rows: Iterable[Row]) -> Merged:
-    """The columns of these rows."""
-    ordered = sorted(rows, key=lambda row: (row.layer, row.path.replace(b"/", b"\0")))
-    return Merged(
-        array("I", (row.layer for row in ordered)),
-        "".join(row.change for row in ordered),
-        "".join(row.kind for row in ordered),
-        array("I", (row.hidden_by for row in ordered)),
-        array("H", (row.mode for row in ordered)),
-        array("I", (row.uid for row in ordered)),
-        array("I", (row.gid for row in ordered)),
-        array("Q", (row.size for row in ordered)),
-        array("q", (row.mtime for row in ordered)),
-        b"".join(row.fingerprint for row in ordered),
-        b"\0".join(row.path for row in ordered),
-        b"\0".join(row.link for row in ordered),
-    )
 
 
 def read_merged(data: bytes) -> Merged:

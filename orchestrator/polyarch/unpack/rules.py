@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from polyarch.errors import HostError, IntegrityError, PolyarchError
+from polyarch.errors import HostError, IntegrityError, PolyarchError, StorageError
 from polyarch.files import disk_error
+from polyarch.unpack.attributes import NoRoomForAttribute
 from polyarch.unpack.stack import OPAQUE, WHITEOUT
 from polyarch.unpack.tar import Kind
 
@@ -102,6 +103,8 @@ def translated(error: OSError, what: str) -> PolyarchError:
     """What went wrong with an entry: `what` names its layer, its kind and itself."""
     if error.errno in _FAULTS_OF_LAYER:
         return IntegrityError(f"{what}: {error.strerror}")
+    if isinstance(error, NoRoomForAttribute):
+        return StorageError(f"{what}: {error.strerror}", error.HINT)
     if error.errno in (errno.EPERM, errno.EACCES):
         return HostError(f"{what}: {error.strerror}")
     return disk_error(error, what)

@@ -40,6 +40,7 @@ class Tree(Root):
         self._final: dict[bytes, tuple[int, int, bytes]] = {}
         self._own: set[bytes] | None = None
         self._make_missing = True
+        self.max_depth = MAX_DEPTH
         self.count: Callable[[int], object] = lambda count: None
         self.set_final(self.top, IMPLIED_MODE, None)
 
@@ -74,7 +75,7 @@ class Tree(Root):
 
     def make_directory(self, here: Directory, name: bytes) -> tuple[Directory, bool]:
         """The directory `name`, and whether it is new; what else had the name is gone."""
-        if len(components(here.path)) >= MAX_DEPTH:
+        if len(components(here.path)) >= self.max_depth:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         new = True
         try:

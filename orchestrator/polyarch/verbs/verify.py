@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from polyarch.contract.others import ChosenVariant, Verifier
-from polyarch.contract.registry import BlobStream, Registry
+from polyarch.contract.registry import BlobStream, HasPlaces, Registry
 from polyarch.contract.storage import Image, ReadsBlobs, is_unnamed
 from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.oci.descriptor import Descriptor
-from polyarch.oci.digest import hasher
+from polyarch.oci.digest import Digest, hasher
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
 from polyarch.unpack.limits import Limits
-from polyarch.unpack.listing import outline_layer
+from polyarch.unpack.listing import Listing, outline_layer
 from polyarch.unpack.merge import merge
 from polyarch.verbs.proof import entrypoint_of
 from polyarch.verbs.results import VerifiedImage
@@ -85,6 +85,10 @@ class _Later:
     def open_blob(self, reference: Reference, blob: Descriptor, offset: int = 0) -> AbstractContextManager[BlobStream]:
         return self._make().open_blob(reference, blob, offset)
 
+    def place_of(self, reference: Reference, digest: Digest) -> tuple[Reference, Registry]:
+        made = self._make()
+        return made.place_of(reference, digest) if isinstance(made, HasPlaces) else (reference, made)
+
     def close(self) -> None:
         """Its maker closes it."""
 
@@ -109,17 +113,23 @@ def _layer_problems(storage: ReadsBlobs, image: Image, limits: Limits) -> list[s
     """What is wrong with the layers: their diff IDs, their archives, and whether each can be laid over those below."""
     if len(image.config.diff_ids) != len(image.manifest.layers):
         return [f"{len(image.manifest.layers)} layers, but {len(image.config.diff_ids)} diff IDs"]
-    problems, listed = [], []
-    held_to = limits.of_layers(len(image.manifest.layers))
-    for layer, diff_id, each in zip(image.manifest.layers, image.config.diff_ids, held_to, strict=True):
-        try:
-            with storage.open_blob(layer.digest) as stream:
-                listed.append(outline_layer(stream, diff_id, f"layer {layer.digest}", limits=each))
-        except IntegrityError as error:
-            problems.append(error.message)
-    if not problems:
-        try:
-            merge(listed, limits)
-        except IntegrityError as error:
+    problems: list[str] = []
+
+    def outlines() -> Iterator[Listing]:
+        held_to = limits.of_layers(len(image.manifest.layers))
+        for layer, diff_id, each in zip(image.manifest.layers, image.config.diff_ids, held_to, strict=True):
+            try:
+                with storage.open_blob(layer.digest) as stream:
+                    yield outline_layer(stream, diff_id, f"layer {layer.digest}", limits=each)
+            except IntegrityError as error:
+                problems.append(error.message)
+
+    listed = outlines()
+    try:
+        merge(listed, limits)  # one by one: what they hold takes memory
+    except IntegrityError as error:
+        for _ in listed:
+            pass  # what else is wrong
+        if not problems:  # else one is missing from below those above it
             problems.append(error.message)
     return problems

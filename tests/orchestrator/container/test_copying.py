@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import stat
@@ -13,8 +14,9 @@ import pytest
 from polyarch.container.copy_ends import Words, read_words
 from polyarch.container.copying import Copy
 from polyarch.errors import NotFoundError, PolyarchError, StorageError, UsageError
-from polyarch.unpack.copy_tree import Source, There, goes_inside
-from support.layers import listing
+from polyarch.unpack.copy_tree import CopyTree, CopyWriter, Destination, Source, There, goes_inside
+from polyarch.unpack.stream import LayerStream
+from support.layers import file, layer, listing
 from support.tar_files import Link, entries_of, tar_of
 
 
@@ -153,6 +155,24 @@ def test_words(text: str, words: Words) -> None:
 def test_words_that_are_wrong(words: tuple[str, str]) -> None:
     with pytest.raises(UsageError):
         read_words(*words)
+
+
+@pytest.mark.parametrize("way", ["into", "out"])
+def test_a_copy_may_be_deeper_than_layers_are(way: str, here: Path, root: Path) -> None:
+    deep, inside = ("d/" * 300, root if way == "into" else here)
+    ((here if way == "into" else root) / "deep" / deep).mkdir(parents=True)
+    copy(root, *(("./deep", "c:/new") if way == "into" else ("c:/deep", "./new")))
+    assert (inside / "new" / deep).is_dir()
+
+
+def test_what_cannot_be_put_there_is_the_users_to_mend(here: Path, root: Path) -> None:
+    tree = CopyTree(root)
+    archive = io.BytesIO(layer(file("x/y", "below a file")))
+    goal = Destination((b"dir",), b"", "directory", slash=False)
+    (root / "dir" / "x").write_text("a file")
+    writer = CopyWriter(tree, goal, "archive", lambda entry: entry, owners=False, devices=False)
+    with pytest.raises(UsageError, match="Not a directory"):
+        writer.write(LayerStream(archive, "stdin"))
 
 
 def test_no_link_leads_out_of_the_root(here: Path, root: Path, tmp_path: Path) -> None:

@@ -244,6 +244,25 @@ def test_a_full_disk(small_tmpfs: Callable[[int], Path]) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_an_attribute_that_the_file_system_has_no_room_for(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.big", bytes(60_000))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.E2BIG):
+            pytest.skip("no extended attributes here")
+    else:
+        pytest.skip("the file system here has room for them")
+    data = layer(file("f", pax={"SCHILY.xattr.user.big": bytes(60_000)}))
+    with pytest.raises(
+        StorageError, match=r"file 'f': its file system has no room for user.big, .* 60000 bytes"
+    ) as told:
+        unpack_image([opener(data)], [diff_id(data)], tmp_path / "image")
+    assert told.value.hint
+    assert list(tmp_path.iterdir()) == [probe]
+
+
 def test_a_fault_of_the_source_is_told(tmp_path: Path) -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:

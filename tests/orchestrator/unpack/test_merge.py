@@ -200,6 +200,7 @@ def _cut(path: str) -> tuple[str, str]:
 @example([[file("a/a"), symlink("a", "a")]])
 @example([[file("a"), symlink("b", "a")], [folder("a"), folder("b/b/a"), file("b"), file("b/b/a")]])
 @example([[symlink("a", "b"), hard_link("a", "a"), hard_link("b", "a")]])
+@example([[file("c/b/d"), file("c/a")], [file("c/b/a/c"), file("c/.wh.b")]])
 def test_it_comes_to_what_unpacking_makes(layers: list[list[Item]]) -> None:
     archives = [layer(*items) for items in layers]
     place = Path(tempfile.mkdtemp()) / "root"
