@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import os
@@ -63,8 +64,15 @@ class SignedSite:
             "ed25519": cosign_keys.ed25519_key(folder, "ed25519"),
             "log": cosign_keys.ecdsa_key(folder, "log"),
         }
+        self.registries_conf: Path | None = None
         self._count = 0
         self._shared: Session | None = None
+
+    def at(self, registry: DockerRegistry, conf: Path | None = None) -> SignedSite:
+        """The same keys and places with another registry, and with what a registries.conf says. Not to be stopped."""
+        other = copy.copy(self)
+        other.registry, other.address, other.registries_conf, other._shared = registry, registry.address, conf, None
+        return other
 
     def stop(self) -> None:
         if self._shared is not None:
@@ -132,8 +140,9 @@ class SignedSite:
 
     def skopeo(self, *words: str, program: str = "skopeo") -> subprocess.CompletedProcess[str]:
         """Runs skopeo with this home and these keys."""
+        conf = () if self.registries_conf is None else ("--registries-conf", str(self.registries_conf))
         environment = {**self.gpg.environ, "HOME": str(self.home)}
-        return subprocess.run([program, *words], env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run([program, *conf, *words], env=environment, capture_output=True, text=True, timeout=120)
 
     def skopeo_signs(self, source: str, name: str, *words: str) -> None:
         """`skopeo copy` of an image here to another name, which it signs."""
@@ -215,7 +224,7 @@ class SignedSite:
         environ = {
             "HOME": str(self.home),
             "PATH": "/usr/bin:/bin",
-            "POLYARCH_REGISTRIES_CONF": "none",
+            "POLYARCH_REGISTRIES_CONF": str(self.registries_conf or "none"),
             "POLYARCH_CONTAINERD_HOSTS": "none",
             "POLYARCH_POLICY": str(policy),
         }

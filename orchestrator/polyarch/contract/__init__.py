@@ -51,6 +51,7 @@ from polyarch.contract.others import (
 from polyarch.contract.registry import (
     BlobStream,
     Endpoint,
+    HasPlaces,
     ListsReferrers,
     ListsRepositories,
     ListsTags,
@@ -173,6 +174,7 @@ __all__ = [
     "FleetTask",
     "ForgetsBlobs",
     "HasBlobFiles",
+    "HasPlaces",
     "HeldImage",
     "HeldImages",
     "HostError",

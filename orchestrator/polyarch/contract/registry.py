@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from polyarch.contract.http import Http, no_http
 from polyarch.errors import StorageError
 from polyarch.oci.descriptor import Descriptor
+from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document
 from polyarch.reference import Reference
 from polyarch_platforms.lazy_dataclass import dataclass
@@ -88,6 +89,16 @@ class ListsReferrers(Protocol):
         """The descriptors of the manifests whose subject has the reference's digest; of one type, if one is named.
 
         Raises UsageError for a reference without digest, and what reading from a registry raises.
+        """
+
+
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A registry whose images may be read from other places than their names say: from mirrors."""
+
+    def place_of(self, reference: Reference, digest: Digest) -> tuple[Reference, Registry]:
+        """The name that a document of the reference's repository has where it was read, or would be, by podman's files;
+        and that place alone as a registry, which its maker closes.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from polyarch.auth.credentials import Credentials
@@ -35,7 +35,8 @@ T = TypeVar("T")
 
 
 class MirroredRegistry(DistributionRegistry):
-    """A `DistributionRegistry` whose documents and blobs may come from mirrors; this package's `HasMirrors`.
+    """A `DistributionRegistry` whose documents and blobs may come from mirrors: the contract's `HasPlaces`, this
+    package's `HasMirrors`.
 
     Lists, logins, pings and all that is pushed are the registry's own. A mirror that cannot be reached, or answers with
     a fault of its own, is not asked again; one that refuses an image, or has it wrong, not for this image. Either is
@@ -58,7 +59,7 @@ class MirroredRegistry(DistributionRegistry):
         self._passed: dict[tuple[str, str], str] = {}
         self._told: set[tuple[str, str]] = set()
         self._by_tag: set[tuple[str, str]] = set()
-        self._served: dict[Digest, str] = {}
+        self._served: dict[Digest, Source] = {}
         self._gave: dict[Digest, list[Source]] = {}
 
     def head(self, reference: Reference) -> Descriptor | None:
@@ -109,7 +110,7 @@ class MirroredRegistry(DistributionRegistry):
 
     def _note_blob(self, source: Source, blob: Descriptor) -> None:
         with self._lock:
-            self._served[blob.digest] = source.name
+            self._served[blob.digest] = source
             gave = self._gave.setdefault(blob.digest, [])
             if source not in gave:
                 gave.append(source)
@@ -117,7 +118,17 @@ class MirroredRegistry(DistributionRegistry):
     def served_by(self, digest: Digest) -> str | None:
         """The host that a document or a blob came from; None if it was not asked for."""
         with self._lock:
-            return self._served.get(digest)
+            source = self._served.get(digest)
+        return source.name if source else None
+
+    def place_of(self, reference: Reference, digest: Digest) -> tuple[Reference, DistributionRegistry]:
+        """Where a document was read, or would be now. Where nobody answers, that is the registry itself."""
+        if self.served_by(digest) is None:
+            with suppress(PolyarchError):
+                self.head(reference.with_digest(digest))
+        with self._lock:
+            source = self._served.get(digest) or self._plan(reference)[-1]
+        return source.known_as, DistributionRegistry(self._http, lambda _: source.place)
 
     def doubt(self, blob: Descriptor) -> bool:
         """What came of the blob was wrong: its mirrors are not asked for it again. False if it came from none."""
@@ -201,7 +212,7 @@ class MirroredRegistry(DistributionRegistry):
 
     def _note(self, reference: Reference, source: Source, digest: Digest) -> None:
         with self._lock:
-            self._served[digest] = source.name
+            self._served[digest] = source
             key = (source.name, f"for {reference.name}")
             new = (source.mirror or source.reference.name != reference.name) and key not in self._told
             self._told.add(key)

@@ -20,7 +20,8 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One place that may be asked. `name` is what people call it, `reference` what it has the image under.
+    """One place that may be asked. `name` is what people call it, `reference` what it has the image under, `known_as`
+    what podman's files call that: to them, containerd's hosts are the registry.
 
     `pulls` says for which references it is asked at all; `resolves`: it may say what a tag points at.
     """
@@ -28,6 +29,7 @@ class Source:
     name: str
     place: Place
     reference: Reference
+    known_as: Reference
     mirror: bool = False
     pulls: Pulls = "all"
     resolves: bool = True
@@ -57,7 +59,7 @@ def plan(
         other = conf.rule_for(there)
         if other is None or not other.blocked:
             place = _place(locate(there), Trust(mirror.insecure), retries=0)
-            mirrors.append(Source(there.registry, place, there, True, mirror.pulls))
+            mirrors.append(Source(there.registry, place, there, there, True, mirror.pulls))
     itself = rewritten(reference, rule, rule.location) if rule else reference
     if itself != reference:
         _unblocked(itself, reference, conf)
@@ -71,7 +73,7 @@ def plan(
     trust = hosts.trust if hosts else USUAL
     if rule is not None and rule.insecure:
         trust = replace(trust, insecure=True)
-    return (*mirrors, Source(itself.registry, _place(locate(itself), trust), itself))
+    return (*mirrors, Source(itself.registry, _place(locate(itself), trust), itself, itself))
 
 
 def _unblocked(reference: Reference, asked: Reference, conf: RegistriesConf) -> Rule | None:
@@ -103,4 +105,5 @@ def _host_source(host: Host, reference: Reference, *, mirror: bool) -> Source:
         host.trust,
         0 if mirror else None,
     )
-    return Source(host.name, place, replace(reference, registry=host.name), mirror, resolves=host.resolves)
+    there = replace(reference, registry=host.name)
+    return Source(host.name, place, there, reference, mirror, resolves=host.resolves)

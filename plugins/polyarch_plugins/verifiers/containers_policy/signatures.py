@@ -15,10 +15,12 @@ from polyarch.contract import (
     OCI_MANIFEST,
     ChosenVariant,
     Descriptor,
+    HasPlaces,
     IntegrityError,
     Manifest,
     NotFoundError,
     Reference,
+    Registry,
     StorageError,
     UsageError,
     VerifierServices,
@@ -56,7 +58,11 @@ _NONE = "a signature is wanted, and there is none"
 
 
 class Signatures:
-    """Those of one image in a registry, none of them looked at yet. An image elsewhere has none."""
+    """Those of one image in a registry, none of them looked at yet. An image elsewhere has none.
+
+    Where a mirror has the image, they are the mirror's, under the name that it has there (containers/image,
+    docker/docker_image_src.go); rules and names are those of the name that was asked for.
+    """
 
     def __init__(self, variant: ChosenVariant, services: VerifierServices) -> None:
         self.variant, self.services = variant, services
@@ -64,22 +70,24 @@ class Signatures:
     @cached_property
     def beside(self) -> Sequence[bytes | sigstore.Attachment]:
         """Those that are kept beside the registry. Raises what reading them raises."""
-        name = self.variant.found
-        if name.scheme:
+        if self.variant.found.scheme:
             return ()
+        name, _ = self._place
         base = self._places.lookaside(name) or default_place(self.services.home)
         return tuple(signatures_at(base, name, self.variant.manifest.digest, self.services.http()))
 
     @cached_property
     def attached(self) -> Sequence[sigstore.Attachment]:
         """Those that are attached in the registry, where registries.d says that there may be some."""
-        name = self.variant.found
-        if name.scheme or not self._places.attachments(name):
+        if self.variant.found.scheme:
+            return ()
+        name, registry = self._place
+        if not self._places.attachments(name):
             return ()
         algorithm, _, encoded = self.variant.manifest.digest.partition(":")
         tag = name.with_tag(f"{algorithm}-{encoded}.sig")
         try:
-            document = self.variant.registry.get(tag)
+            document = registry.get(tag)
         except NotFoundError:
             return ()
         if not isinstance(document, Manifest) or document.media_type != OCI_MANIFEST:
@@ -87,25 +95,33 @@ class Signatures:
         layers = [layer for layer in document.layers if layer.media_type == sigstore.MEDIA_TYPE]
         if len(layers) > MAX_SIGNATURES:
             raise IntegrityError(f"{tag.familiar}: more than {MAX_SIGNATURES} signatures of one image")
-        return tuple(self._attachment(tag, layer) for layer in layers)
+        return tuple(_attachment(registry, tag, layer) for layer in layers)
 
     @cached_property
     def _places(self) -> Places:
         return read_places(self.services.home)
 
-    def _attachment(self, tag: Reference, layer: Descriptor) -> sigstore.Attachment:
-        where = f"{tag.familiar}: {layer.digest}"
-        if layer.size > MAX_SIGNATURE:
-            raise IntegrityError(f"{where}: {layer.size} bytes are more than a signature may have ({MAX_SIGNATURE})")
-        payload = bytearray()
-        with self.variant.registry.open_blob(tag, layer) as stream:
-            for chunk in stream.chunks:
-                payload += chunk
-                if len(payload) > layer.size:
-                    break
-        if len(payload) != layer.size or digest_of(bytes(payload), layer.digest.partition(":")[0]) != layer.digest:
-            raise IntegrityError(f"{where}: a signature came that is not what was promised")
-        return sigstore.Attachment(layer.media_type, bytes(payload), layer.annotations)
+    @cached_property
+    def _place(self) -> tuple[Reference, Registry]:
+        variant = self.variant
+        if isinstance(variant.registry, HasPlaces):
+            return variant.registry.place_of(variant.found, variant.root.digest)
+        return variant.found, variant.registry
+
+
+def _attachment(registry: Registry, tag: Reference, layer: Descriptor) -> sigstore.Attachment:
+    where = f"{tag.familiar}: {layer.digest}"
+    if layer.size > MAX_SIGNATURE:
+        raise IntegrityError(f"{where}: {layer.size} bytes are more than a signature may have ({MAX_SIGNATURE})")
+    payload = bytearray()
+    with registry.open_blob(tag, layer) as stream:
+        for chunk in stream.chunks:
+            payload += chunk
+            if len(payload) > layer.size:
+                break
+    if len(payload) != layer.size or digest_of(bytes(payload), layer.digest.partition(":")[0]) != layer.digest:
+        raise IntegrityError(f"{where}: a signature came that is not what was promised")
+    return sigstore.Attachment(layer.media_type, bytes(payload), layer.annotations)
 
 
 def held(requirement: SignedBy | SigstoreSigned, signatures: Signatures) -> None:
