@@ -310,6 +310,31 @@ def test_nor_where_it_is_started_by_name(run: Runner, emulator: Path) -> None:
         assert (done.code, "Read-only file system" in done.stderr) == (1, True), done.stderr
 
 
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+WHICH = "stat -L -c '%d %i' " + " ".join(f"/dev/{name}" for name in DEVICES)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("run", ["root-amd64", "root-arm64"], indirect=True)
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_no_device_is_the_machines_own(run: Runner, runtime: str) -> None:
+    """Root in there could change its mode and owner for everybody."""
+    if not shutil.which(runtime, path="/usr/sbin:/usr/bin"):
+        pytest.skip(f"{runtime} is not installed")
+    theirs = {f"{status.st_dev} {status.st_ino}" for status in (Path("/dev", name).stat() for name in DEVICES)}
+    env = {"POLYARCH_RUNTIME": runtime}
+    first = run.polyarch("run", "-d", "--name", "nodes", *run.words, run.image, "sleep", "300", root=run.root, env=env)
+    first.ok()
+    try:
+        words = ("exec", "nodes", "sh", "-c", f"{WHICH}; stat -L -c '%d %i' /proc/1/fd/0 /proc/self/fd/0 2> /dev/null")
+        seen = run.command(*words).ok().stdout.splitlines()
+        assert len(seen) == len(DEVICES) + 2
+        assert not theirs & set(seen)
+        assert run.command("exec", "nodes", "sh", "-c", "echo x > /dev/null; head -c 3 /dev/zero").stdout == "\0\0\0"
+    finally:
+        run.command("rm", "-f", "nodes")
+
+
 @pytest.mark.costly
 def test_docker_and_podman_side_by_side(
     root_run: Runner, dockerd: Dockerd, podman: PodmanEngine, registry: DockerRegistry

@@ -31,10 +31,14 @@ def cgroup_of(identifier: str) -> str:
 
     The devices a container may open are bound to it: version 1 has a hierarchy for them, version 2 a program.
     """
-    unified = (_MOUNTED / "cgroup.controllers").exists()
-    place = _MOUNTED if unified else _MOUNTED / "devices"
+    place = _MOUNTED if is_unified() else _MOUNTED / "devices"
     usable = os.geteuid() == 0 and _is_group(place) and os.access(place, os.W_OK)
     return f"/{_name(identifier)}" if usable else ""
+
+
+def is_unified() -> bool:
+    """Whether version 2 alone is mounted (cgroup-v2.rst, "Mounting")."""
+    return (_MOUNTED / "cgroup.controllers").exists()
 
 
 def _name(identifier: str) -> str:

@@ -15,6 +15,7 @@ from polyarch.container.failures import CannotExecute
 from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import IdMaps
 from polyarch.container.launch import Launch
+from polyarch.container.own_dev import own_nothing
 from polyarch.container.programs import check_program, explicit_args
 from polyarch.container.record import Record
 from polyarch.container.request import ExecRequest, check_terminal, parse_environment
@@ -78,6 +79,7 @@ class _Exec:
         write_spec(self.place / "process.json", self._process())
         for number, file in files.items():
             os.dup2(file, number)
+        own_nothing()  # no runtime does that for a further program
         return self.runtime.exec(
             self.place / "process.json",
             self.record.id,

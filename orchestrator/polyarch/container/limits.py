@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyarch.container.cgroups import is_unified
 from polyarch.errors import HostError, UsageError, printable
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -139,6 +140,6 @@ def held_by_this_machine(request: RunRequest) -> Limits:
 
 def _counts_swap() -> bool:
     """Whether the kernel limits memory and swap together."""
-    if (_MOUNTED / "cgroup.controllers").exists():
+    if is_unified():
         return any(_MOUNTED.glob("*/memory.swap.max"))
     return (_MOUNTED / "memory/memory.memsw.limit_in_bytes").exists()

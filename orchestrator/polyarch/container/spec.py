@@ -45,18 +45,19 @@ _SOFT_OPEN_FILES = 1024
 class Host:
     """What the host gives to a container.
 
-    `user_namespace`: it runs in one, and `same_ids` says that root there is the host's root. `cgroup` is its path in
-    the cgroup file systems, "" for none; `walls` are what was chosen before. `files` are those of the host's network:
-    path inside -> file. `open_files` is the hard limit of open files, `terminal` the size of the user's terminal in
-    rows and columns, where there is one. `started` is a hook to run once the program does, `emulator` a program to be
-    seen at `EMULATOR`.
+    `user_namespace`: it runs in one. `recursive`: the kernel makes mounts read-only with all that is in them (Linux
+    5.12). `cgroup` is its path in the cgroup file systems, "" for none, `unified` that these are of version 2 alone;
+    `walls` are what was chosen before. `files` are those of the host's network: path inside -> file. `open_files` is
+    the hard limit of open files, `terminal` the size of the user's terminal in rows and columns, where there is one.
+    `started` is a hook to run once the program does, `emulator` a program to be seen at `EMULATOR`.
     """
 
     hostname: str
     files: Mapping[str, Path]
     user_namespace: bool = False
-    same_ids: bool = False
+    recursive: bool = True
     cgroup: str = ""
+    unified: bool = False
     walls: Walls = field(default_factory=Walls)
     open_files: int = 1024
     terminal: tuple[int, int] | None = None
@@ -107,7 +108,8 @@ def runtime_spec(
     """config.json for a container whose root file system is mounted at `rootfs`; `args` are the words to start."""
     bound = bool(host.cgroup) and not host.user_namespace
     capabilities = capabilities_for(request, host)
-    own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+    # As docker: with version 2 a container sees its own control group as the only one.
+    own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", *(["cgroup"] if host.unified else []))]
     linux: dict[str, object] = {
         "namespaces": own + ([{"type": "network"}] if request.network == "none" else []),
         "maskedPaths": list(MASKED_PATHS),
@@ -145,7 +147,7 @@ def runtime_spec(
             *_system_mounts(host),
             *_file_mounts(host.files),
             *([_mount(EMULATOR, "bind", str(host.emulator), "bind", "ro", "nosuid", "nodev")] if host.emulator else []),
-            *map(_volume_mount, volumes),
+            *(_volume_mount(volume, host) for volume in volumes),
         ],
         "linux": linux,
         **({"hooks": {"poststart": [host.started]}} if host.started else {}),
@@ -215,14 +217,14 @@ def _system_mounts(host: Host) -> list[dict[str, object]]:
         _mount("/dev/shm", "tmpfs", "shm", *sealed, "mode=1777", "size=65536k"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *sealed),
     ]
-    if not host.user_namespace:
+    if host.user_namespace:
+        # A user namespace may mount no sysfs on the host's network. In the file systems mounted below /sys files belong
+        # to the host's root, who may be root here, and to this user (control groups): each has to be read-only ("rro").
+        mounts.append(_mount("/sys", "none", "/sys", "rbind", *sealed, *_read_only(host)))
+    else:
         mounts.append(_mount("/sys", "sysfs", "sysfs", *sealed, "ro"))
-        if host.cgroup:
-            mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *sealed, "ro", "relatime"))
-        return mounts
-    # A user namespace may mount no sysfs on the host's network. Where its root is the host's root, that one owns the
-    # files in the file systems mounted below /sys, so these have to be read-only each ("rro", Linux 5.12).
-    mounts.append(_mount("/sys", "none", "/sys", "rbind", *sealed, "rro" if host.same_ids else "ro"))
+    if host.unified or (host.cgroup and not host.user_namespace):
+        mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *sealed, "ro", "relatime"))
     return mounts
 
 
@@ -230,6 +232,14 @@ def _file_mounts(files: Mapping[str, Path]) -> list[dict[str, object]]:
     return [_mount(target, "bind", str(source), "bind", "rprivate", "rw") for target, source in files.items()]
 
 
-def _volume_mount(volume: Volume) -> dict[str, object]:
-    access = "ro" if volume.read_only else "rw"
-    return _mount(volume.target, "bind", str(volume.source), "rbind", "rprivate", access)
+def _volume_mount(volume: Volume, host: Host) -> dict[str, object]:
+    # crun 1.8 takes the option for directories alone, as only these can have mounts in them.
+    read_only = _read_only(host) if volume.source.is_dir() else ["ro"]
+    access = read_only if volume.read_only else ["rw"]
+    return _mount(volume.target, "bind", str(volume.source), "rbind", "rprivate", *access)
+
+
+def _read_only(host: Host) -> list[str]:
+    """The options for a tree of mounts (runtime-spec, config.md, "Linux mount options"). A runtime that does not know
+    the second one takes it for the file system's own, which counts for nothing here."""
+    return ["ro", "rro"] if host.recursive else ["ro"]

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyarch.container.cgroups import cgroup_of, hide_second_version, remove_cgroup
+from polyarch.container.cgroups import cgroup_of, hide_second_version, is_unified, remove_cgroup
 from polyarch.container.emulation import Arrangement, protect_emulators, register_privately
 from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
 from polyarch.container.logs import OUTPUT
+from polyarch.container.own_dev import DEVICES, mount_own_devices
 from polyarch.container.own_proc import mount_proc, proc_refused
 from polyarch.container.prepared import Prepared
 from polyarch.container.programs import explicit_args
@@ -25,10 +26,13 @@ from polyarch.container.runtime import Runtime
 from polyarch.container.spec import Host, runtime_spec, write_spec
 from polyarch.container.walls import Walls
 from polyarch_platforms.lazy_dataclass import dataclass
+from polyarch_platforms.qemu import kernel_version
 
 if TYPE_CHECKING:
     from polyarch.container.detach import Streams
     from polyarch.container.neighbours import Neighbour
+
+_RECURSIVE = (5, 12)  # Linux: the first that has mount_setattr(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Start:
         with proc_refused():
             hide_second_version()
             mount_proc()
+        if os.geteuid() == 0 and self.prepared.rights.maps is None:
+            mount_own_devices(self.prepared.container.directory / DEVICES)
         self.prepared.mount(beside)
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
@@ -118,8 +124,9 @@ class Start:
             hostname=inside.hostname,
             files=inside.files,
             user_namespace=namespaced,
-            same_ids=namespaced and os.geteuid() == 0 and maps is None,
+            recursive=kernel_version() >= _RECURSIVE,
             cgroup=cgroup_of(record.id) if not namespaced or self.walls.limits else "",
+            unified=is_unified(),
             walls=self.walls,
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             terminal=terminal_size(),

@@ -8,6 +8,7 @@
         start.json               of one made by `container create`: what a start needs (later_start.py)
         lock                     held by the process that stays with it and by the runtime: where it is free, none runs
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
+        dev/                     where the devices of a container of root's are made
         config.json runtime/ log the OCI runtime's spec, state and complaints
         output                   what a detached container has written
         etc/                     hosts, hostname and resolv.conf as the container sees them

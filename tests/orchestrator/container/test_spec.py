@@ -129,17 +129,26 @@ def test_no_network() -> None:
     assert {"type": "network"} in namespaces
 
 
-@pytest.mark.parametrize(("same_ids", "option"), [(True, "rro"), (False, "ro")])
-def test_sys_in_a_user_namespace(same_ids: bool, option: str) -> None:
-    document = spec(RunRequest(), Host("box", {}, user_namespace=True, same_ids=same_ids))
+@pytest.mark.parametrize(("recursive", "options"), [(True, ["ro", "rro"]), (False, ["ro"])])
+def test_sys_in_a_user_namespace(recursive: bool, options: list[str]) -> None:
+    document = spec(RunRequest(), Host("box", {}, user_namespace=True, recursive=recursive))
     assert mounts(document)["/sys"] == {
         "destination": "/sys",
         "type": "none",
         "source": "/sys",
-        "options": ["rbind", "nosuid", "noexec", "nodev", option],
+        "options": ["rbind", "nosuid", "noexec", "nodev", *options],
     }
     assert "/sys/fs/cgroup" not in mounts(document)
     assert "cgroupsPath" not in document["linux"]
+
+
+@pytest.mark.parametrize("user_namespace", [False, True])
+@pytest.mark.parametrize("cgroup", ["", "/polyarch-1"])
+def test_of_the_second_version_of_control_groups_its_own_alone_is_seen(cgroup: str, user_namespace: bool) -> None:
+    document = spec(RunRequest(), Host("box", {}, cgroup=cgroup, unified=True, user_namespace=user_namespace))
+    assert {"type": "cgroup"} in document["linux"]["namespaces"]
+    assert "ro" in mounts(document)["/sys/fs/cgroup"]["options"]
+    assert list(mounts(document)).index("/sys") < list(mounts(document)).index("/sys/fs/cgroup")
 
 
 def test_files_and_volumes_come_last_and_in_order() -> None:
@@ -147,7 +156,7 @@ def test_files_and_volumes_come_last_and_in_order() -> None:
     targets = list(mounts(spec(RunRequest(), volumes=volumes)))
     assert targets[-3:] == ["/etc/hosts", "/data", "/data/x"]
     found = mounts(spec(RunRequest(), volumes=volumes))
-    assert found["/data"]["options"] == ["rbind", "rprivate", "ro"]
+    assert found["/data"]["options"] == ["rbind", "rprivate", "ro", "rro"]
     assert found["/data/x"]["options"] == ["rbind", "rprivate", "rw"]
 
 
