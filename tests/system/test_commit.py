@@ -173,14 +173,16 @@ def test_an_image_that_runs(here: Here, registry: DockerRegistry) -> None:
 
 
 @owners("root", soak="ordinary user")
-def test_a_container_that_runs(here: Here, registry: DockerRegistry, owner: tuple[object, Path]) -> None:
+@pytest.mark.parametrize("platform", ["linux/amd64", pytest.param("linux/arm64", marks=pytest.mark.costly)])
+def test_a_container_that_runs(here: Here, registry: DockerRegistry, owner: tuple[object, Path], platform: str) -> None:
+    known = ("--platform", platform)
     script = "echo ready > /ready; n=0; while :; do n=$((n + 1)); echo $n > /tick; done"
-    here("run", "-d", "--name", "c", registry.ref("busybox:1.36"), "sh", "-c", script).ok()
+    here("run", "-d", "--name", "c", *known, registry.ref("busybox:1.36"), "sh", "-c", script).ok()
     here("exec", "c", "sh", "-c", "until test -e /tick; do :; done").ok()
     result = here("commit", "c", "running:1").ok()
     assert ("goes on while it is read" in result.stderr) is (owner[0] is not None)
     assert here("commit", "--no-pause", "c", "running:2").ok().stderr == ""
-    assert here("run", "--rm", "running:1", "cat", "/ready").ok().stdout == "ready\n"
+    assert here("run", "--rm", *known, "running:1", "cat", "/ready").ok().stdout == "ready\n"
     before = here("exec", "c", "cat", "/tick").ok().stdout
     here(
         "exec", "c", "sh", "-c", f'until n=$(cat /tick); test -n "$n" -a "$n" != "{before.strip()}"; do :; done'

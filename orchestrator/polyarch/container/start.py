@@ -125,7 +125,7 @@ class Start:
             files=inside.files,
             user_namespace=namespaced,
             recursive=kernel_version() >= _RECURSIVE,
-            cgroup=cgroup_of(record.id) if not namespaced or self.walls.limits else "",
+            cgroup=cgroup_of(record.id),
             unified=is_unified(),
             walls=self.walls,
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
