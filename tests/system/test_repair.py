@@ -192,23 +192,26 @@ def test_a_damaged_oci_layout_is_written_anew(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has layers as EROFS images")
-def test_a_layer_that_was_made_ready_is_made_anew(polyarch: Polyarch, stored: Stored) -> None:
+@pytest.mark.parametrize("name", ["layer.tar", pytest.param("layer.erofs", marks=pytest.mark.costly)])
+def test_a_layer_that_was_made_ready_is_made_anew(name: str, polyarch: Polyarch, stored: Stored) -> None:
     """Where it is shared by images, everywhere."""
+    place = polyarch.root / "snapshots" / "erofs"
     ready = polyarch("pull", "--prepare", "--platform", "linux/amd64", stored.name)
-    archives = sorted((polyarch.root / "snapshots" / "erofs").glob("*/layer.tar"))
-    if ready.code or not archives:
+    files = sorted(place.glob("*/layer.*"))
+    if ready.code or not files:
         pytest.skip("layers are not EROFS images here")
-    before = {path: (path.read_bytes(), path.stat().st_mode) for path in archives}
-    turn_a_bit(archives[0])
-    told = polyarch("verify", stored.name)
-    assert told.code == 7
-    assert "made ready" in told.stderr
-    assert "--repair" in told.stderr
-    lines = polyarch("verify", "--repair", "--format", "json", stored.name).ok().json_lines
-    assert sum(len(line["repaired"]) for line in lines) == 1
-    assert {path: (path.read_bytes(), path.stat().st_mode) for path in archives} == before
-    assert [path.name for path in (polyarch.root / "snapshots" / "erofs").rglob(".*")] == []
-    polyarch("verify", stored.name).ok()
+    before = {path: (path.read_bytes(), path.stat().st_mode) for path in files}
+    for damage in (turn_a_bit, Path.unlink):
+        damage(next(path for path in files if path.name == name))
+        told = polyarch("verify", stored.name)
+        assert told.code == 7
+        assert "made ready" in told.stderr
+        assert "--repair" in told.stderr
+        lines = polyarch("verify", "--repair", "--format", "json", stored.name).ok().json_lines
+        assert sum(len(line["repaired"]) for line in lines) == 1
+        assert {path: (path.read_bytes(), path.stat().st_mode) for path in files} == before
+        assert [path.name for path in place.rglob(".*")] == []
+        polyarch("verify", stored.name).ok()
 
 
 @pytest.mark.costly

@@ -27,8 +27,8 @@ ReasonCode: TypeAlias = Literal[
 ]
 REASON_CODES: tuple[ReasonCode, ...] = get_args(ReasonCode)
 """Of those that do not say it themselves: `not-found` is an image that its registry does not have, `disk` one that is
-faulty or read-only, `stopped` by the stop rule or before its turn came, `check` is the command that was to succeed after
-the pull, `held` another rollout that is at the device.
+faulty or read-only, `stopped` by the stop rule or before its turn came, `check` is the command that was to succeed
+after the pull, `held` another rollout that is at the device.
 """
 
 

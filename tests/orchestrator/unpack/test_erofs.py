@@ -107,8 +107,9 @@ def names(folder: Path) -> list[str]:
 def test_the_archive_is_the_layer_to_the_last_byte(arrives: Callable[[bytes], bytes], tmp_path: Path) -> None:
     data = layer(file("f", "x" * 600)) + b"more behind the end"
     prepare_layer(opener(arrives(data)), diff_id(data), tmp_path / "made", [])
-    assert names(tmp_path / "made") == [METADATA, ARCHIVE]
+    assert names(tmp_path / "made") == [METADATA, "layer.sum", ARCHIVE]
     assert (tmp_path / "made" / ARCHIVE).read_bytes() == data
+    assert (tmp_path / "made" / "layer.sum").read_text() == f"{diff_id((tmp_path / 'made' / METADATA).read_bytes())}\n"
 
 
 def test_another_diff_id_leaves_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import struct
 
 ARCHIVE_NAME = "layer.tar"
 METADATA_NAME = "layer.erofs"
+SUM_NAME = "layer.sum"
 
 BLOCK_BITS = 9
 BLOCK = 1 << BLOCK_BITS

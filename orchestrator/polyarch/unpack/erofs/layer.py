@@ -4,6 +4,7 @@
 
     DIRECTORY/layer.tar      the uncompressed layer, to the last byte
     DIRECTORY/layer.erofs    names, owners, modes…, and where in the archive the bytes of each file are
+    DIRECTORY/layer.sum      the digest of the metadata, by which they are known to be what was written
 
 In two steps, because layers arrive at the same time and a layer's metadata depend on those of the layers below it:
 `scan_layer` writes the archive while it is hashed, `write_layer` the metadata. Every byte that a container can read
@@ -83,10 +84,39 @@ def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, li
                 os.fchmod(file.fileno(), FILE_MODE)
                 write_metadata(file, tree.root, scanned, _uuid(scanned.tag, len(lowers)))
                 file.flush()
+                (directory / form.SUM_NAME).write_text(f"{_digest(directory)}\n")
+                (directory / form.SUM_NAME).chmod(FILE_MODE)
                 if sync:
                     sync_file_system(file.fileno())
     except OSError as error:
         raise disk_error(error, f"{scanned.where}: its metadata cannot be written") from error
+
+
+def metadata_is_sound(directory: Path) -> bool:
+    """Whether a finished layer's metadata are what was written; of those without a digest nobody can tell."""
+    try:
+        return (directory / form.SUM_NAME).read_text("ascii", "replace") == f"{_digest(directory)}\n"
+    except FileNotFoundError:
+        return (directory / form.METADATA_NAME).exists() or not directory.is_dir()
+    except OSError:  # a bad place of the disk is the same as wrong bytes
+        return False
+
+
+def _digest(directory: Path) -> Digest:
+    with (directory / form.METADATA_NAME).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def write_metadata_anew(
+    directory: Path, diff_id: Digest, new: Path, lowers: Sequence[Path], *, limits: LayerLimits
+) -> None:
+    """Write into the folder `new` what stands beside the archive in `directory`; as `write_layer`, with its errors."""
+    try:
+        source = (directory / form.ARCHIVE_NAME).open("rb")
+    except OSError as error:
+        raise disk_error(error, f"cannot read {directory / form.ARCHIVE_NAME}") from error
+    scanned = scan_layer(LayerStream(source, f"layer {short(diff_id)}", diff_id, limits), None)
+    write_layer(scanned, new, lowers, limits=limits, sync=True)
 
 
 def _uuid(tag: bytes, below: int) -> bytes:
