@@ -336,6 +336,41 @@ def test_no_device_is_the_machines_own(run: Runner, runtime: str) -> None:
 
 
 @pytest.mark.costly
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_no_symlink_where_something_is_mounted_leads_out(
+    root_run: Runner, foreign_busybox: object, runtime: str, tmp_path: Path
+) -> None:
+    run, canary, tree = root_run, tmp_path / "canary", tmp_path / "tree"
+    canary.mkdir()
+    (canary / "file").write_text("kept")
+    (tree / "bin").mkdir(parents=True)
+    shutil.copy(foreign_busybox("amd64"), tree / "bin/sh")  # type: ignore[operator]
+    (tree / "etc").mkdir()
+    out = "/../" * 20 + f"{canary}"
+    codes = {}
+    for name, target in (
+        ("etc/hosts", f"{out}/file"),
+        ("etc/resolv.conf", f"{out}/new"),
+        ("data", out),
+        ("proc", out),
+        ("dev", out),
+        ("sys", out),
+        ("work", out),
+    ):
+        (tree / name).symlink_to(target)
+        run.command("container", "create", "--name", "odd", "scratch").ok()
+        run.command("cp", f"{tree}/.", "odd:/").ok()
+        run.command("commit", "odd", "odd:1").ok()
+        run.command("rm", "odd").ok()
+        (tree / name).unlink()
+        words = ("--rm", "-v", f"{tree}:/data/sub", "-w", "/work/sub", "odd:1", "/bin/sh", "-c", "echo x > /etc/hosts")
+        codes[name] = run.polyarch("run", *words, root=run.root, env={"POLYARCH_RUNTIME": runtime}).code
+        assert [(path.name, path.read_text()) for path in canary.iterdir()] == [("file", "kept")], name
+    assert set(codes.values()) <= {0, 125, 127}, codes
+    assert 0 in codes.values()
+
+
+@pytest.mark.costly
 def test_docker_and_podman_side_by_side(
     root_run: Runner, dockerd: Dockerd, podman: PodmanEngine, registry: DockerRegistry
 ) -> None:
