@@ -165,6 +165,9 @@ class Signers:
             "further": authority("further", authority("between", root)),
             "below short": authority("below short", short),
             "no authority": authority("no authority", root, extensions=()),
+            "said to be none": authority(
+                "said to be none", root, extensions=((x509.BasicConstraints(False, None), True),)
+            ),
             "not to sign": authority("not to sign", root, extensions=(*_AUTHORITY, (signing, True))),
             "between for servers": authority("between", root, extensions=(*_AUTHORITY, *usage(SERVER))),
             "between for code": authority("between", root, extensions=(*_AUTHORITY, *usage(SERVER, CODE))),

@@ -125,6 +125,7 @@ FULCIO = [
     case("another root attached", True, by="between", attached=("between", "other")),
     case("strangers attached", True, attached=("other", "namesake", "between", "root")),
     case("between is no authority", False, by="no authority"),
+    case("between is said to be no authority", False, by="said to be none"),
     case("between may not sign certificates", False, by="not to sign"),
     case("between is for servers", False, by="between for servers"),
     case("between is for servers and code", True, by="between for code"),
@@ -175,6 +176,12 @@ FULCIO = [
     case("the newer with a long length", False, issuer=newer_issuer(b"\x0c\x81\x19" + ISSUER.encode())),
     case("the newer in bytes", False, issuer=newer_issuer(b"\x04\x19" + ISSUER.encode())),
     case("the newer with a longer length", False, issuer=newer_issuer(b"\x0c\x82\x00\x19" + ISSUER.encode())),
+    case(
+        "a long login with a longer length",
+        False,
+        by(oidcIssuer=LONG_ISSUER),
+        issuer=newer_issuer(b"\x0c\x82\x00" + bytes([len(LONG_ISSUER)]) + LONG_ISSUER.encode()),
+    ),
     case("a very long login", True, by(oidcIssuer=LONG_ISSUER * 9), issuer=issuer(LONG_ISSUER * 9, newer=True)),
     case("a long login", True, by(oidcIssuer=LONG_ISSUER), issuer=issuer(LONG_ISSUER, newer=True)),
     # the log

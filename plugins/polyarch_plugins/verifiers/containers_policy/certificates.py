@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from polyarch_plugins.verifiers.containers_policy.keys import library, pem_block, usable
 
 if TYPE_CHECKING:
-    from cryptography.x509 import BasicConstraints, Certificate, DNSName, ExtendedKeyUsage, IPAddress, KeyUsage
+    from cryptography.x509 import Certificate, DNSName, ExtendedKeyUsage, IPAddress, KeyUsage
     from cryptography.x509.verification import ExtensionPolicy, Policy
 
     from polyarch_plugins.verifiers.containers_policy.keys import PublicKey
@@ -107,10 +107,8 @@ def check_issuer(signer: Certificate, wanted: str) -> None:
         found.add(_utf8_string(said[_ISSUER_V2]))
     if not found:
         raise ValueError("the certificate does not say who its holder logged in at")
-    if len(found) > 1:
-        raise ValueError("the certificate says two things of who its holder logged in at")
     if found != {wanted}:
-        raise ValueError(f"the certificate's holder logged in at {found.pop()}")
+        raise ValueError(f"the certificate's holder logged in at {' and '.join(sorted(found))}")
 
 
 def _utf8_string(der: bytes) -> str:
@@ -133,7 +131,7 @@ def _policies() -> tuple[ExtensionPolicy, ExtensionPolicy]:
 
     either = Criticality.AGNOSTIC
     anything = ExtensionPolicy.permit_all().may_be_present(x509.ExtendedKeyUsage, either, _signs_code)
-    authority = anything.require_present(x509.BasicConstraints, either, _is_authority)
+    authority = anything.require_present(x509.BasicConstraints, either, None)  # that it is one, is always asked
     return (
         authority.may_be_present(x509.KeyUsage, either, _signs_certificates),
         anything.require_present(x509.SubjectAlternativeName, either, None),
@@ -147,11 +145,6 @@ def _signs_code(policy: Policy, certificate: Certificate, usage: ExtendedKeyUsag
         *usage
     }:
         raise ValueError("it is not for code signing")
-
-
-def _is_authority(policy: Policy, certificate: Certificate, constraints: BasicConstraints) -> None:
-    if not constraints.ca:
-        raise ValueError("it is none of an authority")
 
 
 def _signs_certificates(policy: Policy, certificate: Certificate, usage: KeyUsage | None) -> None:
