@@ -21,7 +21,7 @@ from polyarch.errors import HostError
 from polyarch.plugin_host.host import PluginHost
 from polyarch.plugin_host.kinds import Point, Problem
 from polyarch.settings import Settings
-from polyarch.verbs.doctor import machine, programs
+from polyarch.verbs.doctor import emulation, machine, programs
 from polyarch.verbs.doctor.check import Check, Mend, apt_install, mend_of, refused, set_sysctl
 from polyarch.verbs.doctor.contents import holders
 from polyarch.verbs.doctor.emulation import Interpreter, judge_emulators, judge_entries, private_emulation
@@ -308,6 +308,24 @@ def test_private_emulation_that_is_not_tried() -> None:
     assert (old.verdict, old.mend) == ("warning", Mend("polyarch emulator install", True))
     for check in (private_emulation(AMD64, [], False, (6, 7)), private_emulation(AMD64, [], True, (6, 7))):
         assert (check.verdict, check.mend) == ("skipped", None)
+
+
+@pytest.mark.parametrize(
+    ("registered", "verdict", "fact"),
+    [
+        ({"arm64", "s390x"}, "ok", "; what is registered serves"),
+        ({"arm64"}, "warning", ": what shall run has to be registered, which is not so for s390x"),
+    ],
+)
+def test_an_old_kernel_with_emulators_registered(
+    registered: set[str], verdict: str, fact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    static = {name: QemuBinary(Path("/qemu"), True) for name in ("arm64", "s390x")}
+    monkeypatch.setattr(emulation, "find_emulators", lambda native, sources: static)
+    monkeypatch.setattr(emulation, "registered_emulator", lambda name: static[name] if name in registered else None)
+    check = private_emulation(AMD64, [], True, (6, 1))
+    assert (check.verdict, check.fact.endswith(f"{fact}")) == (verdict, True), check.fact
+    assert (check.mend is None) is (verdict == "ok")
 
 
 STATIC = Interpreter(True, static=True, preserves=True)

@@ -7,7 +7,13 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from polyarch.container.emulation import Emulators, find_emulators, native_architectures, register_privately
+from polyarch.container.emulation import (
+    Emulators,
+    find_emulators,
+    native_architectures,
+    register_privately,
+    registered_emulator,
+)
 from polyarch.container.id_maps import as_root, same_ids
 from polyarch.container.refusals import PRIVATE_BINFMT
 from polyarch.contract.others import EmulatorSource
@@ -74,7 +80,12 @@ def private_emulation(
     name = "private emulation"
     static = find_emulators(native_architectures(device), sources)
     if (kernel or kernel_version()) < PRIVATE_BINFMT:
-        fact = f"Linux {os.uname().release} has none (6.7 and newer have): what shall run has to be registered"
+        fact = f"Linux {os.uname().release} has none (6.7 and newer have)"
+        missing = [arch for arch in static if registered_emulator(arch) is None]
+        if static and not missing:
+            return Check(name, "ok", f"{fact}; what is registered serves")
+        fact += ": what shall run has to be registered"
+        fact += f", which is not so for {', '.join(missing)}" if missing else ""
         return Check(name, "warning", fact, Mend("polyarch emulator install", as_root=True))
     if not namespaces:
         return Check(name, "skipped", "it needs user namespaces")
@@ -126,7 +137,8 @@ def registered(device: Device, sources: Sequence[EmulatorSource]) -> Iterator[Ch
     """What the kernel has registered for the whole machine, and what is wrong with it."""
     name = "binfmt_misc"
     if not binfmt.mounted():
-        yield Check(name, "ok", "not mounted; polyarch needs none")
+        needs = "; polyarch needs none" if kernel_version() >= PRIVATE_BINFMT else ""
+        yield Check(name, "ok", f"not mounted{needs}")
         return
     try:
         entries = binfmt.registrations()
@@ -143,7 +155,8 @@ def registered(device: Device, sources: Sequence[EmulatorSource]) -> Iterator[Ch
     yield from troubles
     if on and not troubles:
         shown = ", ".join(entry.name for entry in entries) or "nothing"
-        yield Check(name, "ok", f"registered: {shown}; polyarch needs none")
+        needs = "; polyarch needs none" if kernel_version() >= PRIVATE_BINFMT else ""
+        yield Check(name, "ok", f"registered: {shown}{needs}")
 
 
 def judge_entries(
