@@ -24,10 +24,12 @@ class Dockerd:
     """A running engine without networks. `data` is where its content lies, if not below `folder`.
 
     It lives in a mount namespace of its own, so that no mount of it is left; control groups below a parent of its own.
-    `prefix` are words that start it, such as `polyarch emulate --`.
+    `prefix` are words that start it, such as `polyarch emulate --`; `more` are further options.
     """
 
-    def __init__(self, folder: Path, *, data: Path | None = None, prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, data: Path | None = None, prefix: Sequence[str] = (), more: Sequence[str] = ()
+    ) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root can start a docker engine")
         for program in ("dockerd", "docker", "containerd"):
@@ -39,7 +41,7 @@ class Dockerd:
         self._run = Path(tempfile.mkdtemp(prefix="dockerd-"))
         self.socket = self._run / "docker.sock"
         self.data = data or folder / "data"
-        self._prefix = prefix
+        self._prefix, self._more = prefix, more
         self._home = folder / "home"
         self._home.mkdir(exist_ok=True)
         self._group = f"polyarch-tests-{os.getpid()}-{folder.name}"
@@ -61,6 +63,7 @@ class Dockerd:
         }
         argv = [*self._prefix, "unshare", "--mount", "dockerd", *(f"{name}={value}" for name, value in options.items())]
         argv += [f"--{name}=false" for name in ("iptables", "ip6tables", "ip-forward", "ip-masq", "userland-proxy")]
+        argv += self._more
         self._server = Server(argv, self.folder / "log", self._answers)
 
     def stop(self) -> None:

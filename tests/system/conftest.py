@@ -16,6 +16,7 @@ from support.docker_registry import DockerRegistry
 from support.fleet_lab import SAMPLE, WHOLE, Lab, NoLab
 from support.fleet_site import FleetSite
 from support.foreign_root import NoForeignRoot
+from support.forked_commands import ForkedCommands
 from support.registry_auth import PASSWORD, USERNAME
 
 
@@ -39,6 +40,14 @@ def debian_layout(test_cache: Path) -> Callable[[str], Path]:
             return foreign_root.debian_layout(architecture, test_cache)
 
     return layout
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ForkedCommands]:
+    """Runs polyarch's commands, each by a fork of a process that has its modules."""
+    commands = ForkedCommands()
+    yield commands
+    commands.stop()
 
 
 @pytest.fixture(scope="session")

@@ -93,14 +93,7 @@ SAYS: dict[str, Callable[[str], Answer]] = {
     "no-json": lambda said: Reply(200, {"Content-Type": MANIFEST}, said.encode()),
     "tags": _tags,
 }
-_SAMPLE = {"errors", "no-http"}
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[ForkedCommands]:
-    commands = ForkedCommands()
-    yield commands
-    commands.stop()
+_COSTLY = pytest.mark.costly
 
 
 @pytest.fixture
@@ -119,7 +112,7 @@ def stage(tmp_path: Path, commands: ForkedCommands) -> Iterator[Callable[[Callab
 Make = Callable[[Callable[[Request], Answer]], Stage]
 
 
-def _told(set_up: Stage, name: str) -> list[Ran]:
+def _told(set_up: Stage, name: str, times: int = 2) -> list[Ran]:
     """Some commands, each of them several times, so that each form is met."""
     words = [
         ("pull", "--progress", "json", name),
@@ -127,30 +120,26 @@ def _told(set_up: Stage, name: str) -> list[Ran]:
         ("tags", name),
         ("pull", name),
     ]
-    return [set_up.run(*each) for each in words * 2]
+    return [set_up.run(*each) for each in (words * 2 if times > 1 else words[:2])]
 
 
-@pytest.mark.parametrize("kind", ["basic", "token", pytest.param("helper", marks=pytest.mark.costly)])
-@pytest.mark.parametrize(
-    "says", [each if each in _SAMPLE else pytest.param(each, marks=pytest.mark.costly) for each in SAYS]
-)
-def test_a_registry(stage: Make, kind: str, says: str) -> None:
+@pytest.mark.parametrize("kind", ["basic", *(pytest.param(kind, marks=_COSTLY) for kind in ("token", "helper"))])
+@pytest.mark.parametrize("says", [each if each == "errors" else pytest.param(each, marks=_COSTLY) for each in SAYS])
+def test_a_registry(stage: Make, kind: str, says: str, count: Callable[[int, int], int]) -> None:
     set_up = stage(lambda request: asks(request) if request.kind == "token" else _until_shown(request, SAYS[says]))
     set_up.know(helper=kind == "helper")
-    told = _told(set_up, f"{set_up.server.address}/{'basic' if kind == 'basic' else 'token'}/x:1")
+    told = _told(set_up, f"{set_up.server.address}/{'basic' if kind == 'basic' else 'token'}/x:1", count(1, 2))
     assert set_up.found(*told) == []
     assert {ran.code for ran in told} <= {0, 3, 5, 6, 7}, [ran.told for ran in told]
     assert any(ran.code for ran in told)
 
 
-@pytest.mark.parametrize("kind", ["password", "refresh"])
-@pytest.mark.parametrize(
-    "says", [each if each == "errors" else pytest.param(each, marks=pytest.mark.costly) for each in SAYS]
-)
-def test_a_token_server(stage: Make, kind: str, says: str) -> None:
+@pytest.mark.parametrize("kind", ["refresh", pytest.param("password", marks=_COSTLY)])
+@pytest.mark.parametrize("says", [each if each == "errors" else pytest.param(each, marks=_COSTLY) for each in SAYS])
+def test_a_token_server(stage: Make, kind: str, says: str, count: Callable[[int, int], int]) -> None:
     set_up = stage(lambda request: _until_shown(request, SAYS[says]) if request.kind == "token" else asks(request))
     set_up.know(refresh=kind == "refresh")
-    told = _told(set_up, f"{set_up.server.address}/token/x:1")
+    told = _told(set_up, f"{set_up.server.address}/token/x:1", count(1, 2))
     assert set_up.found(*told) == []
     assert {ran.code for ran in told} <= {5, 6}, [ran.told for ran in told]
 
@@ -162,6 +151,7 @@ def test_what_is_said_is_told(stage: Make) -> None:
     assert "no rights for [secret] (DENIED)" in ran.told or "no rights for Basic [secret]" in ran.told
 
 
+@_COSTLY
 def test_a_login(stage: Make) -> None:
     set_up = stage(lambda request: _until_shown(request, SAYS["errors"]))
     (set_up.planted / "auth.json").unlink()
@@ -172,7 +162,7 @@ def test_a_login(stage: Make) -> None:
     assert set_up.found(*told) == []
 
 
-@pytest.mark.parametrize("secret", ["get", "store"])
+@pytest.mark.parametrize("secret", ["get", pytest.param("store", marks=_COSTLY)])
 def test_a_credential_helper(stage: Make, secret: str) -> None:
     """One that fails behind its answer, and one that says what it was to keep."""
     set_up = stage(lambda request: asks(request, Reply(200, {}, b"{}")))
@@ -215,8 +205,8 @@ class _Proxy:
         self._listener.close()
 
 
-@pytest.mark.parametrize("where", ["reason", "body"])
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("where", ["reason", pytest.param("body", marks=_COSTLY)])
+@pytest.mark.parametrize("scheme", ["https", pytest.param("http", marks=_COSTLY)])
 def test_a_proxy(stage: Make, where: str, scheme: str) -> None:
     set_up, proxy = stage(asks), _Proxy(where)
     for name in ("HTTP", "HTTPS"):
@@ -230,6 +220,7 @@ def test_a_proxy(stage: Make, where: str, scheme: str) -> None:
     assert set_up.found(ran) == []
 
 
+@_COSTLY
 def test_a_mirror_with_a_header(stage: Make) -> None:
     """A header of hosts.toml's comes back."""
     set_up = stage(lambda request: refusal(403, "DENIED", f"not by {request.headers.get('X-Key')}"))
@@ -243,6 +234,7 @@ def test_a_mirror_with_a_header(stage: Make) -> None:
     assert "not by [secret]" in told[0].told
 
 
+@_COSTLY
 @pytest.mark.parametrize(
     "text",
     [
@@ -267,7 +259,7 @@ def test_a_password_in_a_files_url(stage: Make, text: str) -> None:
 KEYS = {"AWS_SECRET_ACCESS_KEY": "key-of-the-store-Qm81/z+0", "AWS_SESSION_TOKEN": "session-of-the-store-77aX=="}
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 500])
+@pytest.mark.parametrize("status", [403, *(pytest.param(status, marks=_COSTLY) for status in (400, 404, 500))])
 def test_an_object_store(stage: Make, status: int) -> None:
     """It says its token again, and the key that it should not know."""
     pytest.importorskip("obstore")
@@ -307,6 +299,7 @@ place.read_token = lambda *words: os.abort()
 _NO_CORE = "import resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
 
 
+@_COSTLY
 @pytest.mark.parametrize("end", ["works", "aborts"])
 def test_a_plugin_that_has_everything_logged(stage: Make, tmp_path: Path, end: str) -> None:
     """All that libraries say of what they do goes to the output; and the interpreter tells how it ended."""
@@ -338,6 +331,7 @@ def tls(tmp_path: Path) -> Iterator[Http2Server]:
     server.stop()
 
 
+@_COSTLY
 @pytest.mark.parametrize("logged", [False, True], ids=["", "logged"])
 def test_over_http2_with_a_clients_key(stage: Make, tls: Http2Server, tmp_path: Path, logged: bool) -> None:
     """The key of a client certificate, its folder as certs.d has it, and headers as HTTP/2 packs them."""

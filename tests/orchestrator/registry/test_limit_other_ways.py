@@ -110,7 +110,7 @@ TALK = {
 
 
 @pytest.mark.parametrize("ask", ["manifest", *_costly("tags", "repositories", "referrers")])
-@pytest.mark.parametrize("talk", TALK)
+@pytest.mark.parametrize("talk", ["small-extensions", *_costly("extensions", "zeros")])
 def test_chunks_of_one_byte(connect: Connect, serve: Serve, ask: str, talk: str) -> None:
     """With much around it: the limit on what nobody reads holds for all of them together."""
     server = serve(lambda request: _with(CHUNKED, for_ever(TALK[talk])))
@@ -158,7 +158,7 @@ def test_transfer_codings(connect: Connect, serve: Serve, ask: str, coding: byte
 # Lists
 
 
-@pytest.mark.parametrize("ask", ["tags", "repositories"])
+@pytest.mark.parametrize("ask", ["tags", *_costly("repositories")])
 def test_a_list_of_padded_pages(connect: Connect, serve: Serve, ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page is within its limit and has one new name."""
     monkeypatch.setattr(pages, "MAX_LIST_SIZE", 8 << 20)
@@ -177,7 +177,7 @@ def test_a_list_of_padded_pages(connect: Connect, serve: Serve, ask: str, monkey
 
 
 @pytest.mark.parametrize("ask", ["tags", "repositories"])
-@pytest.mark.parametrize("names", ["none", "same", "ever-new"])
+@pytest.mark.parametrize("names", ["none", *_costly("same", "ever-new")])
 def test_a_list_without_end(
     connect: Connect, serve: Serve, ask: str, names: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_list_without_end(
 
 
 @pytest.mark.parametrize("send", SENDS)
-@pytest.mark.parametrize("status", [201, 202, 307, 404, 500])
+@pytest.mark.parametrize("status", [201, 202, *_costly(307, 404, 500)])
 @pytest.mark.parametrize("kind", ["chunks", *_costly("gzip", "until-closed")])
 def test_answers_to_uploads_without_end(connect: Connect, serve: Serve, send: str, status: int, kind: str) -> None:
     def answer(request: Request) -> Answer:
@@ -253,7 +253,7 @@ def _count(server: FaultServer, ask: Ask, connected: Connected) -> None:
         ask(connected, parse_reference(f"{server.address}/a:1"))
 
 
-@pytest.mark.parametrize("ask", ASKS)
+@pytest.mark.parametrize("ask", ["manifest", *_costly("tags", "repositories", "referrers")])
 def test_tries_times_redirects(connect: Connect, serve: Serve, ask: str) -> None:
     """Every try is led to the end of its redirects, and fails there."""
     seen: list[str] = []
@@ -271,7 +271,7 @@ def test_tries_times_redirects(connect: Connect, serve: Serve, ask: str) -> None
     assert len(seen) == 3 * (MAX_REDIRECTS + 1)
 
 
-@pytest.mark.parametrize("ask", ASKS)
+@pytest.mark.parametrize("ask", ["manifest", *_costly("tags", "repositories", "referrers")])
 def test_tries_times_bodies(connect: Connect, serve: Serve, ask: str) -> None:
     """Every try brings almost as much as is allowed, and breaks off."""
     seen: list[str] = []
@@ -286,7 +286,7 @@ def test_tries_times_bodies(connect: Connect, serve: Serve, ask: str) -> None:
     assert server.taken < 4 << 20
 
 
-@pytest.mark.parametrize("ask", ASKS)
+@pytest.mark.parametrize("ask", ["manifest", *_costly("tags", "repositories", "referrers")])
 def test_logins_times_logins(connect: Connect, serve: Serve, ask: str) -> None:
     """Every token is refused, and another one asked for, by ever new challenges and token servers."""
     seen: dict[str, int] = {}
@@ -407,7 +407,7 @@ def _windows(stream: Stream) -> None:
         stream.raw(_frame(8, 0, b"\x00\x00\x00\x01", 0) * 1000)
 
 
-TALKS = (_continuations, _empty_continuations, _packed_head, _padded, _trailers, _settings, _pushes, _windows)
+TALKS = (_empty_continuations, _packed_head, _padded, _settings, _windows)
 
 
 @pytest.fixture
@@ -432,11 +432,16 @@ def frames(connect: Connect, tmp_path: Path) -> Iterator[Callable[[Callable[[Str
         server.stop()
 
 
-@pytest.mark.parametrize("talk", TALKS, ids=lambda talk: talk.__name__.strip("_"))
+@pytest.mark.parametrize(
+    "talk",
+    [pytest.param(talk, id=talk.__name__.strip("_")) for talk in (_continuations, _trailers, _pushes)]
+    + [pytest.param(talk, id=talk.__name__.strip("_"), marks=pytest.mark.costly) for talk in TALKS],
+)
 def test_frames_of_http2(frames: Callable[[Callable[[Stream], None]], int], talk: Callable[[Stream], None]) -> None:
     assert frames(talk) < UNDER_WAY
 
 
+@pytest.mark.costly
 def test_frames_of_http2_by_chance(
     frames: Callable[[Callable[[Stream], None]], int], count: Callable[[int, int], int]
 ) -> None:
@@ -453,5 +458,5 @@ def test_frames_of_http2_by_chance(
                 _frame(chance.choice((*range(11), 200)), chance.choice((0, 1, 4, 5, 8, 0x20, 255)), payload, number)
             )
 
-    for _ in range(count(2, 100)):
+    for _ in range(count(5, 100)):
         frames(talk)
