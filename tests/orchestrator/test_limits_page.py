@@ -45,5 +45,6 @@ def test_the_faults_are_told_as_they_were_run() -> None:
 def test_layers_are_told_as_they_were_run() -> None:
     """After a change of the cases: `python -m support.hostile_layers.peers` in `tests`, as root."""
     kept = json.loads(layers.KEPT.read_text())
-    assert {case.name for case in layers.SHOWN} == set(kept["umoci"])
+    cheap = {case.name for case in layers.CASES.values() if not case.heavy}
+    assert all(cheap <= set(kept[client]) <= set(layers.CASES) for client in layers.CLIENTS)
     assert PAGE.read_text().partition(layers.BEGIN)[2].partition(layers.END)[0] == layers.table(kept)

@@ -6,12 +6,11 @@ What each layer is stands as data in support.hostile_layers; what others do with
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.ended_commands import sampled
 from support.forked_commands import ForkedCommands
 from support.hostile_layers import CASES
 from support.hostile_layers.case import Case
@@ -24,24 +23,10 @@ pytestmark = [
 ]
 
 _SAMPLE = 20
-"""`make test` runs one case in so many, `make soak` all; tests/orchestrator/unpack/test_layer_cases.py has them all."""
+"""One case in so many for `make test`; tests/orchestrator/unpack/test_layer_cases.py has them all."""
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[ForkedCommands]:
-    commands = ForkedCommands()
-    yield commands
-    commands.stop()
-
-
-def _parameters() -> Iterator[object]:
-    ordered = sorted(CASES.values(), key=lambda case: zlib.crc32(case.name.encode()))
-    sample = {case.name for case in [case for case in ordered if not case.heavy][::_SAMPLE]}
-    for case in CASES.values():
-        yield pytest.param(case, id=case.name, marks=() if case.name in sample else pytest.mark.costly)
-
-
-@pytest.mark.parametrize("case", list(_parameters()))
+@pytest.mark.parametrize("case", list(sampled(CASES, _SAMPLE)))
 def test_a_layer(case: Case, commands: ForkedCommands, tmp_path: Path) -> None:
     outside, home = tmp_path / "outside", tmp_path / "home"
     for folder in (outside, home):
@@ -52,7 +37,7 @@ def test_a_layer(case: Case, commands: ForkedCommands, tmp_path: Path) -> None:
     try:
         assert trial.faults() == []
     finally:
+        print(f"{case.name}: {trial.memory >> 20} MiB, {trial.seconds:.1f} s, {trial.cpu:.1f} s of CPU")
         trial.clean()
     assert listing(outside) == before
     assert {path.name for path in tmp_path.iterdir()} == {"outside", "home"}
-    print(f"{case.name}: {trial.memory >> 20} MiB, {trial.seconds:.1f} s, {trial.cpu:.1f} s of CPU")

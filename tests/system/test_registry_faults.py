@@ -6,14 +6,13 @@ What each registry does is data: support.registry_faults. What other clients do 
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.command import NO_FILES_OF_THE_MACHINE
+from support.ended_commands import SECONDS, sampled, wrong_end
 from support.forked_commands import ForkedCommands, Ran
 from support.registry_auth import write_auth_file
 from support.registry_faults import CASES, answer
@@ -22,13 +21,8 @@ from support.registry_faults.server import FaultServer
 
 pytestmark = pytest.mark.system
 
-MEMORY = 256 << 20
-SECONDS = 30
 SETTINGS = "retries = 1\nread_timeout = 0.5\nconnect_timeout = 2.0\n"
 _SAMPLE = 6
-"""`make test` runs one case in so many, another one each time the cases change; `make soak` runs them all."""
-
-_ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +30,6 @@ def server() -> Iterator[FaultServer]:
     server = FaultServer(answer)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[ForkedCommands]:
-    commands = ForkedCommands()
-    yield commands
-    commands.stop()
 
 
 def run(commands: ForkedCommands, server: FaultServer, case: Case, home: Path) -> Ran:
@@ -58,22 +45,7 @@ def run(commands: ForkedCommands, server: FaultServer, case: Case, home: Path) -
 
 def faults_of(ran: Ran, case: Case, server: FaultServer, home: Path) -> list[str]:
     """All that is wrong with how a command has ended."""
-    found = []
-    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
-    if ran.code != case.code:
-        found.append(f"ended with {ran.code}, not with {case.code}")
-    if len(errors) != (1 if case.code else 0):
-        found.append(f"{len(errors)} error lines")
-    if case.code and not re.search(case.says, errors[0] if errors else ""):
-        found.append(f"does not say {case.says!r}")
-    if "Traceback" in ran.told or "a defect in polyarch" in ran.told:
-        found.append("a defect")
-    if _ESCAPES.search(ran.told):
-        found.append("control characters")
-    if ran.memory > MEMORY:
-        found.append(f"{ran.memory >> 20} MiB of memory")
-    if ran.seconds > SECONDS:
-        found.append(f"{ran.seconds:.0f} s")
+    found = wrong_end(ran, case.code, case.says, ran.seconds)
     if any(server.shown):
         found.append("credentials at another address")
     found += _left(home / "root", case)
@@ -91,14 +63,7 @@ def _left(root: Path, case: Case) -> Iterator[str]:
             yield f"the blob {path.name[:12]}, which it is not"
 
 
-def _parameters() -> Iterator[object]:
-    ordered = sorted(CASES.values(), key=lambda case: zlib.crc32(case.name.encode()))
-    sample = {case.name for case in [case for case in ordered if not case.heavy][::_SAMPLE]}
-    for case in CASES.values():
-        yield pytest.param(case, id=case.name, marks=() if case.name in sample else pytest.mark.costly)
-
-
-@pytest.mark.parametrize("case", list(_parameters()))
+@pytest.mark.parametrize("case", list(sampled(CASES, _SAMPLE)))
 def test_a_registry_that_fails(case: Case, server: FaultServer, commands: ForkedCommands, tmp_path: Path) -> None:
     canary, home = tmp_path / "canary", tmp_path / "home"
     canary.mkdir()

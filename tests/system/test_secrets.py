@@ -76,13 +76,6 @@ ENDS: dict[str, Callable[[Request], Answer]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def commands() -> Iterator[ForkedCommands]:
-    commands = ForkedCommands()
-    yield commands
-    commands.stop()
-
-
 @pytest.fixture
 def stage(tmp_path: Path, commands: ForkedCommands) -> Iterator[Callable[[str], Stage]]:
     made: list[Stage] = []

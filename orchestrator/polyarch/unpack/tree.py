@@ -201,6 +201,9 @@ def _removed(here: Directory, name: bytes, word: Callable[[], bytes]) -> list[by
             try:
                 os.unlink(inner, dir_fd=folder.fd)
             except IsADirectoryError:
+                with contextlib.suppress(OSError):  # an empty one goes at once
+                    os.rmdir(inner, dir_fd=folder.fd)
+                    continue
                 # No image can have such a name: it is kept for whiteouts.
                 place = b".wh..wh.gone-" + word()
                 os.chmod(inner, 0o700, dir_fd=folder.fd)

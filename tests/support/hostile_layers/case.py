@@ -60,8 +60,6 @@ class Case:
     diff_ids: Sequence[str] | None = None
     files_show: bool = False
     """`image files` shows it all the same: it tells what a blob has, which has the digest that it should."""
-    copied: bool = True
-    """Whether `cp` can take it out of a container, into a directory one deeper."""
 
     def blobs(self) -> list[Blob]:
         """The layers as they travel."""

@@ -15,8 +15,10 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 
 
-def write_layout(case: Case, directory: Path, name: str = NAME) -> None:
-    """A layout that holds the image of a case under a name. It starts nothing, so that nobody looks for a program."""
+def write_layout(case: Case, directory: Path, name: str = NAME) -> int:
+    """A layout that holds the image of a case under a name; how many layers that has. It starts nothing, so that nobody
+    looks for a program.
+    """
     blobs = case.blobs()
     ids = case.diff_ids if case.diff_ids is not None else [blob.diff_id for blob in blobs]
     config = _encoded(
@@ -34,6 +36,7 @@ def write_layout(case: Case, directory: Path, name: str = NAME) -> None:
     entry |= {"annotations": {"org.opencontainers.image.ref.name": name}}
     (directory / "index.json").write_bytes(_encoded({"schemaVersion": 2, "manifests": [entry]}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return len(layers)
 
 
 def _encoded(value: object) -> bytes:

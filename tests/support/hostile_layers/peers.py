@@ -1,6 +1,8 @@
 """What umoci, docker, podman and skopeo do with each layer, run here: `python -m support.hostile_layers.peers` (root).
 
-Answers are kept in peers.json, from which the table in docs/trust.md is written; both are checked by a test.
+Words choose clients and cases (all, if none is named); of the others the answers are kept. Each client works on a small
+disk of its own, which a bomb fills instead of the machine's. Answers are kept in peers.json, from which the table in
+docs/trust.md is written; both are checked by a test.
 """
 
 from __future__ import annotations
@@ -30,17 +32,23 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "trust.md"
 BEGIN, END = "<!-- layers: begin -->\n", "<!-- layers: end -->\n"
 CLIENTS = ("umoci", "docker", "podman", "skopeo")
 SECONDS = 60
-SHOWN = [case for case in CASES.values() if not case.heavy]
+SECONDS_OF_HEAVY = 180
+DISK = 3 << 30
+_INODES = 400_000
 
 
-def _ended(argv: Sequence[str], environ: dict[str, str] | None = None) -> str:
+def _ended(case: Case, argv: Sequence[str], environ: dict[str, str] | None = None) -> str:
     """ "" where it ends well."""
+    seconds = SECONDS_OF_HEAVY if case.heavy else SECONDS
     environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environ or {})}
     try:
-        done = subprocess.run(argv, capture_output=True, env=environ, timeout=SECONDS)
+        done = subprocess.run(argv, capture_output=True, env=environ, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return f"no end in {SECONDS} s"
-    return "" if done.returncode == 0 else "refuses"
+        return f"no end in {seconds} s"
+    if done.returncode == 0:
+        return ""
+    full = case.heavy and b"no space left on device" in done.stderr  # ext4 says so of attributes, too
+    return f"fills a disk of {DISK >> 30} GiB" if full else "refuses"
 
 
 def _seen(case: Case, tree: Path) -> str:
@@ -56,34 +64,34 @@ def _seen(case: Case, tree: Path) -> str:
     return ", ".join(said)
 
 
-def _each(client: str, run: Callable[[Case], str]) -> dict[str, str]:
+def _each(client: str, cases: Sequence[Case], run: Callable[[Case], str]) -> dict[str, str]:
     found = {}
-    for case in SHOWN:
+    for case in cases:
         found[case.name] = run(case)
         print(f"{client} {case.name}: {found[case.name]}", file=sys.stderr, flush=True)
     return found
 
 
-def _umoci(folder: Path, registry: DockerRegistry) -> dict[str, str]:
+def _umoci(folder: Path, registry: DockerRegistry, cases: Sequence[Case]) -> dict[str, str]:
     def run(case: Case) -> str:
         layout, tree = folder / "layout", folder / "tree"
         write_layout(case, layout, "1")
         try:
-            ended = _ended(["umoci", "raw", "unpack", "--image", f"{layout}:1", str(tree)])
+            ended = _ended(case, ["umoci", "raw", "unpack", "--image", f"{layout}:1", str(tree)])
             return ended or _seen(case, tree)
         finally:
             for each in (layout, tree):
                 remove_tree(each)
 
-    return _each("umoci", run)
+    return _each("umoci", cases, run)
 
 
-def _docker(folder: Path, registry: DockerRegistry) -> dict[str, str]:
+def _docker(folder: Path, registry: DockerRegistry, cases: Sequence[Case]) -> dict[str, str]:
     engine = Dockerd(folder)
 
     def run(case: Case) -> str:
         name = registry.ref(f"{case.name}:1")
-        if ended := _ended(["docker", "pull", name], {"HOME": str(folder), **engine.environ}):
+        if ended := _ended(case, ["docker", "pull", name], {"HOME": str(folder), **engine.environ}):
             return ended
         try:
             driver = engine.inspect(name)["GraphDriver"]
@@ -95,7 +103,7 @@ def _docker(folder: Path, registry: DockerRegistry) -> dict[str, str]:
             engine.clear()
 
     try:
-        return _each("docker", run)
+        return _each("docker", cases, run)
     finally:
         engine.stop()
 
@@ -118,12 +126,12 @@ def _overlay(data: dict[str, str], target: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(target)], check=True)
 
 
-def _podman(folder: Path, registry: DockerRegistry) -> dict[str, str]:
-    engine = PodmanEngine()
+def _podman(folder: Path, registry: DockerRegistry, cases: Sequence[Case]) -> dict[str, str]:
+    engine = PodmanEngine(data=folder / "data")
 
     def run(case: Case) -> str:
         name = registry.ref(f"{case.name}:1")
-        if ended := _ended([*engine.command, "pull", "--tls-verify=false", name]):
+        if ended := _ended(case, [*engine.command, "pull", "--tls-verify=false", name]):
             return ended
         try:
             mounted = engine.try_podman("image", "mount", name)
@@ -136,27 +144,45 @@ def _podman(folder: Path, registry: DockerRegistry) -> dict[str, str]:
             engine.try_podman("image", "rm", "--force", name)
 
     try:
-        return _each("podman", run)
+        return _each("podman", cases, run)
     finally:
         engine.stop()
 
 
-def _skopeo(folder: Path, registry: DockerRegistry) -> dict[str, str]:
+def _skopeo(folder: Path, registry: DockerRegistry, cases: Sequence[Case]) -> dict[str, str]:
     def run(case: Case) -> str:
         target = folder / "copy"
         name = registry.ref(f"{case.name}:1")
         try:
             return (
-                _ended(["skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{target}:1"]) or "copies"
+                _ended(case, ["skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{target}:1"])
+                or "copies"
             )
         finally:
             remove_tree(target)
 
-    return _each("skopeo", run)
+    return _each("skopeo", cases, run)
 
 
-def _fill(registry: DockerRegistry, folder: Path) -> None:
-    for case in SHOWN:
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[Path]:
+    """A new ext4 of `DISK` bytes, mounted at a folder that is made."""
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(DISK)
+    subprocess.run(["mkfs.ext4", "-q", "-N", str(_INODES), image], check=True)
+    folder.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        image.unlink()
+        folder.rmdir()
+
+
+def _fill(registry: DockerRegistry, folder: Path, cases: Sequence[Case]) -> None:
+    for case in cases:
         layout = folder / case.name
         write_layout(case, layout, f"{case.name}:1")
         Layout(layout).push(f"{case.name}:1", registry.address)
@@ -196,21 +222,33 @@ def write_page(kept: dict[str, dict[str, str]], page: Path = PAGE) -> None:
 
 
 def main(wanted: Sequence[str]) -> None:
-    """The clients that are wanted, at once; of the others what is kept stays."""
+    """The clients that are wanted, at once."""
     runs = {"umoci": _umoci, "docker": _docker, "podman": _podman, "skopeo": _skopeo}
+    if unknown := {*wanted} - {*runs, *CASES}:
+        sys.exit(f"neither clients nor cases: {', '.join(sorted(unknown))}")
+    clients = [client for client in runs if client in wanted] or list(runs)
+    cases = [CASES[name] for name in CASES if name in wanted] or list(CASES.values())
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    with tempfile.TemporaryDirectory(prefix="hostile-layers-") as name, ThreadPoolExecutor() as pool:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-layers-")))
         registry = DockerRegistry(folder / "registry")
-        try:
-            _fill(registry, folder)
-            running = {}
-            for client in wanted or runs:
-                (folder / client).mkdir()
-                running[client] = pool.submit(runs[client], folder / client, registry)
-            kept |= {"versions": versions(), **{client: future.result() for client, future in running.items()}}
-        finally:
-            registry.stop()
+        stack.callback(registry.stop)
+        _fill(registry, folder, cases)
+        cheap, heavy = [case for case in cases if not case.heavy], [[case] for case in cases if case.heavy]
+
+        def run(client: str) -> dict[str, str]:
+            found = {}
+            for group in filter(None, [cheap, *heavy]):  # what one left on the disk is not to fill the next one's
+                with _disk(folder / client) as place:
+                    found |= runs[client](place, registry, group)
+            return found
+
+        pool = stack.enter_context(ThreadPoolExecutor())
+        running = {client: pool.submit(run, client) for client in clients}
+        for client, future in running.items():
+            known = {**kept.get(client, {}), **future.result()}
+            kept[client] = {name: known[name] for name in CASES if name in known}
+    kept["versions"] = versions()
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     write_page(kept)
 

@@ -9,12 +9,13 @@ import io
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from backports import zstd
 
 from support.hostile_layers.case import GZIP, PLAIN, ZSTD, Blob, Case, Cases, honest, plain, sha256
 from support.layers import BLOCK, Item, file, folder, hard_link, layer, packed
+from support.sparse_files import sparse_file
 
 _cases = Cases()
 CASES = _cases.all
@@ -179,19 +180,34 @@ _refused(
     layer(Item("s", kind=b"S", raw={257: b"ustar  \0", 483: b"00010000000\0"})),
     settings=_MIB,
 )
-_refused(
-    "limit-entries",
-    "has 1,001 entries, where 1,000 are the limit",
-    "more than 1000 entries",
-    [folder(f"d{n}") for n in range(1001)],
-    settings="max_image_entries = 1000\n",
+
+
+def _too_many(name: str, does: str, *layers: Sequence[Item]) -> None:
+    _refused(
+        name,
+        f"{does}, where 1,000 entries are the limit",
+        "more than 1000 entries",
+        *layers,
+        settings="max_image_entries = 1000\n",
+    )
+
+
+_too_many("limit-entries", "has 1,001 entries", [file(f"f{n}") for n in range(1001)])
+_too_many("limit-entries-extended", "has 1,001 headers without a file", [Item("g", kind=b"g")] * 1001)
+_too_many("limit-directories", "has 334 directories", [folder(f"d{n}") for n in range(334)])
+_too_many(
+    "limit-implied", "names three files, each in 240 directories", [file(f"{n}/" + "d/" * 239 + "f") for n in range(3)]
 )
-_refused(
-    "limit-entries-extended",
-    "has 1,001 headers without a file",
-    "more than 1000 entries",
-    b"".join(Item("g", kind=b"g").encoded() for _ in range(1001)) + _TAR,
-    settings="max_image_entries = 1000\n",
+_too_many("limit-names", "has 40 names of 3,800 bytes", [file(("n" * 250 + "/") * 15 + f"{n:0>35}") for n in range(40)])
+_too_many(
+    "limit-attributes",
+    "has a file with 150,000 bytes of attributes",
+    [file("f", pax={f"SCHILY.xattr.user.{each}": bytes(50_000) for each in "abc"})],
+)
+_too_many(
+    "limit-pieces",
+    "has a file with 1,001 pieces between holes",
+    [sparse_file("s", 1 << 21, [(1024 * n, b"x" * 512) for n in range(1001)], "1.0")],
 )
 
 
@@ -224,20 +240,29 @@ def _zeros_zstd() -> list[Blob]:
     return [Blob(data, _diff_id(head, 10 << 30, bytes(1024)), ZSTD)]
 
 
-def _many(kind: bytes, count: int, same: str = "") -> list[Blob]:
+def _many(kind: bytes, count: int, same: str = "", *, deep: bool = True) -> list[Blob]:
     stream, hashed = io.BytesIO(), hashlib.sha256()
     made = zlib.compressobj(6, wbits=31)
-    for part in _entries(kind, count, same):
+    for part in _entries(kind, count, same, deep=deep):
         hashed.update(part)
         stream.write(made.compress(part))
     stream.write(made.flush())
     return [Blob(stream.getvalue(), "sha256:" + hashed.hexdigest())]
 
 
-def _entries(kind: bytes, count: int, same: str = "") -> Iterator[bytes]:
+def _entries(kind: bytes, count: int, same: str = "", *, deep: bool = True) -> Iterator[bytes]:
     for number in range(count):
-        yield Item(same or f"{number % 1000}/{number}", kind=kind, mode=0o755).encoded()
+        yield Item(same or f"{number % 1000}/{number}" if deep else str(number), kind=kind, mode=0o755).encoded()
     yield bytes(1024)
+
+
+def _slices(layers: int, each: int) -> list[Blob]:
+    """Layers of empty files, a hundred in a directory, none twice."""
+    made = []
+    for at in range(0, layers * each, each):
+        names = (f"usr/lib/python3/packages/{number // 100}/module_{number}.py" for number in range(at, at + each))
+        made.append(Blob(packed(tar := b"".join([Item(name).encoded() for name in names]) + bytes(1024)), sha256(tar)))
+    return made
 
 
 _HEAVY = [
@@ -251,9 +276,23 @@ _HEAVY = [
     ),
     Case(
         "many-entries",
-        "has 1,000,001 whiteouts",
-        lambda: _many(b"0", 1_000_001, ".wh.same"),
-        says="more than 1000000 entries",
+        "has 350,001 whiteouts",
+        lambda: _many(b"0", 350_001, ".wh.same"),
+        says="more than 350000 entries",
+        heavy=True,
+    ),
+    Case(
+        "many-kept",
+        "is one of 3 of 110,000 files, which is near the limit",
+        lambda: _slices(3, 110_000),
+        opens=True,
+        heavy=True,
+    ),
+    Case(
+        "many-directories",
+        "has 116,000 directories, which is near the limit",
+        lambda: _many(b"5", 116_000, deep=False),
+        opens=True,
         heavy=True,
     ),
     Case(
