@@ -144,7 +144,7 @@ class SignedSite:
         environment = {**self.gpg.environ, "HOME": str(self.home)}
         return subprocess.run([program, *conf, *words], env=environment, capture_output=True, text=True, timeout=120)
 
-    def skopeo_signs(self, source: str, name: str, *words: str) -> None:
+    def skopeo_signs(self, source: str, name: str, *words: str, program: str = "skopeo") -> None:
         """`skopeo copy` of an image here to another name, which it signs."""
         copied = self.skopeo(
             "--insecure-policy",
@@ -154,6 +154,7 @@ class SignedSite:
             *words,
             f"docker://{self.ref(source)}",
             f"docker://{self.ref(name)}",
+            program=program,
         )
         assert copied.returncode == 0, copied.stderr
 

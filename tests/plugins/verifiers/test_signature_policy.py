@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,3 +198,22 @@ def test_the_answer_is_that_of_skopeo(case: Case, site: SignedSite, soak: bool) 
     if whole:
         theirs, reason = site.skopeo_accepts(image, policy)
         assert theirs in (case.accepted, None), f"skopeo: {reason}"
+
+
+@pytest.mark.costly
+def test_what_skopeo_signs_with_a_key_of_its_own_making_is_accepted(site: SignedSite, tmp_path: Path) -> None:
+    skopeo = os.environ.get("POLYARCH_TEST_SKOPEO")
+    if not skopeo:
+        pytest.skip("POLYARCH_TEST_SKOPEO names no skopeo that signs so")
+    (tmp_path / "word").write_text("secret")
+    prefix, word = tmp_path / "made", str(tmp_path / "word")
+    words = ("--output-prefix", str(prefix), "--passphrase-file", word)
+    assert site.skopeo("generate-sigstore-key", *words, program=skopeo).returncode == 0
+    signing = ("--sign-by-sigstore-private-key", f"{prefix}.private", "--sign-passphrase-file", word)
+    site.skopeo_signs("source:1", "made:signed", *signing, program=skopeo)
+    site.skopeo_signs("source:1", "made:retagged")
+    asks = {"type": "sigstoreSigned", "keyPath": f"{prefix}.pub"}
+    policy = site.policy({"default": [REJECT], "transports": {"docker": {site.address: [asks]}}})
+    answers = [site.polyarch_accepts(name, policy) for name in ("made:signed", "made:retagged", "cos:signed")]
+    assert [accepted for accepted, _ in answers] == [True, False, False], answers
+    assert [site.skopeo_accepts(name, policy)[0] for name in ("made:signed", "made:retagged")] == [True, False]
