@@ -102,7 +102,7 @@ def watched(work: Callable[[], object], watch: Watch, call: str = "", number: in
     child = os.fork()
     if child == 0:
         here.close()
-        _become(work, there, machine)
+        _become(lambda: _watched_work(work, there, machine))
     there.close()
     result = Watched()
     try:
@@ -121,17 +121,32 @@ def watched(work: Callable[[], object], watch: Watch, call: str = "", number: in
     return result
 
 
-def _become(work: Callable[[], object], there: socket.socket, machine: str) -> NoReturn:
+def unwatched(work: Callable[[], object]) -> int:
+    """Does `work` in a child as `watched` does, without a look at its calls; how the child ended."""
+    child = os.fork()
+    if child == 0:
+        _become(work)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return code
+
+
+def _watched_work(work: Callable[[], object], there: socket.socket, machine: str) -> object:
+    listener = _listen(machine)
+    if listener < 0:
+        there.sendall(b"n")
+        os._exit(0)
+    there.sendmsg([b"y"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
+    os.close(listener)
+    there.close()
+    return work()
+
+
+def _become(work: Callable[[], object]) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        listener = _listen(machine)
-        if listener < 0:
-            there.sendall(b"n")
-            os._exit(0)
-        there.sendmsg([b"y"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
-        os.close(listener)
-        there.close()
         answer = work()
         code = answer if isinstance(answer, int) else 0
     except BaseException:

@@ -70,22 +70,22 @@ def kills_of(site: DiskSite, name: str, wanted: int, *, device: bool = False) ->
 def test_a_call_fails(name: str, site: DiskSite, count: Count, figures: Figures) -> None:
     """At least 500 in all in `make soak`: every kind of call in turn, and each of them with every fault."""
     tries = calls_of(site, name, count(1, 5))
-    all_tried(site, name, tries[:: max(len(tries) // count(3, 32), 1)], figures)
+    all_tried(site, name, tries[:: max(len(tries) // count(3, 20 if name in FLEETS else 32), 1)], figures)
 
 
 @cases(CASES)
 def test_killed_at_a_call(name: str, site: DiskSite, count: Count, figures: Figures) -> None:
     """Over 1,000 in all in `make soak`."""
-    all_tried(site, name, kills_of(site, name, count(2, 32 if name in FLEETS else 64)), figures)
+    all_tried(site, name, kills_of(site, name, count(2, 24 if name in FLEETS else 64)), figures)
 
 
 @cases(FLEETS)
 def test_a_call_of_a_fleets_device_fails(name: str, site: DiskSite, count: Count, figures: Figures) -> None:
     tries = calls_of(site, name, count(1, 3), device=True)
-    all_tried(site, name, tries[:: max(len(tries) // count(3, 16), 1)], figures, device=True)
+    all_tried(site, name, tries[:: max(len(tries) // count(3, 12), 1)], figures, device=True)
 
 
 @cases(FLEETS)
 def test_a_fleets_device_is_killed_at_a_call(name: str, site: DiskSite, count: Count, figures: Figures) -> None:
     """All of its processes at once, as when it loses its power."""
-    all_tried(site, name, kills_of(site, name, count(2, 12), device=True), figures, device=True)
+    all_tried(site, name, kills_of(site, name, count(2, 8), device=True), figures, device=True)

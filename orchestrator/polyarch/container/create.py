@@ -77,7 +77,7 @@ def create_container(later: LaterStart, image: Image, storage: HasBlobFiles, set
             layers = make_layers(layers, image, storage, rights, settings, emit)
         directory = container.directory
         look(layers, rights, directory / MOUNTS, lambda lowers: prepare_top(directory, lowers, rights))
-        container.made(layers.form)
+        container.made(layers.form, sync=settings.sync == "batch")
     except BaseException:
         container.remove(rights)
         raise

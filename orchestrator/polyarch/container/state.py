@@ -28,7 +28,7 @@ from polyarch.container.cgroups import ENDS_WITHIN, left_cgroups, remove_cgroup
 from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import HostError, NotFoundError, StorageError, UsageError, printable
-from polyarch.files import disk_error, make_directory, write_in_one_step
+from polyarch.files import disk_error, make_directory, sync_directory, sync_file, write_in_one_step
 from polyarch.unpack.tree import remove_tree
 
 START = "start.json"
@@ -48,12 +48,25 @@ class Container:
         self.record = record
         self.lock = lock
 
-    def made(self, form: Form | None = None) -> None:
-        """It is whole, its layers in this form: from now on everybody sees it. Raises StorageError."""
+    def made(self, form: Form | None = None, *, sync: bool = False) -> None:
+        """It is whole, its layers in this form: from now on everybody sees it. Raises StorageError.
+
+        With `sync` it is on the disk, too: for one that is of use later only.
+        """
         if form not in (None, self.record.form):
             self.record = replace(self.record, form=form or "unpacked")
             _guarded(lambda: write_record(self.directory, self.record, MAKING), f"cannot write to {self.directory}")
-        _guarded(lambda: _rename(self.directory / MAKING, self.directory / RECORD), f"cannot write to {self.directory}")
+        _guarded(lambda: self._published(sync=sync), f"cannot write to {self.directory}")
+
+    def _published(self, *, sync: bool) -> None:
+        if sync:
+            for name in (START, MAKING):
+                if (self.directory / name).exists():
+                    sync_file(self.directory / name)
+        _rename(self.directory / MAKING, self.directory / RECORD)
+        if sync:
+            sync_directory(self.directory)
+            sync_directory(self.directory.parent)
 
     def started(self, pid: int) -> None:
         """Note that the runtime runs. Raises StorageError."""
