@@ -48,9 +48,9 @@ class Names(abc.ABC):
     """What has a name in a layer; paths have no slash in front."""
 
     def __init__(self) -> None:
-        # Two zero bytes, a path, one zero byte, D or F, and so on: a hundred thousand names in a few megabytes.
+        # Two zero bytes, a path, one zero byte, a letter, a link's target, and so on: a hundred thousand names in a few
+        # megabytes. Of several with one path the last one counts.
         self._names = bytearray()
-        self._links: dict[bytes, Node] = {}
         self._whiteouts: set[bytes] = set()
         self._opaque: set[bytes] = set()
         self._found: dict[bytes, Node | None] = {}  # what was asked for once is asked for again with each layer
@@ -68,9 +68,8 @@ class Names(abc.ABC):
             else:
                 self._whiteouts.add(path[: -len(name)] + name.removeprefix(WHITEOUT))
         elif kind is Kind.SYMLINK or kind is Kind.HARD_LINK:
-            self._links[path] = Node("symlink" if kind is Kind.SYMLINK else "file", link)
+            self._names += b"\0\0%b\0%b%b" % (path, b"L" if kind is Kind.SYMLINK else b"H", link)
         else:
-            self._links.pop(path, None)
             self._names += b"\0\0%b\0%b" % (path, b"D" if kind is Kind.DIRECTORY else b"F")
             return name
         return None
@@ -82,17 +81,17 @@ class Names(abc.ABC):
         return self._found[path]
 
     def _find(self, path: bytes) -> Node | None:
-        if path in self._links:
-            return self._links[path]
         record = b"\0\0%b\0" % path
         at = self._names.rfind(record)
-        if at >= 0:
-            return _DIRECTORY if self._names[at + len(record)] == ord("D") else _FILE
-        below = path + b"/"
-        # Only implied. (`rfind`, because `in` is many times slower for what begins with zeros.)
-        if self._names.rfind(b"\0\0" + below) >= 0 or any(link.startswith(below) for link in self._links):
-            return _DIRECTORY
-        return None
+        if at < 0:
+            # Only implied. (`rfind`, because `in` is many times slower for what begins with zeros.)
+            return _DIRECTORY if self._names.rfind(b"\0\0%b/" % path) >= 0 else None
+        kind, start = self._names[at + len(record)], at + len(record) + 1
+        if kind in b"LH":
+            end = self._names.find(b"\0", start)
+            target = bytes(self._names[start : end if end >= 0 else len(self._names)])
+            return Node("symlink" if kind == ord("L") else "file", target)
+        return _DIRECTORY if kind == ord("D") else _FILE
 
     def hides(self, path: bytes) -> bool:
         """True if nothing of the lower layers is seen at `path`."""
@@ -178,7 +177,7 @@ class LayerIndex(Names):
 
     def _fetch(self, path: bytes) -> None:
         """Keep the content of the last file of this name."""
-        left = self._names.count(b"\0\0%b\0" % path)
+        left = sum(self._names.count(b"\0\0%b\0%b" % (path, kind)) for kind in (b"D", b"F"))
         with self._reader() as reader:
             for outline in reader.outlines():
                 if outline.path == path and not outline.link:
