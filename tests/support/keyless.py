@@ -7,8 +7,13 @@ Sources: cosign, specs/SIGNATURE_SPEC.md; fulcio, docs/certificate-specification
 
 from __future__ import annotations
 
+import base64
+import http.server
 import ipaddress
-from collections.abc import Sequence
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +22,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support import cosign_keys
@@ -228,7 +233,7 @@ def _issued(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject if above is None else above.certificate.subject)
-        .public_key(key.public_key())
+        .public_key(key.public_key() if hasattr(key, "public_key") else key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(first)
         .not_valid_after(last)
@@ -237,3 +242,67 @@ def _issued(
         builder = builder.add_extension(extension, critical)
     signing = key if above is None else above.key
     return builder.sign(signing, None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+
+
+class Services(http.server.BaseHTTPRequestHandler):
+    """Fulcio and Rekor in one, as far as skopeo asks them: a certificate for a key, an entry for a signature.
+
+    Sources: fulcio, pkg/api (POST /api/v1/signingCert); rekor, openapi.yaml (POST /api/v1/log/entries).
+    """
+
+    signers: Signers
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        kind, answer = self._certified(asked) if self.path.endswith("/signingCert") else self._logged(asked)
+        self.send_response(201)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _certified(self, asked: Json) -> tuple[str, bytes]:
+        key = load_der_public_key(base64.b64decode(asked["publicKey"]["content"]))
+        above, now = self.signers.authorities["between"], int(datetime.now(UTC).timestamp()) - LOGGED
+        extensions = (*names(EMAIL), *issuer(ISSUER), *usage(CODE))
+        made = _issued("", key, above, extensions, (now - 60, now + 600))
+        return "application/pem-certificate-chain", b"".join(map(pem, (made, above.certificate, *above.path)))
+
+    def _logged(self, asked: Json) -> tuple[str, bytes]:
+        entry = {
+            "body": base64.b64encode(json.dumps(asked).encode()).decode(),
+            "integratedTime": int(datetime.now(UTC).timestamp()),
+            "logIndex": 7,
+            "logID": "00" * 32,
+        }
+        stamp = cosign_keys.sign(
+            self.signers.logs["log"], json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+        )
+        answer = {"11" * 40: {**entry, "verification": {"signedEntryTimestamp": stamp}}}
+        return "application/json", json.dumps(answer).encode()
+
+    def log_message(self, *words: object) -> None:
+        """Nothing is told."""
+
+
+@contextmanager
+def services(signers: Signers) -> Iterator[str]:
+    """The URL of both."""
+    handler = type("TheseServices", (Services,), {"signers": signers})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def identity_token() -> str:
+    """Who logged in where: a JSON Web Token of no signature, which skopeo reads and passes on."""
+    now = int(datetime.now(UTC).timestamp())
+    claims = {"iss": ISSUER, "sub": "dev", "aud": "sigstore", "email": EMAIL, "email_verified": True}
+    parts: list[Json] = [{"alg": "RS256", "typ": "JWT"}, {**claims, "iat": now, "exp": now + 600}]
+    texts = [base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in parts]
+    return ".".join([*texts, "c2lnbmF0dXJl"])

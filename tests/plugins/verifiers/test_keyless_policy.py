@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,10 +31,12 @@ from support.keyless import (
     SIGNATURE,
     Keyless,
     Signers,
+    identity_token,
     issuer,
     names,
     newer_issuer,
     policies,
+    services,
     unknown,
     usage,
 )
@@ -279,6 +283,25 @@ def test_the_answer_is_that_of_skopeo(name: str, case: Case, site: SignedSite, s
     if soak:
         theirs, reason = site.skopeo_accepts(image, policy)
         assert theirs in (case.accepted if case.theirs is None else case.theirs, None), f"skopeo: {reason}"
+
+
+@pytest.mark.costly
+def test_what_skopeo_signs_keyless_is_accepted(site: SignedSite, signers: Signers, tmp_path: Path) -> None:
+    skopeo = os.environ.get("POLYARCH_TEST_SKOPEO")
+    if not skopeo:
+        pytest.skip("POLYARCH_TEST_SKOPEO names no skopeo that signs so")
+    with services(signers) as url:
+        said = {"fulcioURL": url, "oidcMode": "staticToken", "oidcIDToken": identity_token()}
+        (tmp_path / "signing.yaml").write_text(json.dumps({"fulcio": said, "rekorURL": url}))
+        words = ("--sign-by-sigstore", str(tmp_path / "signing.yaml"))
+        site.skopeo_signs("source:1", "keyless-made:signed", *words, program=skopeo)
+    site.skopeo_signs("source:1", "keyless-made:retagged")
+    asks = [fulcio(signers), fulcio(signers, subjectEmail="other@example.com"), fulcio(signers, "other")]
+    rules = [site.policy({"default": [REJECT], "transports": {"docker": {site.address: [ask]}}}) for ask in asks]
+    pulls = [("keyless-made:signed", policy) for policy in rules] + [("keyless-made:retagged", rules[0])]
+    answers = [site.polyarch_accepts(*pull) for pull in pulls]
+    assert [accepted for accepted, _ in answers] == [True, False, False, False], answers
+    assert [site.skopeo_accepts(*pull)[0] for pull in pulls] == [True, False, False, False]
 
 
 # What is missing, and what nobody can read
