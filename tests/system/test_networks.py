@@ -209,7 +209,7 @@ def test_names(client: Client, networks: JoinedNetworks, relay: Relay, answer: s
 
 @pytest.mark.costly
 def test_of_two_addresses_one_answers(client: Client, networks: JoinedNetworks, relay: Relay, tmp_path: Path) -> None:
-    """The first one is a black hole."""
+    """The first one is a black hole, which is waited for once, not by each connection."""
     networks.resolve_by(f"nameserver {SERVER}\n", tmp_path)
     networks.client("ip route add 198.51.100.0/24 dev wire")
     resolver = Resolver(networks, ("198.51.100.1", SERVER))
@@ -217,6 +217,8 @@ def test_of_two_addresses_one_answers(client: Client, networks: JoinedNetworks, 
         client.pull(f"registry.example:{relay.address.rpartition(':')[2]}/networks/small:1").ok()
     finally:
         resolver.stop()
+    assert relay.connections > 1
+    assert resolver.asked == 2, "for both kinds of addresses, once"
 
 
 @pytest.mark.costly

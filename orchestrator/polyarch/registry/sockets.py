@@ -30,6 +30,8 @@ class Sockets:
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._shut = False
+        self.reached: dict[str, str] = {}
+        """By host name, the address that was reached in the end, where others before it did not answer in time."""
 
     def add(self, opened: socket.socket) -> None:
         with self._lock:
@@ -69,12 +71,25 @@ class Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        stream = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = self._connected(host, port, timeout, local_address, socket_options)
         peer = stream.get_extra_info("server_addr")
         if self._guarded and is_private_to_machine(str(peer[0])):
             stream.close()
             raise forbidden(host)
         return Stream(stream, self._sockets, self._watch)
+
+    def _connected(self, host: str, port: int, timeout: float | None, *others: Any) -> httpcore.NetworkStream:
+        """All addresses of a name are tried, each for `timeout`; one that is a black hole is waited for once."""
+        if known := self._sockets.reached.get(host):
+            try:
+                return self._inner.connect_tcp(known, port, timeout, *others)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                self._sockets.reached.pop(host, None)
+        started = time.monotonic()
+        stream = self._inner.connect_tcp(host, port, timeout, *others)
+        if timeout is not None and time.monotonic() - started > timeout:
+            self._sockets.reached[host] = str(stream.get_extra_info("server_addr")[0])
+        return stream
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
