@@ -84,12 +84,14 @@ def brought_twice(told: list[dict[str, Any]], missing: tuple[int, int]) -> list[
     return wrong + ([f"{went} bytes went for {missing[1]}"] if went > missing[1] + _DOCUMENTS else [])
 
 
-def left_behind(root: Path) -> list[str]:
-    """What a rollout leaves on the device and here that nobody needs."""
+def left_behind(root: Path, *, device: bool) -> list[str]:
+    """What a rollout leaves here that nobody needs, and on the `device`, if it had something to bring there: only then
+    it comes there.
+    """
     place = on_device(root)
     needed = {place.parent, place, place / "index.json", place / "oci-layout", place / ".polyarch"}
     left = [path for path in (root / DEVICE).rglob("*") if place / "blobs" not in (path, *path.parents)]
-    wrong = [path for path in left if path not in needed | {place / ".polyarch" / "lock"}]
+    wrong = [path for path in left if device and path not in needed | {place / ".polyarch" / "lock"}]
     wrong += (root / "fleet").rglob(".*")
     wrong += [path for path in (root / "fleet" / "facts").glob("*/*") if path.suffix != ".json"]
     return [f"{path} is left" for path in wrong]

@@ -102,7 +102,7 @@ def _wrong_again(site: DiskSite, name: str, end: Below, missing: tuple[int, int]
         if now.device != end.device:
             wrong.append("the device does not have what it should")
         if case.fleet:
-            wrong += brought_twice(now.told[begun:], missing) + left_behind(site.root)
+            wrong += brought_twice(now.told[begun:], missing) + left_behind(site.root, device=missing[1] > 0)
         wrong += leftovers(site)
         if not below(site.root).layers.items() <= end.layers.items():
             wrong.append("layers are left that nobody needs")
