@@ -2,14 +2,14 @@
 
 MAJOR.MINOR: a minor version adds, and may deprecate; only a major version takes away or changes what a name means. A
 plugin of major version N is an entry point in the group `polyarch.vN`. One that needs names or abilities of a later
-minor version says so with the module attribute `POLYARCH_CONTRACT = "1.2"`.
+minor version says so with the module attribute `POLYARCH_CONTRACT = "1.3"`.
 """
 
 from __future__ import annotations
 
 import re
 
-CONTRACT_VERSION = "1.2"
+CONTRACT_VERSION = "1.3"
 MAJOR = int(CONTRACT_VERSION.partition(".")[0])
 ENTRY_POINT_GROUP = f"polyarch.v{MAJOR}"
 NEEDED = "POLYARCH_CONTRACT"
