@@ -37,7 +37,8 @@ _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE
 
 def disk_error(error: OSError, what: str) -> StorageError:
     """The StorageError for an OSError; `what` is what could not be done: "cannot write /var/lib/…"."""
-    return StorageError(f"{what}: {error.strerror or error}", _HINTS.get(error.errno or 0), errno=error.errno)
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror or error
+    return StorageError(f"{what}: {why}", _HINTS.get(error.errno or 0), errno=error.errno)
 
 
 def is_disk_fault(error: OSError) -> bool:

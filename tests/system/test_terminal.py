@@ -54,11 +54,42 @@ def test_no_bars_where_lines_may_come_out_beside_them(polyarch: Polyarch, faulty
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_stream_that_is_closed_leads_to_nowhere(polyarch: Polyarch, closed: str) -> None:
-    prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
-    result = polyarch.finish(polyarch.start("image", "ls", prefix=prefix), "", 60).ok()
-    assert result.stderr == ""
-    assert result.stdout.startswith("REPOSITORY") == (">&-" not in closed.replace("2>&-", ""))
+def test_what_would_go_to_a_closed_stdout_is_not_lost_unseen(polyarch: Polyarch, closed: str) -> None:
+    shut = ">&-" in closed.replace("2>&-", "")
+    for words in (["image", "ls"], ["--help"]):
+        result = polyarch.finish(polyarch.start(*words, prefix=_shell(f'"$@" {closed}')), "", 60)
+        assert (result.code, bool(result.stdout)) == ((9, False) if shut else (0, True))
+        told = "error: the output cannot be written: standard output is closed\n"
+        assert result.stderr == (told if closed == ">&-" else "")
+
+
+def test_an_archive_for_a_closed_stdout_is_not_lost_unseen(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    name = registry.ref("busybox:1.36")
+    polyarch("pull", name).ok()
+    polyarch("run", "--name", "z", name, "true").ok()
+    for words in (["image", "save", name], ["cp", "z:/bin", "-"]):
+        result = polyarch.finish(polyarch.start(*words, prefix=_shell('"$@" >&-')), "", 60)
+        assert result.code == 9
+        assert "it is closed" in result.stderr.splitlines()[-1]
+
+
+def test_a_container_s_program_starts_without_streams(polyarch: Polyarch, registry: DockerRegistry) -> None:
+    name = registry.ref("busybox:1.36")
+    for closed in (">&- 2>&-", "<&- >&- 2>&-"):
+        words = ["run", "--rm", name, "sh", "-c", "exit 3"]
+        assert polyarch.finish(polyarch.start(*words, prefix=_shell(f'"$@" {closed}')), "", 60).code == 3
+
+
+def test_help_for_nobody(polyarch: Polyarch) -> None:
+    full = polyarch.finish(polyarch.start("--help", prefix=_shell('"$@" >/dev/full')))
+    assert (full.code, full.stderr) == (9, "error: the output cannot be written: No space left on device\n")
+    gone = polyarch.finish(polyarch.start("--help", prefix=("bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "sh")))
+    assert gone.code in (0, 141)  # `true` may end before the page is written, or after it
+    assert gone.stderr == ""
+
+
+def _shell(script: str) -> tuple[str, ...]:
+    return ("sh", "-c", script, "sh")
 
 
 def test_without_anything_to_fetch_there_are_no_bars(polyarch: Polyarch, faulty_registry: FaultyRegistry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -51,7 +52,8 @@ def _told(out: TextIO) -> Iterator[None]:
         raise Exit(READER_GONE) from None
     except OSError as error:
         _give_up(out)
-        raise StorageError(f"the output cannot be written: {error.strerror}") from error
+        why = "standard output is closed" if error.errno == errno.EBADF else error.strerror
+        raise StorageError(f"the output cannot be written: {why}") from error
 
 
 def _give_up(stream: TextIO) -> None:

@@ -56,7 +56,7 @@ def save(
             shutil.copyfileobj(source, target, _CHUNK)
         target.flush()
     except OSError as error:
-        raise disk_error(error, "cannot write the archive") from error
+        raise disk_error(error, "cannot write the archive to stdout") from error
 
 
 def _save(
