@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyarch.errors import HostError, UsageError
@@ -323,6 +323,7 @@ def test_an_older_library_is_told(
     assert caught.value.hint == "pip install 'polyarch[verify]'"
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 255), st.sampled_from(["certificate", "chain", "both"]))
 def test_a_damaged_certificate_is_refused_and_nothing_else(signers: Signers, place: int, bits: int, what: str) -> None:
     """Also where the log took in the damaged one."""
