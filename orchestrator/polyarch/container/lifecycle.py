@@ -41,9 +41,14 @@ def remove_container(containers: Containers, record: Record, *, force: bool) -> 
 @contextlib.contextmanager
 def _process(containers: Containers, record: Record) -> Iterator[int | None]:
     """An open file for the runtime's process; None where the container does not run."""
-    if record.status == "exited" or (record.status == "created" and not containers.in_use(record)):
+    if record.status == "exited" or (record.status != "running" and not containers.in_use(record)):
         yield None
         return
+    if record.status == "damaged" and not record.pid:
+        raise HostError(
+            f"who runs the container {record.name} cannot be told: its record is damaged",
+            f"end it: fuser -k {containers.directory(record) / 'lock'}",
+        )
     if not record.pid:
         raise UsageError(f"the container {record.name} is just being started", "try again")
     try:
@@ -55,7 +60,7 @@ def _process(containers: Containers, record: Record) -> Iterator[int | None]:
         raise HostError(f"the process of the container {record.name} cannot be reached: {error.strerror}") from error
     try:
         # Asked once more, now that the number cannot pass to another process.
-        yield process if containers.find(record.id).pid == record.pid else None
+        yield process if containers.find(record.id, damaged=True).pid == record.pid else None
     finally:
         os.close(process)
 

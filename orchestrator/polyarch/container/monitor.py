@@ -143,17 +143,20 @@ def _copy(file: int, name: str, log: Log) -> bool:
 
 
 def note_end(directory: str, code: int) -> bool:
-    """Put the exit code into the record; whether the container is to go."""
+    """Put the exit code into the record; whether the container is to go. A damaged record stays as it is."""
     path = os.path.join(directory, "container.json")
-    with open(path, "rb") as stream:
-        record = json.load(stream)
     finished = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-    record.update(status="exited", pid=0, exit_code=code, finished=finished)
+    try:
+        with open(path, "rb") as stream:
+            record = json.load(stream)
+        record.update(status="exited", pid=0, exit_code=code, finished=finished)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
     temporary = os.path.join(directory, ".container.json")
     with open(temporary, "w", encoding="ascii") as stream:
         json.dump(record, stream, indent=1)
     os.replace(temporary, path)
-    return bool(record["rm"])
+    return record.get("rm") is True
 
 
 def main(directory: str, pid: str, streams: str, imports: str) -> None:

@@ -19,7 +19,7 @@ MAKING = "making.json"
 
 _MAX_RECORD = 1 << 20
 
-Status: TypeAlias = Literal["created", "running", "exited"]
+Status: TypeAlias = Literal["created", "running", "exited", "damaged"]
 Form: TypeAlias = Literal["erofs", "unpacked"]
 
 
@@ -33,6 +33,7 @@ class Record:
     process ID of the runtime, which is process 1 of the outermost PID namespace (0 where none runs). `runtime` is the
     name of the OCI runtime, `stop_signal` the number of the signal that asks the program to end. `detached`: its output
     is kept in a log. `rm`: the container goes when it ends. `exit_code` is 128 and the number where a signal ended it.
+    `status` is `damaged` where the record cannot be read; in none that can it is.
     """
 
     id: str
@@ -105,4 +106,5 @@ def _is_sound(record: Record) -> bool:
         and all(isinstance(each, int) for each in numbers)
         and all(isinstance(each, bool) for each in flags)
         and isinstance(record.exit_code, int | None)
+        and record.status in ("created", "running", "exited")
     )

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from polyarch.container.cgroups import ENDS_WITHIN, left_cgroups, remove_cgroup
+from polyarch.container.damaged import damaged_record
 from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_record, write_record
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import HostError, NotFoundError, StorageError, UsageError, printable
@@ -154,11 +155,21 @@ class Containers:
             return not ours
 
     def records(self) -> list[Record]:
-        """All containers, in no order. One whose process died without a word counts as exited."""
+        """All containers, in no order. One whose process died without a word counts as exited; one whose record cannot
+        be read is `damaged`, and has a `pid` if it runs.
+        """
         if not self._root.is_dir():
             return []
         with self._guarded_lock(fcntl.LOCK_SH):
-            return list(self._records())
+            return [*self._records(), *self._damaged()]
+
+    def _damaged(self) -> Iterator[Record]:
+        for directory in self._directories():
+            if read_record(directory) is None:
+                with _held(directory) as ours:
+                    record = damaged_record(directory, held=not ours)
+                if record is not None and read_record(directory) is None:  # else it was made whole in this moment
+                    yield record
 
     def _records(self) -> Iterator[Record]:
         for directory in self._directories():
@@ -190,13 +201,13 @@ class Containers:
         except OSError as error:
             raise disk_error(error, f"cannot make {self._root}") from error
         with self._guarded_lock(fcntl.LOCK_SH):
-            broken = [each for each in self._directories() if (each / RECORD).exists() and read_record(each) is None]
+            broken = [self.directory(record) for record in self._damaged()]
             yield self._all(), broken
 
-    def find(self, word: str) -> Record:
-        """The container with that name, or the only one whose ID starts so.
+    def find(self, word: str, *, damaged: bool = False) -> Record:
+        """The container with that name, or the only one whose ID starts so; with `damaged` also without its record.
 
-        Raises NotFoundError; UsageError where several IDs start so.
+        Raises NotFoundError; UsageError where several IDs start so; StorageError: its record cannot be read.
         """
         records = self.records()
         named = [each for each in records if word in (each.name, each.id)]
@@ -205,6 +216,11 @@ class Containers:
             raise NotFoundError(f"there is no container {printable(word, 100)!r}", "see: polyarch ps -a")
         if len(found) > 1:
             raise UsageError(f"the IDs of {len(found)} containers start with {word}", "write more of it")
+        if found[0].status == "damaged" and not damaged:
+            raise StorageError(
+                f"the record of the container {found[0].id[:12]} is damaged: {self.directory(found[0]) / RECORD}",
+                f"polyarch rm -f {found[0].id[:12]}, what it has written is in {self.directory(found[0])}",
+            )
         return found[0]
 
     def directory(self, record: Record) -> Path:
@@ -215,7 +231,7 @@ class Containers:
         """Take a container away that does not run. Raises UsageError if it does, StorageError."""
         directory = self.directory(record)
         with self._guarded_lock(), _held(directory) as ours:
-            if not ours and record.status != "running":
+            if not ours and not record.pid:
                 raise UsageError(f"the container {record.name} is being used", "try again when that is done")
             if not ours:
                 raise UsageError(
@@ -257,6 +273,7 @@ class Containers:
                 if not ours:
                     if all_named:  # what is made just now gets its record under the other name
                         record = read_record(directory) or read_record(directory, MAKING) or read_record(directory)
+                        record = record or damaged_record(directory, held=True)
                         kept += [record] if record else []
                     continue
                 try:
@@ -265,8 +282,9 @@ class Containers:
                     if all_named:
                         raise
                     continue
-                if record is None and (directory / RECORD).exists():
-                    continue  # of a newer version, or damaged: somebody may want to look at it
+                if record is None and (damaged := damaged_record(directory, held=False)):
+                    kept.append(damaged)  # or of a newer version: somebody may want to look at it
+                    continue
                 with contextlib.suppress(HostError):  # something waits for a disk: another time
                     if record is None or (record.rm and _seen(directory, record, held=False).status != "created"):
                         _remove(directory, self._rights, patience=_SWEEPS_WITHIN)
@@ -340,7 +358,8 @@ def _taken(descriptor: int) -> bool:
 def _remove(directory: Path, rights: Rights, patience: float = ENDS_WITHIN) -> None:
     remove_cgroup(directory.name, patience=patience)
     # The record first: one without it is removed by the next who looks, should this process be killed.
-    _guarded(lambda: (directory / RECORD).unlink(missing_ok=True), f"cannot remove {directory}")
+    if not (directory / RECORD).is_dir():  # which is damage, and goes with the rest
+        _guarded(lambda: (directory / RECORD).unlink(missing_ok=True), f"cannot remove {directory}")
     _guarded(lambda: rights.call(lambda: remove_tree(directory)), f"cannot remove {directory}")
 
 

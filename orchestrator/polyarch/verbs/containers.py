@@ -216,7 +216,7 @@ class ContainerVerbs:
         """Ask a container's program to end, after `seconds` end it; the container as it was before."""
         from polyarch.container.lifecycle import stop_container
 
-        record = self.find(name)
+        record = self._containers.find(name, damaged=True)
         stop_container(self._containers, record, seconds)
         return record
 
@@ -224,7 +224,7 @@ class ContainerVerbs:
         """Take a container away, with `force` also one that runs; what it was. Raises UsageError if it runs."""
         from polyarch.container.lifecycle import remove_container
 
-        record = self.find(name)
+        record = self._containers.find(name, damaged=True)
         remove_container(self._containers, record, force=force)
         return record
 

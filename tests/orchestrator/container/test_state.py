@@ -12,7 +12,7 @@ from polyarch.container.lifecycle import remove_container, stop_container
 from polyarch.container.record import MAKING, RECORD, Record, new_id, now
 from polyarch.container.rights import Rights
 from polyarch.container.state import Container, Containers
-from polyarch.errors import NotFoundError, UsageError
+from polyarch.errors import NotFoundError, StorageError, UsageError
 
 RIGHTS = Rights("trusted", None)
 
@@ -92,11 +92,40 @@ def test_the_next_one_removes_what_was_to_go(containers: Containers, tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"id": 1}', "\0" * 100])
-def test_a_broken_record_is_none(content: str, containers: Containers) -> None:
-    container = containers.create(record())
+def test_a_container_with_a_damaged_record_is_seen_and_can_go(content: str, containers: Containers) -> None:
+    container = containers.create(record("web"))
     (container.directory / "container.json").write_text(content)
-    assert list(containers.records()) == []
     abandon(container)
+    identifier = container.directory.name
+    containers.sweep()
+    [seen] = containers.records()
+    assert (seen.id, seen.status, seen.pid) == (identifier, "damaged", 0)
+    with containers.still() as (records, broken):
+        assert (records, broken) == ([], [container.directory])
+    with pytest.raises(StorageError, match="is damaged") as caught:
+        containers.find(identifier)
+    assert f"polyarch rm -f {identifier[:12]}" in str(caught.value.hint)
+    remove_container(containers, containers.find(identifier, damaged=True), force=True)
+    assert not container.directory.exists()
+
+
+def test_what_is_left_of_a_damaged_record_names_it(containers: Containers) -> None:
+    container = containers.create(record("web"))
+    path = container.directory / "container.json"
+    path.write_bytes(b"{" + path.read_bytes())
+    [seen] = containers.records()
+    assert (seen.name, seen.image) == ("web", "docker.io/library/x:1")
+    with pytest.raises(UsageError, match="in use"):
+        containers.create(record("web"))
+    abandon(container)
+    with pytest.raises(UsageError, match="in use"):
+        containers.create(record("web"))
+
+
+def test_a_container_that_is_being_made_is_not_damaged(containers: Containers) -> None:
+    making = containers.create(record(), whole=False)
+    assert containers.records() == []
+    abandon(making)
 
 
 def test_ids_do_not_repeat() -> None:

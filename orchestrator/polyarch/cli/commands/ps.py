@@ -31,7 +31,7 @@ _LONGEST_COMMAND = 20  # as docker
 def command(invocation: Invocation, every: bool, no_trunc: bool) -> None:
     """Print a line a container, the newest first."""
     with invocation.session() as session:
-        records = [record for record in session.containers.all() if every or record.status == "running"]
+        records = [record for record in session.containers.all() if every or _runs(record)]
     invocation.show(
         json=map(fields, records),
         quiet=(record.id if no_trunc else record.id[:12] for record in records),
@@ -43,6 +43,10 @@ def command(invocation: Invocation, every: bool, no_trunc: bool) -> None:
             terminal_width(),
         ),
     )
+
+
+def _runs(record: Record) -> bool:
+    return record.status == "running" or (record.status == "damaged" and record.pid > 0)
 
 
 def _row(record: Record, no_trunc: bool) -> tuple[str, ...]:
@@ -72,10 +76,12 @@ def familiar(image: str) -> str:
 
 
 def status(record: Record) -> str:
-    """`Up 3 minutes`, `Exited (0) 2 hours ago`, `Created`."""
+    """`Up 3 minutes`, `Exited (0) 2 hours ago`, `Created`, `Damaged`."""
     if record.status == "running":
         return f"Up {ago(record.started).removesuffix(' ago')}"
     if record.status == "exited":
         ended = f" {ago(record.finished)}" if record.finished else ""
         return f"Exited ({record.exit_code}){ended}"
+    if record.status == "damaged":
+        return "Damaged, runs" if record.pid else "Damaged"
     return "Created"

@@ -16,6 +16,7 @@ from polyarch.errors import PolyarchError
 from polyarch.plugin_host.host import PluginHost
 from polyarch.settings import Settings
 from polyarch.verbs.doctor import (
+    containers,
     contents,
     emulation,
     layers,
@@ -75,6 +76,7 @@ def _checks(
     stored = place.judge_place(where, inside.prunable, elsewhere)
     yield stored
     yield inside.check
+    yield containers.containers(settings.root)
 
     made = list(namespaces.namespaces(root))
     yield from made

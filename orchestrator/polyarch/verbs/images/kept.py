@@ -159,7 +159,7 @@ class KeptVerbs:
                     )
                 at_hand = removal.names_at_hand(storage)
                 chosen = removal.removal(reference, found, at_hand, wanted, force=force)
-                removed = removal.remove(storage, chosen, records, force=force)
+                removed = removal.remove(storage, chosen, records, garbage.broken, force=force)
                 left = removal.layers_at_hand(storage)
                 if left is not None:
                     garbage.choose(left, only=chosen.layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from polyarch.container.record import Record
 from polyarch.contract.storage import Image, KeepsUnnamed, ListsImages, RemovesImages, is_unnamed
@@ -81,15 +82,19 @@ def removal(
     return Removal(text, images, frozenset(last), frozenset(names) & {name for name, _ in staying})
 
 
-def remove(storage: RemovesImages, removal: Removal, records: Iterable[Record], *, force: bool) -> Removed:
+def remove(
+    storage: RemovesImages, removal: Removal, records: Iterable[Record], broken: Sequence[Path], *, force: bool
+) -> Removed:
     """Take the images away. With `force` the names of one that a container uses that does not run: the image stays.
 
+    It may be used by containers whose record cannot be read, too; `broken` are their folders.
     Raises UsageError where a container uses an image of which no name would be left.
     """
     users = [record for record in records if record.manifest in removal.last]
-    if users:
+    unsure = broken if removal.last else ()
+    if users or unsure:
         if not force or not isinstance(storage, KeepsUnnamed) or _stays(removal, users):
-            raise _in_use(removal.text, removal.names, users)
+            raise _in_use(removal.text, removal.names, users) if users else _unsure(removal.text, unsure[0].name[:12])
         for name, platform in removal.steps:
             storage.untag(name, platform)
         return Removed(removal.names)
@@ -126,6 +131,13 @@ def _in_use(text: str, going: Iterable[Reference], users: Sequence[Record]) -> U
     else:
         hint = f"remove it first: polyarch rm {names}; or take only the name away: polyarch image rm -f {text}"
     return UsageError(f"{text} cannot go: {used} stand{'s' if len(users) == 1 else ''} on it", hint)
+
+
+def _unsure(text: str, identifier: str) -> UsageError:
+    return UsageError(
+        f"{text} cannot go: the container {identifier} may stand on it, whose record is damaged",
+        f"remove it first: polyarch rm -f {identifier}",
+    )
 
 
 def names_at_hand(storage: object) -> tuple[tuple[Reference, Digest], ...]:
