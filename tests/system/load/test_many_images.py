@@ -55,13 +55,14 @@ def test_ten_thousand_images(
         "image tag": measured("image", "tag", busybox, "kept.example/one:1"),
         "image rm": measured("image", "rm", "kept.example/one:1"),
         "image prune --dry-run": measured("image", "prune", "--dry-run"),
+        "image prune": measured("image", "prune", "-f"),
     }
     for verb, took in taken.items():
         listed = verb.startswith("image ls") and "first" not in verb
-        figures(f"{number} images: {verb}", str(took), "1 s, 100 MB" if listed else "")
+        figures(f"{number} images: {verb}", str(took), "1 s, 100 MB" if listed else "100 MB")
+        assert took.memory <= 100e6, verb
     assert len(taken["image ls"].lines) == number + 2
     assert taken["image ls"].lines == taken["image ls, the first"].lines
     assert (polyarch.root / "oci" / ".polyarch" / "summaries").exists()
     for verb in ("image ls", "image ls -q", "image ls --format json"):
-        assert taken[verb].memory <= 100e6, verb
         assert taken[verb].cpu <= 1, verb
