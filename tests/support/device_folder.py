@@ -92,6 +92,7 @@ def left_behind(root: Path, *, device: bool) -> list[str]:
     needed = {place.parent, place, place / "index.json", place / "oci-layout", place / ".polyarch"}
     left = [path for path in (root / DEVICE).rglob("*") if place / "blobs" not in (path, *path.parents)]
     wrong = [path for path in left if device and path not in needed | {place / ".polyarch" / "lock"}]
-    wrong += (root / "fleet").rglob(".*")
-    wrong += [path for path in (root / "fleet" / "facts").glob("*/*") if path.suffix != ".json"]
+    wrong += (root / "fleet" / "rollouts").rglob(".*")
+    # What is `.new` is written over by the next who keeps facts.
+    wrong += [path for path in (root / "fleet" / "facts").glob("*/*") if path.suffix != ".json" and path.name != ".new"]
     return [f"{path} is left" for path in wrong]

@@ -48,7 +48,7 @@ class DiskCase:
 _PULL = ("pull", "--all-platforms", f"oci:LAYOUT:{APP}")
 _OTHER = ("pull", "--platform", "linux/amd64", f"oci:LAYOUT:{OTHER}")
 _BUSYBOX, _REPORT = "REGISTRY/busybox:1.36", ("--report", "ROOT/report.html")
-_FLEET = ("fleet", "pull", "-i", "local:", "--into", "oci", "--retries", "0", *_REPORT, _BUSYBOX)
+FLEET = ("fleet", "pull", "-i", "local:", "--into", "oci", "--retries", "0", *_REPORT, _BUSYBOX)
 RESUME = ("fleet", "pull", "--resume", *_REPORT)
 _CREATE = ("container", "create", "--name", "one", "--pull", "never", OTHER)
 
@@ -82,9 +82,9 @@ CASES: Mapping[str, DiskCase] = {
         ("logout", "AUTHED"), (("login", "-u", "USERNAME", "--password-stdin", "AUTHED"),), stdin="PASSWORD"
     ),
     "run": DiskCase(("run", "--rm", "--pull", "never", OTHER, "/bin/true"), (_OTHER,), starts=True),
-    "fleet-pull": DiskCase(_FLEET, (), _BUSYBOX, fleet=True),
-    "fleet-pull-again": DiskCase(_FLEET, (_FLEET,), _BUSYBOX, fleet=True, broken=lose_device),
-    "fleet-resume": DiskCase(RESUME, (_FLEET,), gone=2, fleet=True, broken=break_off),
+    "fleet-pull": DiskCase(FLEET, (), _BUSYBOX, fleet=True),
+    "fleet-pull-again": DiskCase(FLEET, (FLEET,), _BUSYBOX, fleet=True, broken=lose_device),
+    "fleet-resume": DiskCase(RESUME, (FLEET,), gone=2, fleet=True, broken=break_off),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from polyarch.container.record import read_record
 from support.device_folder import brought_twice, lacking, left_behind, seen_device, succeeded, told_of
-from support.disk_cases import CASES, RESUME, DiskCase, DiskSite
+from support.disk_cases import CASES, FLEET, RESUME, DiskCase, DiskSite
 from support.failing_calls import KILL, Fault
 from support.seen_layout import SeenLayout, seen_layout
 
@@ -84,18 +84,19 @@ def _wrong_again(site: DiskSite, name: str, end: Below, missing: tuple[int, int]
     case, wrong = CASES[name], []
     begun = len(told_of(site.root))
     code = 2
-    if case.fleet and resumes:
+    if case.fleet and (resumes or case.words == RESUME):
         code = site.again(RESUME)
-    if code == 2:
-        code = site.again(case.words, case.stdin)
+    if code == 2:  # there is none to go on with
+        code = site.again(FLEET if case.fleet else case.words, case.stdin)
     if code not in (0, case.gone):
         wrong.append(f"ended with {code}: {site.told}")
     try:
         now = below(site.root)
-        names = dict(now.layout.names)
-        if case.fleet:  # who goes on with a rollout asks for what was planned, by its digest
-            names = {name: found for name, found in names.items() if name in end.layout.names or "@" not in name}
-        if (names, now.containers.keys()) != (end.layout.names, end.containers.keys()):
+        # Who goes on with a rollout asks for what was planned, by its digest.
+        names, wanted = (
+            {name: found for name, found in each.layout.names.items() if "@" not in name} for each in (now, end)
+        )
+        if (names, now.containers.keys()) != (wanted, end.containers.keys()):
             wrong.append("it came to another end")
         elif not now.layout.images >= end.layout.images or not now.layers.items() >= end.layers.items():
             wrong.append(f"it left {sorted(now.layers)} for {sorted(end.layers)}")

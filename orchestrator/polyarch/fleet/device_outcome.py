@@ -75,8 +75,9 @@ def _engine_fault(result: FleetResult) -> Fault | None:
     if result.status in ("done", "skipped"):
         return None
     if result.status == "failed":
-        if result.code is not None and result.code > _SIGNALLED and not said:
-            return "unreachable", f"its shell was killed (signal {result.code - _SIGNALLED})"
+        if result.code is not None and not said and (result.code < 0 or result.code > _SIGNALLED):
+            signal = f" (signal {result.code - _SIGNALLED})" if result.code > 0 else ""
+            return "unreachable", f"its shell was killed{signal}"
         ended = f"its shell ended with {result.code}" if result.code is not None else "its shell did not do it"
         return reason_of(said) if said else "internal", f"{ended}: {said}" if said else ended
     return next((code, said or words) for code, words in _WORDS.items() if code == result.status)

@@ -72,7 +72,10 @@ class FactsCache:
                 self._make()
             data = facts_to_json(facts).encode("utf-8", "backslashreplace")
             with self._alone():
-                write_in_one_step(self._path(facts.name), data, self._folder / _NEW, sync=False)
+                try:
+                    write_in_one_step(self._path(facts.name), data, self._folder / _NEW, sync=False)
+                finally:
+                    (self._folder / _NEW).unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(error, f"cannot write in {self._folder}") from error
 
