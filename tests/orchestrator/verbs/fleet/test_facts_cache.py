@@ -34,16 +34,22 @@ def test_what_was_kept_is_there(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_one_left_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    """And one that fails leaves nothing."""
+    cache = FactsCache(tmp_path, ["hosts"])
+    cache.put(FACTS)
+    (path,) = files(tmp_path)
+    path.with_name(".new").write_text("half of something that is much longer than it was" * 1000)
+    cache.put(replace(FACTS, taken=2000.0))
+    assert files(tmp_path) == [path]
+    assert cache.get("pi1") == replace(FACTS, taken=2000.0)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            FactsCache(tmp_path, ["hosts"]).put(FACTS)
-    assert files(tmp_path)
-    FactsCache(tmp_path, ["hosts"]).put(FACTS)
-    assert [path.suffix for path in files(tmp_path)] == [".json"]
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        cache.put(FACTS)
+    assert files(tmp_path) == [path]
 
 
 def test_of_one_that_was_brought_images_stays_what_it_is(tmp_path: Path) -> None:
