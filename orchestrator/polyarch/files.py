@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from polyarch.errors import StorageError
+from polyarch.errors import DeniedError, StorageError, UsageError
 
 FILE_MODE = 0o644
 """Of the files written here, whatever the umask; who may reach them is decided by the directories above."""
@@ -38,7 +38,19 @@ _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE
 def disk_error(error: OSError, what: str) -> StorageError:
     """The StorageError for an OSError; `what` is what could not be done: "cannot write /var/lib/…"."""
     why = "it is closed" if error.errno == errno.EBADF else error.strerror or error
-    return StorageError(f"{what}: {why}", _HINTS.get(error.errno or 0), errno=error.errno)
+    kind = DeniedError if error.errno in (errno.EACCES, errno.EPERM) else StorageError
+    return kind(f"{what}: {why}", _HINTS.get(error.errno or 0) or _in_the_way(error), errno=error.errno)
+
+
+def _in_the_way(error: OSError) -> str | None:
+    """What has to be moved away, where a folder is in a file's place or the other way round."""
+    named = error.filename2 or error.filename
+    if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY) or not isinstance(named, str):
+        return None
+    path = Path(named)
+    if error.errno == errno.ENOTDIR:
+        path = next((each for each in (*reversed(path.parents), path) if each.exists() and not each.is_dir()), path)
+    return f"it is in the way there: move {path} to another name"
 
 
 def is_disk_fault(error: OSError) -> bool:
@@ -57,8 +69,30 @@ def is_there(path: Path) -> bool:
 
 
 def absolute_path(text: str) -> Path:
-    """The path that a person means by `text`; `~` and `~USER` are home folders, of users that there are."""
-    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - which raises no RuntimeError
+    """The path that a person means by `text`; `~` and `~USER` are home folders, of users that there are.
+
+    Raises UsageError where it is relative to a working directory that was removed.
+    """
+    try:
+        return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - which raises no RuntimeError
+    except FileNotFoundError as error:
+        raise no_working_directory() from error
+
+
+def no_working_directory() -> UsageError:
+    """The error of a relative path where there is nothing that it could be relative to."""
+    return UsageError("the working directory was removed", "go to one that is there, with cd")
+
+
+def is_without_working_directory(error: BaseException) -> bool:
+    """Whether `error` came of asking where this process stands, and its working directory was removed."""
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return False
+    try:
+        os.getcwd()  # noqa: PTH109 - which is what fails
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -111,17 +145,22 @@ def place_for(path: Path) -> Path:
         raise StorageError(f"{path} is a folder")
     if path.exists() and not path.is_file():
         raise StorageError(f"{path} is no plain file", "leave the option out, and lead the output there")
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise no_working_directory() from error
 
 
 @contextlib.contextmanager
 def new_file(file: Path) -> Iterator[Path]:
     """Where to write what takes the place of `file` in the end; nothing is left of it after a failure.
 
-    What a killed process left beside `file` is removed. Raises StorageError and OSError.
+    What a killed process left beside `file` is removed. Raises UsageError where its folder is not there; StorageError,
+    OSError.
     """
     place = place_for(file)
-    place.parent.stat()  # a folder that is not there is told by the file that was asked for, not by `new`
+    if not is_there(place.parent):
+        raise UsageError(f"{place.parent} does not exist", f"mkdir -p {place.parent}")
     name = place.name[:60]  # so that all of it fits into a name (255 bytes)
     new = place.with_name(f".{name}.{os.getpid()}.saving")
     try:

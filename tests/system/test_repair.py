@@ -171,9 +171,17 @@ def test_of_a_damaged_index_json_is_kept_what_can_be_read(
         polyarch("image", "tag", stored.name, new).ok()
     before = seen_layout(stored.folder)
     damage(stored.folder / "index.json")
-    assert polyarch("image", "ls").code == 9
+    refused = polyarch("image", "ls")
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (9, "hint: polyarch verify --repair")
+    if os.environ.get("POLYARCH_SOAK"):  # asks registries
+        checks = polyarch("doctor", "--format", "json").json_lines
+        assert [each["mend"] for each in checks if each.get("name") == "images"] == ["polyarch verify --repair"]
     told = polyarch("verify", "--repair", "other:1")
     assert told.code == (0 if names else 3), told.stderr
+    assert "index.json was damaged" in (told.stdout if names else told.stderr)
+    if not names:
+        assert "polyarch image tag ID NAME" in told.stderr
+    assert polyarch("verify", "--repair").ok().stdout == "what names the images is sound\n"
     after = seen_layout(stored.folder)
     assert after.images == before.images, "an image is lost"
     assert len(after.names) == names

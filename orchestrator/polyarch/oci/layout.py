@@ -34,8 +34,10 @@ class Layout:
     All methods raise StorageError for a layout that is damaged, of another version, or that the disk refuses.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cure: str | None = None) -> None:
+        """`cure` is the command that writes a damaged `index.json` or `oci-layout` of it anew, if there is one."""
         self.directory = directory
+        self._cure = cure
         self.where = str(directory)
         self._blobs = f"{directory}/blobs"
 
@@ -53,14 +55,24 @@ class Layout:
             raise disk_error(error, f"cannot read {self.directory}") from error
         return True
 
+    def names_something(self) -> bool:
+        """Whether there is an index.json that is not empty, or cannot be read: without `oci-layout`, that is lost."""
+        try:
+            return '"digest"' in self._read_file("index.json", MAX_INDEX_JSON_SIZE).decode("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise disk_error(error, f"cannot read {self._index_path}") from error
+
     def create(self, mode: int = 0o755) -> None:
         """Make what is missing of an empty layout; directories get exactly this mode, whatever the umask."""
         try:
             make_directory(self.directory / "blobs", mode)
+            if self.exists():  # an index.json that is missing is lost: an empty one would take its place for good
+                return
             if not self._index_path.exists():
                 self._write("index.json", index_json(None, (), str(self._index_path)))
-            if not self.exists():  # last: a folder without it is no layout yet
-                self._write("oci-layout", marker_json())
+            self._write("oci-layout", marker_json())  # last: a folder without it is no layout yet
         except OSError as error:
             raise disk_error(error, f"cannot make an image layout in {self.directory}") from error
 
@@ -70,9 +82,9 @@ class Layout:
         try:
             document = parse_document(raw, OCI_INDEX, where, max_size=MAX_INDEX_JSON_SIZE, max_entries=MAX_NAMES)
         except IntegrityError as error:
-            raise _damaged(error) from error
+            raise StorageError(f"damaged: {error}", self._cure) from error
         if not isinstance(document, Index):
-            raise StorageError(f"{where} is a manifest, not an index")
+            raise StorageError(f"{where} is a manifest, not an index", self._cure)
         return document
 
     def entries(self) -> tuple[Descriptor, ...]:
@@ -159,7 +171,7 @@ class Layout:
     def _read_index(self) -> bytes:
         """The bytes of index.json, once the version has proven right."""
         try:
-            marker = parse_json(read_bounded(self.directory / "oci-layout", _MAX_MARKER_SIZE), "oci-layout")
+            marker = parse_json(self._read_file("oci-layout", _MAX_MARKER_SIZE), "oci-layout")
             version = marker.get("imageLayoutVersion")
             if version != LAYOUT_VERSION:
                 raise StorageError(
@@ -167,13 +179,21 @@ class Layout:
                     f" known is {LAYOUT_VERSION}",
                     "a newer polyarch may read it",
                 )
-            return read_bounded(self._index_path, MAX_INDEX_JSON_SIZE)
+            return self._read_file("index.json", MAX_INDEX_JSON_SIZE)
         except FileNotFoundError as error:
-            raise StorageError(f"{self.directory} is no OCI image layout: {error.filename} is missing") from error
+            what = f"{self.directory} is no OCI image layout: {error.filename} is missing"
+            raise StorageError(what, self._cure) from error
         except IntegrityError as error:
-            raise StorageError(f"{self.directory} is no OCI image layout: {error}") from error
+            raise StorageError(f"{self.directory} is no OCI image layout: {error}", self._cure) from error
         except OSError as error:
             raise disk_error(error, f"cannot read the image layout {self.directory}") from error
+
+    def _read_file(self, name: str, limit: int) -> bytes:
+        """Raises OSError; StorageError for what is no such file at all."""
+        try:
+            return read_bounded(self.directory / name, limit)
+        except StorageError as error:
+            raise StorageError(error.message, self._cure) from error
 
     def _write(self, name: str, data: bytes, *, sync: bool = True) -> None:
         # One name for every new file: there is one writer at a time, and what a killed one left is written over.

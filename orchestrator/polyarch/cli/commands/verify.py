@@ -11,7 +11,7 @@ from polyarch.cli.completers import stored_images
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Command, pass_invocation
 from polyarch.cli.output import human_size
-from polyarch.errors import IntegrityError
+from polyarch.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from polyarch.verbs.results import VerifiedImage
@@ -20,16 +20,28 @@ if TYPE_CHECKING:
 @click.command(
     "verify",
     cls=Command,
-    help="Read stored images again: digests and sizes, diff IDs, the platform that the programs prove, signatures.",
-    examples=("polyarch verify alpine", "polyarch verify --repair alpine"),
+    help="Read stored images again: digests and sizes, diff IDs, the platform that the programs prove, signatures. What "
+    "--repair fetches again, it asks for by digest; without REF it mends what names the images alone.",
+    examples=("polyarch verify alpine", "polyarch verify --repair alpine", "polyarch verify --repair"),
     exits=(0, 2, 3, 6, 7, 8, 9, 10),
 )
-@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=stored_images)
-@click.option("--repair", is_flag=True, help="first fetch again, by digest, what is damaged or missing")
+@click.argument("references", metavar="[REF...]", nargs=-1, shell_complete=stored_images)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="first fetch what is damaged; without REF mend the list of images",
+)
 @pass_invocation
 def command(invocation: Invocation, references: Sequence[str], repair: bool) -> int:
     """Verify every reference, going on after failures."""
+    if not references and not repair:
+        raise UsageError("verify wants an image", "polyarch verify REF; to put right what names images: --repair alone")
     with invocation.session() as session:
+        if not references:
+            told = session.kept.mend()
+            lines = [f"repaired: {each}" for each in told] or ["what names the images is sound"]
+            invocation.show(json=[{"repaired": list(told)}], quiet=(), lines=lines)
+            return 0
 
         def verify(reference: str) -> None:
             results = session.kept.verify(reference, repair=repair)

@@ -34,7 +34,8 @@ def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
         images = list(storage.images())
     except PolyarchError as error:
         check = refused(name, error, essential=True)
-        if check.mend is not None:  # the blobs of a damaged image stay, and would be taken for whole
+        # The blobs of a damaged image that goes stay, and would be taken for whole.
+        if check.mend is not None and " image rm " in check.mend.command:
             check = replace(check, mend=Mend(f"{check.mend.command} && polyarch image prune"))
         return Contents(check)
     prunable = max(0, _used(root) - needed(images))

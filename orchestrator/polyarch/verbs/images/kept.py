@@ -22,6 +22,7 @@ from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, parse
 
 if TYPE_CHECKING:
+    from polyarch.contract.repair import Repairs
     from polyarch.verbs.images.archives import ArchiveKind, ArchiveParts
     from polyarch.verbs.images.prune import Pruned
     from polyarch.verbs.images.prune_choice import PruneRules
@@ -117,18 +118,33 @@ class KeptVerbs:
                 damaged.append(f"the layer made ready of {diff_ids[number]} is damaged")
         return mended, damaged
 
-    def _repaired(self, reference: str) -> tuple[str, ...]:
+    def mend(self) -> tuple[str, ...]:
+        """Put right what names images in the storage; a sentence for each thing that was done. Raises StorageError."""
+        return self._repairs().mend()
+
+    def _repairs(self) -> Repairs:
         from polyarch.contract.repair import Repairs
-        from polyarch.verbs.repair import Repair
 
         storage = self._parts.storage()
         if not isinstance(storage, Repairs):
-            raise UsageError("the storage oci cannot be repaired", f"polyarch image rm {reference}, then pull it again")
+            raise UsageError("the storage oci cannot be repaired", "polyarch image rm, then pull again")
+        return storage
+
+    def _repaired(self, reference: str) -> tuple[str, ...]:
+        from polyarch.verbs.repair import Repair
+
+        storage = self._repairs()
         told = storage.mend()
         repair = Repair(storage, self._parts.registry, self._retries, self._parts.emit)
         names = repair.names_there(self._parts.names(reference))
         if not names:  # an ID
-            names = list({image.reference for image in self._at_hand(reference)})
+            try:
+                names = list({image.reference for image in self._at_hand(reference)})
+            except NotFoundError as error:
+                if not told:
+                    raise
+                lost = f"{reference} is not in the storage any more: {'; '.join(told)}"
+                raise NotFoundError(lost, error.hint, repaired=list(told)) from error
         return (*told, *(digest for name in names for digest in repair.image(name)))
 
     def remove(self, reference: str, *, platform: str | None = None, force: bool = False) -> Removed:

@@ -33,7 +33,6 @@ from polyarch_plugins.storages.oci.partial import PartialBlob, lock_partial
 _CHUNK = 1 << 20
 _MOST = 32 << 20
 _MARKER = 4096
-_ASIDE = "index.json.damaged"
 
 
 def is_sound(layout: Layout, blob: Descriptor) -> bool:
@@ -77,11 +76,13 @@ def mend_layout(layout: Layout, *, sync: bool) -> tuple[str, ...]:
     """Write `oci-layout` anew if it is damaged, and `index.json` with what can be read of it. Under the storage's lock.
 
     Images that no readable entry names get one without a name. The damaged index.json is kept beside it.
-    Raises OSError.
+    Raises OSError; StorageError where the disk does not give it.
     """
     told = []
     folder = layout.directory
     if not _is_marker(folder / "oci-layout"):
+        if (folder / "oci-layout").is_dir():
+            _set_aside(folder / "oci-layout")
         write_in_one_step(folder / "oci-layout", marker_json(), folder / ".new", sync=sync)
         told.append("oci-layout was damaged and is written anew")
     try:
@@ -91,13 +92,32 @@ def mend_layout(layout: Layout, *, sync: bool) -> tuple[str, ...]:
             raise
         entries = _entries(layout, folder / "index.json")
         named = [entry for entry in entries if entry.annotations]
-        if (folder / "index.json").exists():
-            (folder / "index.json").replace(folder / _ASIDE)
+        _set_aside(folder / "index.json")
         data = index_json(None, entries, str(folder / "index.json"))
         write_in_one_step(folder / "index.json", data, folder / ".new", sync=sync)
         rest = len(entries) - len(named)
-        told.append(f"index.json was damaged: {len(named)} entries of it could be read, {rest} images have no name now")
+        told.append(f"index.json was damaged: {_counted(len(named), 'entry', 'entries')} of it could be read")
+        if rest:
+            told.append(
+                f"{_counted(rest, 'image has', 'images have')} no name now: see polyarch image ls, and give names by"
+                " polyarch image tag ID NAME before polyarch image prune takes what has none"
+            )
     return tuple(told)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _set_aside(path: Path) -> None:
+    """Keep what is damaged under another name; a folder is laid over no other one. Raises OSError."""
+    aside = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while aside.exists() and (aside.is_dir() or path.is_dir()):
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged.{number}")
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(aside)
 
 
 def _is_marker(path: Path) -> bool:
@@ -105,14 +125,14 @@ def _is_marker(path: Path) -> bool:
         return bool(json.loads(read_bounded(path, _MARKER)) == json.loads(marker_json()))
     except FileNotFoundError:
         return False
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, StorageError):
         return False
 
 
 def _entries(layout: Layout, path: Path) -> list[Descriptor]:
     """The entries in what is left of an index.json whose documents are sound, then whole images without one."""
     found: dict[Digest, list[Descriptor]] = {}
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, StorageError):  # it is too large, or no file at all
         for entry in _readable(read_bounded(path, _MOST).decode("utf-8", "replace")):
             if is_sound(layout, entry):
                 found.setdefault(entry.digest, []).append(entry)

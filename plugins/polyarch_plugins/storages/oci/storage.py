@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 VERSION = 1
 """The number of the arrangement of files that the package's docstring describes."""
 
+MENDS = "polyarch verify --repair"
+"""What writes a damaged index.json of the storage below the root folder anew."""
+
 _DIRECTORY_MODE = 0o700
 
 
@@ -69,7 +72,7 @@ class OciStorage:
         With `keep_unnamed` an image stays when its name moves on.
         """
         self.directory = directory
-        self._layout = Layout(directory)
+        self._layout = Layout(directory, MENDS if keep_unnamed else None)
         self._images = LayoutImages(self._layout)
         self._private = directory / ".polyarch"
         self._partials = self._private / "partial"
@@ -186,7 +189,12 @@ class OciStorage:
             yield from self._images.of(entry)
 
     def summaries(self) -> Iterator[ImageSummary]:
-        """Every image under every name, by what is remembered of its documents where these are the same files."""
+        """Every image under every name, by what is remembered of its documents where these are the same files.
+
+        Raises NotFoundError where a folder that the user named is not there; the usual one need not be.
+        """
+        if not self._keep_unnamed and not self.directory.exists():
+            raise NotFoundError(f"there is no folder {self.directory}")
         entries, summaries = self._entries(), self._summaries()
         yield from summaries.of(entries)
         if max(summaries.learnt, summaries.past - len(entries)) >= WORTH_REMEMBERING and self._private.is_dir():
@@ -204,7 +212,10 @@ class OciStorage:
 
     def _entries(self) -> tuple[Descriptor, ...]:
         self._check_version()
-        return self._layout.entries() if self._layout.exists() else ()
+        return self._layout.entries() if self._is_here() else ()
+
+    def _is_here(self) -> bool:
+        return self._layout.exists() or self._layout.names_something()
 
     def remove(self, reference: Reference, platform: Platform | None = None) -> tuple[Digest, ...]:
         """Take a name away, or one platform of it; the digests of the blobs that went with it."""
@@ -246,7 +257,7 @@ class OciStorage:
     def discard(self, images: Collection[Image], *, dry_run: bool = False) -> tuple[tuple[Digest, int], ...]:
         """Take away the names that lead to no other images than these, and do what `prune` does, or tell it."""
         self._check_version()
-        if not self._layout.exists():
+        if not self._is_here():
             return ()
         self._make()
         with self._locked():
@@ -282,7 +293,7 @@ class OciStorage:
     def forget(self, digests: Collection[Digest]) -> None:
         """Count on these blobs no more, and remove those that no name needs and no other storage in use counts on."""
         self._check_version()
-        if not self._layout.exists():
+        if not self._is_here():
             return
         self._make()
         with self._locked():
