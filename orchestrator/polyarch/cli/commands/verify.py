@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command(
     "verify",
     cls=Command,
-    help="Read stored images again: digests and sizes, diff IDs, the platform that the programs prove, signatures. What "
-    "--repair fetches again, it asks for by digest; without REF it mends what names the images alone.",
+    help="Read stored images again: digests and sizes, diff IDs, the platform that the programs prove, signatures. "
+    "What --repair fetches again, it asks for by digest; without REF it mends what names the images alone.",
     examples=("polyarch verify alpine", "polyarch verify --repair alpine", "polyarch verify --repair"),
     exits=(0, 2, 3, 6, 7, 8, 9, 10),
 )
