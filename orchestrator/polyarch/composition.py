@@ -61,7 +61,7 @@ class Composition(ABC):
     """Settings, plugins, connections and storages for as long as they are needed. Not shared between threads."""
 
     def __init__(self, settings: Settings | None = None, *, emit: Emit = ignore) -> None:
-        """`emit` is given every event, from whichever thread it happens in."""
+        """`emit` is given every event, from whichever thread it happens in. Raises UsageError: no such `qemu_image`."""
         self.settings = settings or load_settings()
         self._listener = emit
         self._open = contextlib.ExitStack()
@@ -72,6 +72,8 @@ class Composition(ABC):
         self._locates: dict[str, Callable[[Reference], Endpoint]] = {}
         self._storages: dict[str, Storage] = {}
         self._fleet_engines: dict[str, FleetEngine] = {}
+        if self.settings.qemu_image:  # told now, not by the first command that lacks an emulator
+            parse_reference(self.settings.qemu_image, self.plugins.schemes())
 
     def __enter__(self) -> Self:
         return self
@@ -342,12 +344,12 @@ class Composition(ABC):
 
     def _target(self, platform: str | None, device: str | None) -> tuple[Target, int | None]:
         """What is chosen for, and the page size of the device if it is known."""
-        if platform and device:
+        if platform is not None and device is not None:
             raise UsageError("a platform and a device cannot both be asked for", "take --platform or --device")
-        if device:
+        if device is not None:
             named = self.named_device(device)
             return target_of(named), named.page_size
-        if platform:
+        if platform is not None:
             return target_for_platform(self.platform(platform), self.device), None
         return target_of(self.device, here=True), self.device.page_size
 

@@ -11,6 +11,7 @@
     ├── IntegrityError       7  integrity
     ├── HostError            8  host
     ├── StorageError         9  storage
+    │   └── DeniedError      8  host
     ├── PartialError        10  partial
     └── InterruptedPull    130  interrupted
 
@@ -118,6 +119,13 @@ class StorageError(PolyarchError):
     exit_code = 9
 
 
+class DeniedError(StorageError):
+    """The storage is there, and this user may not use it: for scripts a lack of the machine's, as every permission."""
+
+    code = HostError.code
+    exit_code = HostError.exit_code
+
+
 class PartialError(PolyarchError):
     """Of several images or devices some succeeded and some did not."""
 
@@ -126,7 +134,7 @@ class PartialError(PolyarchError):
 
 
 class InterruptedPull(PolyarchError):
-    """Ctrl-C or SIGTERM; what was fetched is kept for the next try."""
+    """Ctrl-C, SIGTERM or SIGHUP; what was fetched is kept for the next try."""
 
     code = "interrupted"
     exit_code = 130

@@ -147,7 +147,7 @@ class Session(Composition):
         if all_platforms and (platform or device):
             raise UsageError("all platforms and a certain one cannot both be asked for", "leave out --all-platforms")
         storage = self.storage(into)
-        wanted = [] if all_platforms else platform.split(",") if platform else [None]
+        wanted = [] if all_platforms else [None] if platform is None else platform.split(",")
         if len(wanted) != 1 and not self.plugins.storage(into.partition(":")[0]).several_platforms:
             raise UsageError(f"{into} keeps one platform of a name", "name the platform that it shall be")
         if prepare and into != DEFAULT_STORAGE:

@@ -91,6 +91,7 @@ MAX_SIZE = 1 << 20
 """Bytes of a file that are read; more would not be what its writer meant."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_LISTED = re.compile(r"[A-Za-z0-9._:/\[\]-]+", re.ASCII)
 _CHOICES = {
     "sync": ("batch", "none"),
     "emulation": ("auto", "never"),
@@ -166,12 +167,23 @@ def _from_file(path: Path) -> dict[str, object]:
     defaults = {entry.name: entry for entry in fields(Settings) if entry.name not in _NOT_IN_FILE}
     values: dict[str, object] = {}
     for name, value in document.items():
+        if _has_nul(value):
+            raise UsageError(f"settings file {path}: {name} has a NUL character in it")
         if name not in defaults:
             raise UsageError(
                 f"settings file {path}: there is no setting {name!r}", f"known: {', '.join(sorted(defaults))}"
             )
         values[name] = _checked(name, value, str(defaults[name].type), path)
     return values
+
+
+def _has_nul(value: object) -> bool:
+    """No path, host or name has one, and the system takes none."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(map(_has_nul, (*value, *value.values())))
+    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _checked(name: str, value: object, kind: str, path: Path) -> object:
@@ -190,8 +202,17 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value
-    if kind == "Path" and isinstance(value, str):
+    if name == "root" and isinstance(value, str):
+        if not value.startswith(("/", "~")):  # it would be another one in every folder that polyarch is called in
+            raise UsageError(f"settings file {path}: root is an absolute path, or starts with ~, not {value!r}")
         return Path(value)
+    if name == "insecure_registries" and isinstance(value, list):
+        for host in value:
+            if isinstance(host, str) and not _LISTED.fullmatch(host):
+                raise UsageError(
+                    f"settings file {path}: insecure_registries: {printable(host, 100)!r} is no host",
+                    "write HOST, HOST:PORT or a network such as 10.0.0.0/8",
+                )
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(Path(item) if "Path" in kind else item for item in value)
     if name == "token_servers" and isinstance(value, dict):

@@ -21,6 +21,7 @@ CODES = {
     "IntegrityError": ("integrity", 7),
     "HostError": ("host", 8),
     "StorageError": ("storage", 9),
+    "DeniedError": ("host", 8),
     "PartialError": ("partial", 10),
     "InterruptedPull": ("interrupted", 130),
 }

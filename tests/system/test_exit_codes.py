@@ -82,6 +82,10 @@ BAD_WORDS: list[tuple[list[str], str]] = [
     (["login"], "terminal"),
     (["serve", "--listen", "here"], "here"),
     (["emulator", "status", "vax"], "vax"),
+    (["--root", "", "image", "ls"], "--root"),
+    (["pull", "--platform", "", "x"], "--platform"),
+    (["pull", "--platform", "linux/amd64,", "x"], "linux/amd64,"),
+    (["container", "start", "-t", "x"], "-t"),
     (["image", "tag", "x", "y@sha256:" + "0" * 64], "sha256:0000"),
 ]
 
@@ -94,6 +98,32 @@ def test_2_bad_words(polyarch: Polyarch, words: list[str], named: str) -> None:
 def test_2_nothing_is_told_of_a_pull_before_the_words_are_right(polyarch: Polyarch) -> None:
     for words in (["--into", "nowhere"], ["--device", "pi-zeroo"], ["--platform", "linux/amd64,linux/"]):
         assert polyarch("pull", *words, "busybox").stdout == ""
+
+
+def test_2_a_bad_name_of_the_emulators_image(polyarch: Polyarch, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('qemu_image = "UPPER:"')
+    assert "UPPER:" in fails(polyarch, ["--config", path, "image", "ls"], 2, "usage")["message"]
+
+
+def test_2_a_working_directory_that_was_removed(polyarch: Polyarch, tmp_path: Path) -> None:
+    for code, words in (
+        (2, ["plugin", "new", "abc"]),
+        (2, ["fleet", "plan", "-i", "local:", "x"]),
+        (2, ["image", "ls", "--storage", "oci:x"]),
+        (125, ["run", "-v", "./x:/x", "busybox"]),
+    ):
+        (tmp_path / "gone").mkdir()
+        prefix = ("sh", "-c", 'rmdir ../gone && exec "$@"', "sh")
+        result = polyarch.finish(polyarch.start(*words, cwd=tmp_path / "gone", prefix=prefix))
+        assert (result.code, result.stderr.splitlines()[0]) == (code, "error: the working directory was removed")
+
+
+def test_2_a_folder_above_that_is_missing(polyarch: Polyarch, registry: DockerRegistry, tmp_path: Path) -> None:
+    name = registry.ref("busybox:1.36")
+    polyarch("pull", "-q", name).ok()
+    for words in (["image", "save", "-o", tmp_path / "no/a.tar", name], ["image", "unpack", name, tmp_path / "no/a"]):
+        assert fails(polyarch, words, 2, "usage")["hint"] == f"mkdir -p {tmp_path / 'no'}"
 
 
 @pytest.mark.parametrize("text", ["retries = ", "bogus = 1", "retries = 'x'", "retries = -1", "\xff"])
@@ -130,6 +160,12 @@ def test_3_the_registry_does_not_have_it(polyarch: Polyarch, registry: DockerReg
         ["tags", registry.ref("none")],
     ):
         assert "none" in fails(polyarch, words, 3, "not-found")["message"]
+
+
+def test_3_a_layout_that_is_not_there(polyarch: Polyarch, tmp_path: Path) -> None:
+    for words in (["image", "ls", "--storage", f"oci:{tmp_path}/no"], ["pull", f"oci:{tmp_path}/no"]):
+        assert "no" in fails(polyarch, words, 3, "not-found")["message"]
+    assert polyarch("image", "ls", root=tmp_path / "new").ok().stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", ["verify", "image inspect", "image history", "image rm", "image unpack", "image tag"])
@@ -207,6 +243,11 @@ def test_7_a_stored_blob_that_changed(polyarch: Polyarch, registry: DockerRegist
     assert error["details"]["problems"]
 
 
+def test_7_a_folder_in_place_of_an_archive(polyarch: Polyarch, tmp_path: Path) -> None:
+    for kind in ("docker-archive", "oci-archive"):
+        assert str(tmp_path) in fails(polyarch, ["pull", f"{kind}:{tmp_path}"], 7, "integrity")["message"]
+
+
 def test_8_a_port_in_use(polyarch: Polyarch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -259,7 +300,7 @@ def test_all_failed_alike(polyarch: Polyarch, registry: DockerRegistry) -> None:
     assert [line["error"]["code"] for line in result.json_lines] == ["not-found", "not-found"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_130_interrupted(polyarch: Polyarch, faulty_registry: FaultyRegistry, number: signal.Signals) -> None:
     faulty_registry.script("GET", "/blobs/", slow(100_000), forever=True)
     name = faulty_registry.ref("busybox:1.36")
@@ -328,6 +369,8 @@ def test_125_where_a_program_s_code_is_passed_on(polyarch: Polyarch, registry: D
         (["emulate"], "usage"),
         (["emulate", "--platform", "linux/", "--", "true"], "usage"),
         (["emulate", "--platform", "linux/z80", "--", "true"], "usage"),
+        (["emulate", "--platform", "", "--", "true"], "usage"),
+        (["emulate", "--platform", "windows/amd64", "--", "true"], "usage"),
     ):
         fails(polyarch, words, 125, name)
 
@@ -339,6 +382,8 @@ def test_126_and_127(polyarch: Polyarch, registry: DockerRegistry) -> None:
     fails(polyarch, ["run", "--rm", name, "nonesuch"], 127, "not-found")
     fails(polyarch, ["emulate", "--", "/etc"], 126, "host")
     fails(polyarch, ["emulate", "--", "nonesuch"], 127, "not-found")
+    fails(polyarch, ["emulate", "--", ""], 127, "not-found")
+    fails(polyarch, ["run", "--rm", name, ""], 127, "not-found")
 
 
 def test_a_program_s_own_code(polyarch: Polyarch, registry: DockerRegistry) -> None:

@@ -21,6 +21,7 @@ from polyarch.cli.invocation import POLYARCH_FAILED, Invocation
 from polyarch.cli.options import Group
 from polyarch.cli.output import write
 from polyarch.errors import InterruptedPull, PolyarchError
+from polyarch.signals import ending_signals
 
 
 class Polyarch(Group):
@@ -43,7 +44,7 @@ class Polyarch(Group):
         return help_page().rstrip("\n")
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command. Ctrl-C and SIGTERM come out of it as an error of polyarch's."""
+        """Runs the command. Ctrl-C, SIGTERM and SIGHUP come out of it as an error of polyarch's."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -76,8 +77,10 @@ def run(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no reason to fail
-    # SIGTERM takes the way of Ctrl-C: everything is given back, and what was fetched is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM takes the way of Ctrl-C: everything is given back, and what was fetched is kept. So does SIGHUP, where a
+    # connection is lost, unless it is to be survived (nohup).
+    for number in ending_signals():
+        signal.signal(number, signal.default_int_handler)
     invocation = Invocation()
     try:
         code = polyarch.main(list(argv), "polyarch", standalone_mode=False, obj=invocation)
@@ -87,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _failed(error: BaseException, invocation: Invocation, argv: Sequence[str]) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)  # only a line or two are left to be written
     if isinstance(error, click.UsageError):
         invocation.given.setdefault("format", _format_in(argv))

@@ -10,7 +10,7 @@ from dataclasses import field
 import click
 
 from polyarch.errors import InterruptedPull, PolyarchError, UsageError, foreign, printable
-from polyarch.files import disk_error, is_disk_fault
+from polyarch.files import disk_error, is_disk_fault, is_without_working_directory, no_working_directory
 from polyarch.redaction import redacted
 from polyarch_platforms.lazy_dataclass import dataclass
 
@@ -45,6 +45,8 @@ def failure_of(error: BaseException, command: str = "polyarch") -> Failure:
         return Failure(UsageError.code, UsageError.exit_code, message, f"see: {at} --help")
     if isinstance(error, OSError) and is_disk_fault(error):
         return failure_of(disk_error(error, f"cannot go on{_at(error)}"), command)
+    if is_without_working_directory(error):
+        return failure_of(no_working_directory(), command)
     what = foreign(error)
     return Failure(
         PolyarchError.code,

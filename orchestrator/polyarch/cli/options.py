@@ -32,7 +32,9 @@ class FilePath(click.ParamType):  # type: ignore[type-arg]  # it has no argument
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path of a word."""
+        """The path of a word. Fails, which ends the command with a usage error, for an empty one."""
+        if not value:
+            self.fail("a path is not empty", param, ctx)
         return Path(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -198,7 +200,13 @@ def _help_where_alone() -> None:
 def platform_option(text: str = "which one, where several are at hand", *, plural: bool = False) -> Callable[[F], F]:
     """`--platform`, and what it asks for in this command; `plural` says that it takes several with commas between."""
     metavar = "OS/ARCH[/VARIANT]" + (",..." if plural else "")
-    return click.option("--platform", metavar=metavar, shell_complete=platforms, help=text)
+    return click.option("--platform", metavar=metavar, shell_complete=platforms, help=text, callback=_all_named)
+
+
+def _all_named(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not all(value.split(",")):
+        raise click.BadParameter(f"a platform is missing in {value!r}", ctx, param)
+    return value
 
 
 def compression_option(text: str) -> Callable[[F], F]:

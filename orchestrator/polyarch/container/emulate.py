@@ -75,6 +75,10 @@ def emulate(
     """
     if not argv:
         raise UsageError("no command to run")
+    if not argv[0]:
+        raise ProgramNotFound("'' is not there")
+    if foreign := next((each for each in platforms if each.os != "linux"), None):
+        raise UsageError(f"programs of {foreign} cannot be emulated", "name a platform of Linux, such as linux/arm64")
     native = native_architectures(device)
     wanted = [platform for platform in platforms if platform.architecture not in native]
     refusal = private_refusal()

@@ -66,6 +66,8 @@ def follow_log(
 
 
 def _open(directory: Path, record: Record) -> BinaryIO:
+    if not record.detached and not record.started:
+        raise NotFoundError(f"the container {record.name} was never started", f"polyarch container start {record.name}")
     if not record.detached:
         raise NotFoundError(
             f"the container {record.name} was run in the foreground: its output is not kept", "run it with -d"

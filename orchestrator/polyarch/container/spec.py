@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from polyarch.container.failures import ProgramNotFound
 from polyarch.container.request import RunRequest, Volume
 from polyarch.container.users import User
 from polyarch.container.walls import Walls
@@ -66,11 +67,14 @@ class Host:
 
 
 def argv_of(request: RunRequest, config: ImageConfig) -> tuple[str, ...]:
-    """The words to start: the user's in place of the image's. Raises UsageError if there are none."""
+    """The words to start: the user's in place of the image's. Raises UsageError if there are none,
+    ProgramNotFound if the first is empty."""
     if request.entrypoint is None:
         argv = config.entrypoint + (request.argv or config.cmd)
     else:
         argv = ((request.entrypoint,) if request.entrypoint else ()) + request.argv
+    if argv and not argv[0] and (request.argv or request.entrypoint):
+        raise ProgramNotFound("'' is not there")
     if not argv or not argv[0]:
         raise UsageError("the image starts nothing by itself", "name a program behind the image")
     return argv

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from polyarch.errors import IntegrityError, NotFoundError
+from polyarch.errors import IntegrityError, NotFoundError, StorageError
 from polyarch.files import disk_error, open_regular
 from polyarch.oci.compression import decompressed_archive, is_compressed
 from polyarch.oci.tar_index import Member, index_tar
@@ -33,6 +33,8 @@ class ArchiveFile:
             raise NotFoundError(f"there is no file {path}") from error
         except OSError as error:
             raise disk_error(error, f"cannot read {path}") from error
+        except StorageError as error:
+            raise IntegrityError(f"{path} is no archive: it is not a plain file") from error
         try:
             if is_compressed(os.pread(self._file.fileno(), _MAGIC, 0)):
                 self._file = self._decompressed(self._file, temporary)

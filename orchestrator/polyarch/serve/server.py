@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from polyarch.errors import HostError
 from polyarch.serve.address import LOOPBACK, format_address
 from polyarch.serve.offer import Servable
+from polyarch.signals import ending_signals
 
 if TYPE_CHECKING:
     import uvicorn
@@ -25,7 +26,7 @@ GRACE = 2
 
 
 def serve_forever(storage: Servable, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Offer `storage` until SIGINT or SIGTERM comes; then return. For the main thread only.
+    """Offer `storage` until SIGINT, SIGTERM or SIGHUP comes; then return. For the main thread only.
 
     `on_ready` is told the address, as it stands in front of a reference (`127.0.0.1:41235`), once it can be connected
     to. Raises HostError: no such address, port in use, starlette or uvicorn missing.
@@ -35,7 +36,7 @@ def serve_forever(storage: Servable, host: str, port: int, on_ready: Callable[[s
     def stop(number: int, frame: FrameType | None) -> None:
         end.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         with serving(storage, host, port, on_end=end.set) as ready:
             on_ready(ready)

@@ -30,7 +30,7 @@ command = Group(
         "polyarch container create --name web -v ./site:/srv nginx",
         "polyarch container create --name new --platform linux/arm64 scratch",
     ),
-    exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 130),
+    exits=(0, 2, 3, 4, 5, 6, 7, 8, 9, 127, 130),
     context_settings={"allow_interspersed_args": False},
 )
 @container_options
@@ -55,7 +55,6 @@ def create(invocation: Invocation, words: ContainerWords) -> None:
     "They may be started again when they have ended; what `run` made is started once. One that runs is left as it is.",
     examples=("polyarch container start web db", "polyarch container start -a job"),
     exits=(0, 2, 3, 8, 9, 10, 125, 126, 127, 130),
-    passes_code_on=True,
 )
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=containers)
 @click.option("-a", "--attach", is_flag=True, help="wait for its end on this terminal; the exit code is its own")

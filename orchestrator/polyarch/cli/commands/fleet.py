@@ -17,6 +17,7 @@ from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Count, Group, emulation_option, pass_invocation
 from polyarch.cli.output import json_line, terminal_width
 from polyarch.errors import PartialError, PolyarchError, UsageError
+from polyarch.signals import ending_signals
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -288,7 +289,7 @@ def report(invocation: Invocation, report: Path | None) -> int:
 
 @contextlib.contextmanager
 def _interrupting() -> Iterator[Interrupt]:
-    """The first Ctrl-C (or SIGTERM) lets what is under way come to its end; the second ends it."""
+    """The first Ctrl-C (or SIGTERM, or SIGHUP) lets what is under way come to its end; the second ends it."""
     from polyarch.fleet.interrupt import Interrupt
 
     interrupt = Interrupt()
@@ -299,7 +300,7 @@ def _interrupting() -> Iterator[Interrupt]:
         else:
             interrupt.cancel()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         yield interrupt
     finally:
