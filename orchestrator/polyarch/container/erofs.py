@@ -14,6 +14,7 @@ from pathlib import Path
 from polyarch.container import syscalls
 from polyarch.errors import HostError, StorageError
 from polyarch.unpack.erofs.format import ARCHIVE_NAME, METADATA_NAME
+from polyarch.unpack.erofs.sizes import has_its_sizes
 
 _FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
 _CONTROL = "/dev/loop-control"
@@ -25,6 +26,7 @@ _LO_FLAGS_READ_ONLY = 1
 _LO_FLAGS_AUTOCLEAR = 4
 # struct loop_config: fd block_size, of its struct loop_info64 lo_offset lo_sizelimit (zeros) and lo_flags alone
 _LOOP_CONFIG = struct.Struct("<II52xI160x16x64x")
+_ANEW = "polyarch run and container create make it anew, for new ones"
 _TRIES = 50  # others take loop devices at the same moment
 
 
@@ -35,14 +37,27 @@ def mount_layer(directory: Path, target: Path) -> None:
     """
     where = os.path.abspath(target)  # noqa: PTH100 - no symlink is to be followed
     try:
+        if not has_its_sizes(directory):  # the kernel mounts one without its archive, whose files cannot be read then
+            raise OSError(errno.EUCLEAN, os.strerror(errno.EUCLEAN))
         _mounted(directory, lambda source, options: syscalls.mount(source, where, "erofs", _FLAGS, options))
     except OSError as error:
         if not (directory / METADATA_NAME).exists() or not (directory / ARCHIVE_NAME).exists():
-            what = f"the layer {directory.name[:12]} is gone from {directory.parent}"
-            raise StorageError(what, "polyarch run and container create make it anew, for new ones") from error
+            raise StorageError(f"the layer {directory.name[:12]} is gone from {directory.parent}", _ANEW) from error
+        if not _is_sound(directory):
+            what = f"the layer {directory.name[:12]} that was made ready is damaged: {directory}"
+            raise StorageError(what, "polyarch verify --repair IMAGE writes it anew") from error
         raise HostError(
             f"a layer cannot be mounted: {_reason(error)}", 'set layers = "unpack" in the settings file'
         ) from error
+
+
+def _is_sound(directory: Path) -> bool:
+    from polyarch.unpack.erofs.layer import metadata_is_sound
+
+    try:
+        return has_its_sizes(directory) and metadata_is_sound(directory)
+    except OSError:
+        return False
 
 
 def erofs_works(place: Path) -> str | None:

@@ -29,10 +29,11 @@ from polyarch.container.record import Form
 from polyarch.container.rights import Rights
 from polyarch.errors import HostError
 from polyarch.events import Emit, LayerAwaited, LayerUnpacked, ignore
-from polyarch.files import disk_error, make_directory
+from polyarch.files import disk_error, make_directory, random_name
 from polyarch.locks import Patience, give_up, life_of_holder, open_locked
 from polyarch.oci.config import chain_ids
 from polyarch.oci.digest import Digest, hex_of, short
+from polyarch.unpack.erofs.sizes import has_its_sizes
 from polyarch.unpack.limits import USUAL, LayerLimits, Limits
 from polyarch.unpack.stack import takes_marks
 from polyarch.unpack.tree import remove_tree
@@ -103,7 +104,16 @@ class Snapshots:
 
     def missing(self, diff_ids: Sequence[Digest]) -> list[int]:
         """The numbers of an image's layers that are not made yet, from the bottom."""
-        return [number for number, path in enumerate(self.paths(diff_ids)[::-1]) if not path.is_dir()]
+        return [number for number, path in enumerate(self.paths(diff_ids)[::-1]) if not self._is_made(path)]
+
+    def _is_made(self, path: Path) -> bool:
+        """One that the disk has cut short is not: it is made from a blob that is verified then."""
+        if self._form != "erofs":
+            return path.is_dir()
+        try:
+            return path.is_dir() and has_its_sizes(path)
+        except OSError as error:
+            raise disk_error(error, f"cannot read the layer {path}") from error
 
     def begin(self) -> None:
         """Make the folders that layers and locks are in. Raises StorageError; HostError where no layer can be used."""
@@ -147,6 +157,8 @@ class Snapshots:
         it cannot be an EROFS image.
         """
         *below, path = self.paths(diff_ids)[::-1][: number + 1]
+        if path.is_dir():  # damaged; who has it mounted keeps it
+            path.rename(path.with_name(f".{path.name[:100]}.{random_name(6)}.damaged"))
         for left in self._directory.glob(f".{path.name[:100]}.*"):
             remove_tree(left)
         if self._form == "erofs":
@@ -199,7 +211,7 @@ class Snapshots:
         except OSError as error:
             raise disk_error(error, f"cannot lock the snapshot {short('sha256:' + path.name)}") from error
         try:
-            yield path.is_dir()
+            yield self._is_made(path)
         finally:
             _unlock(descriptor)
 

@@ -11,7 +11,8 @@ import pytest
 
 from polyarch.container import erofs, syscalls
 from polyarch.container.erofs import erofs_works, mount_layer
-from polyarch.errors import HostError
+from polyarch.errors import HostError, StorageError
+from polyarch.unpack.erofs.layer import metadata_is_sound
 from support.erofs_trees import needs_erofs, prepared
 from support.isolation import CannotIsolate, isolated, own_mounts
 from support.layers import file, layer
@@ -128,3 +129,28 @@ def test_without_loop_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert reason is not None
     assert "6.12" in reason
     assert "none is missing" in reason
+
+
+def _turned(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[1024] ^= 4  # of the superblock
+    path.write_bytes(data)
+
+
+def _emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"), [("layer.tar", _emptied), ("layer.erofs", _emptied), ("layer.erofs", _turned)]
+)
+def test_a_damaged_layer_is_told_as_such(name: str, damage: Callable[[Path], None], tmp_path: Path) -> None:
+    (directory,) = prepared([DATA], tmp_path)
+    damage(directory / name)
+    with pytest.raises(StorageError, match="is damaged") as caught:
+        mount_layer(directory, tmp_path)
+    assert "--repair" in str(caught.value.hint)
+    assert metadata_is_sound(directory) is (name == "layer.tar")
+    if name == "layer.erofs":
+        (directory / "layer.sum").unlink()  # as layers had none before
+        assert not metadata_is_sound(directory)

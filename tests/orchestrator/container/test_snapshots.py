@@ -100,6 +100,26 @@ def test_a_layer_that_needs_the_one_below_waits_for_it(snapshots: Snapshots, mon
     assert stat.S_ISCHR((paths[0] / "etc" / "gone").lstat().st_mode)
 
 
+@pytest.mark.parametrize("names", [("layer.tar",), ("layer.erofs",), ("layer.tar", "layer.erofs")], ids="+".join)
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 0), Path.unlink], ids=["empty", "missing"])
+def test_a_layer_that_was_cut_short_is_made_anew(
+    names: tuple[str, ...], damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """As an EROFS image; the archive is another layer's, too."""
+    snapshots = Snapshots(tmp_path / "snapshots", Rights("trusted", None), "erofs", sync=False)
+    paths = {*ensure(snapshots, BASE, TOP), *ensure(snapshots, OTHER, TOP)}
+    files = {file: file.read_bytes() for path in paths for file in path.iterdir()}
+    assert snapshots.missing([diff_id(BASE), diff_id(TOP)]) == []
+    top = ensure(snapshots, BASE, TOP)[0]
+    for name in names:
+        damage(top / name)
+    assert snapshots.missing([diff_id(BASE), diff_id(TOP)]) == [1]
+    for below in (BASE, OTHER):
+        ensure(snapshots, below, TOP)
+    assert {file: file.read_bytes() for path in paths for file in path.iterdir()} == files
+    assert {path.name for path in top.parent.iterdir()} == {path.name for path in paths}
+
+
 def test_what_a_killed_process_left_is_removed(snapshots: Snapshots, tmp_path: Path) -> None:
     name = diff_id(BASE).partition(":")[2]
     left = tmp_path / "snapshots" / "trusted" / f".{name}.0123456789ab.new"

@@ -29,6 +29,7 @@ from polyarch.unpack.erofs.filling import fill
 from polyarch.unpack.erofs.node import Folder, Node
 from polyarch.unpack.erofs.reader import Lower
 from polyarch.unpack.erofs.scanned import Scanned
+from polyarch.unpack.erofs.sizes import has_its_sizes
 from polyarch.unpack.erofs.tree import MemoryTree
 from polyarch.unpack.erofs.writer import write_metadata
 from polyarch.unpack.image import OpenLayer, new_directory, sync_file_system
@@ -93,11 +94,11 @@ def write_layer(scanned: Scanned, directory: Path, lowers: Sequence[Path], *, li
 
 
 def metadata_is_sound(directory: Path) -> bool:
-    """Whether a finished layer's metadata are what was written; of those without a digest nobody can tell."""
+    """Whether a finished layer's metadata are what was written; of those without a digest only the sizes tell."""
     try:
         return (directory / form.SUM_NAME).read_text("ascii", "replace") == f"{_digest(directory)}\n"
     except FileNotFoundError:
-        return (directory / form.METADATA_NAME).exists() or not directory.is_dir()
+        return not directory.is_dir() or has_its_sizes(directory)
     except OSError:  # a bad place of the disk is the same as wrong bytes
         return False
 
