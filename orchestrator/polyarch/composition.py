@@ -193,7 +193,7 @@ class Composition(ABC):
     def _login_words(self, registry: str) -> str:
         """How one gets credentials of a registry, in words; "" if nobody knows."""
         try:
-            return self.plugins.registry_for(Reference(registry, "login")).login
+            return self.plugins.registry_for(Reference(registry, "login", tag="")).login
         except UsageError:
             return ""
 
@@ -339,7 +339,7 @@ class Composition(ABC):
             asked = parse(text)
         if not is_known(asked):
             hint = "write it as images do, such as linux/arm64 or linux/arm/v7"
-            raise UsageError(f"no architecture is called {printable(asked.architecture)!r}", hint)
+            raise UsageError(f"no architecture is called '{printable(asked.architecture)}'", hint)
         return asked
 
     def _target(self, platform: str | None, device: str | None) -> tuple[Target, int | None]:

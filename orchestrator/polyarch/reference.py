@@ -138,7 +138,7 @@ def parse_registry(text: str) -> str:
     """
     host = text or DEFAULT_REGISTRY
     if not _REGISTRY.fullmatch(host) or _port_fault(host):
-        raise UsageError(f"{printable(text, 100)!r} is not a registry", "write HOST or HOST:PORT")
+        raise UsageError(f"'{printable(text, 100)}' is not a registry", "write HOST or HOST:PORT")
     return DEFAULT_REGISTRY if host in _DOCKER_HUB else host
 
 

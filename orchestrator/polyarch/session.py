@@ -18,6 +18,7 @@ from polyarch.composition import DEFAULT_STORAGE, Composition
 from polyarch.contract.hooks import TagConventionPlugin, VerifierPlugin
 from polyarch.contract.others import ReadsTags, TagConvention, Verifier, VerifierServices
 from polyarch.contract.registry import ListsTags
+from polyarch.contract.repair import TellsLacking
 from polyarch.contract.storage import HasBlobFiles, Image, ListsImages, ReadsBlobs, RemovesImages, SummarisesImages
 from polyarch.errors import UsageError, platforms_errors
 from polyarch.events import PullStarted
@@ -211,9 +212,12 @@ class Session(Composition):
 
     def listing(self, storage: str = DEFAULT_STORAGE) -> tuple[ListedImage, ...]:
         """Every image in a storage, as far as it knows them. Raises UsageError for one that cannot tell."""
-        from polyarch.verbs.images.listing import of_images, of_summaries
+        from polyarch.verbs.images.listing import of_images, of_lacking, of_summaries
 
         lister = self._ability(storage, object, "")
+        if isinstance(lister, TellsLacking):
+            whole, lacking = lister.examined()
+            return (*of_summaries(whole), *map(of_lacking, lacking))
         if isinstance(lister, SummarisesImages):
             summaries = list(lister.summaries())
             if not isinstance(lister, ListsImages) or all(each.blobs is not None for each in summaries):
@@ -444,8 +448,12 @@ class Session(Composition):
 
         `filters` are `is-official=true|false` and `stars=N`. Raises UsageError for a registry that cannot search.
         """
-        from polyarch.verbs.search import parse_filters, search
+        from polyarch.registry.mirrors import unblocked
+        from polyarch.verbs.search import parse_filters, search, split_term
 
+        somewhere = Reference(split_term(text)[0], "search", tag="")
+        if (conf := self._machine_files.conf()) is not None:  # what searches asks hosts that no mirror stands for
+            unblocked(somewhere, somewhere, conf)
         return search(self.plugins, self._searcher, self._registry, text, limit, parse_filters(filters))
 
     def login(self, registry: str, username: str, password: str) -> str:
@@ -453,7 +461,7 @@ class Session(Composition):
         from polyarch.auth.credentials import Credentials
         from polyarch.registry.login import login
 
-        somewhere = Reference(parse_registry(registry), "login")
+        somewhere = Reference(parse_registry(registry), "login", tag="")
         return login(self.settings, self._registry(somewhere), somewhere, Credentials(username, password))
 
     def logout(self, registry: str) -> bool:

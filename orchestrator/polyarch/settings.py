@@ -210,7 +210,7 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         for host in value:
             if isinstance(host, str) and not _LISTED.fullmatch(host):
                 raise UsageError(
-                    f"settings file {path}: insecure_registries: {printable(host, 100)!r} is no host",
+                    f"settings file {path}: insecure_registries: '{printable(host, 100)}' is no host",
                     "write HOST, HOST:PORT or a network such as 10.0.0.0/8",
                 )
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -219,7 +219,7 @@ def _checked(name: str, value: object, kind: str, path: Path) -> object:
         for host in (*value, *value.values()):
             if not isinstance(host, str) or not _HOST.fullmatch(host):
                 raise UsageError(
-                    f"settings file {path}: token_servers: {printable(str(host), 100)!r} is no host",
+                    f"settings file {path}: token_servers: '{printable(str(host), 100)}' is no host",
                     "write both without scheme and path: "
                     'token_servers = {"registry.example.com" = "login.example.net"}',
                 )

@@ -241,6 +241,8 @@ def test_a_foreground_run_keeps_no_log(host: Host) -> None:
     done = host("logs", "c")
     assert done.code == 3
     assert "was run in the foreground: its output is not kept" in done.stderr
+    host("container", "create", "--name", "new", host.image).ok()
+    assert "new was never started" in host("logs", "new").stderr
 
 
 def test_stop_of_a_program_that_does_not_listen(host: Host) -> None:

@@ -283,6 +283,14 @@ def test_9_output_that_cannot_be_written(polyarch: Polyarch) -> None:
     assert run.stderr == "error: the output cannot be written: No space left on device\n"
 
 
+def test_errors_are_events_beside_events(polyarch: Polyarch, tmp_path: Path) -> None:
+    for code, name, words in ((3, "not-found", ["pull", f"oci:{tmp_path}/no"]), (2, "usage", ["pull", "--bogus"])):
+        result = polyarch("--progress", "json", *words)
+        last = [json.loads(line) for line in result.stderr.splitlines()][-1]
+        assert (result.code, last["event"], last["code"]) == (code, "Failed", name)
+        assert {"message", "hint", "details"} < set(last)
+
+
 def test_10_some_did_not(polyarch: Polyarch, registry: DockerRegistry) -> None:
     good, bad = registry.ref("busybox:1.36"), registry.ref("none:1")
     for words in (["pull", bad, good], ["resolve", good, bad], ["verify", bad, good], ["image", "inspect", good, bad]):

@@ -109,7 +109,7 @@ def parse_auth_file(path: Path, document: Mapping[str, object]) -> AuthFile:
         store = text_of(document, "credsStore", f"{path}", default="")
         for name in (*named.values(), store):
             if name and not helpers.is_helper_name(name):
-                raise IntegrityError(f"{path}: {printable(name, 80)!r} is not the name of a credential helper")
+                raise IntegrityError(f"{path}: '{printable(name, 80)}' is not the name of a credential helper")
     except IntegrityError as error:
         raise _broken(error) from error
     return AuthFile(path, entries, {normal_name(name): helper for name, helper in named.items()}, store)

@@ -93,7 +93,8 @@ def _failed(error: BaseException, invocation: Invocation, argv: Sequence[str]) -
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)  # only a line or two are left to be written
     if isinstance(error, click.UsageError):
-        invocation.given.setdefault("format", _format_in(argv))
+        for name in ("format", "progress"):
+            invocation.given.setdefault(name, _asked_in(argv, f"--{name}"))
     failure = failure_of(error, invocation.command)
     with contextlib.suppress(Exit, PolyarchError):  # where nobody listens, the code still tells
         invocation.tell(failure, error)
@@ -102,10 +103,10 @@ def _failed(error: BaseException, invocation: Invocation, argv: Sequence[str]) -
     return failure.exit_code
 
 
-def _format_in(argv: Sequence[str]) -> str:
-    """The format asked for in words that could not be understood."""
+def _asked_in(argv: Sequence[str], option: str) -> str | None:
+    """The value of an option in words that could not be understood."""
     words = list(argv[: argv.index("--")] if "--" in argv else argv)
-    asked = [word.removeprefix("--format=") for word in words if word.startswith("--format=")]
+    asked = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
     with contextlib.suppress(ValueError, IndexError):
-        asked.append(words[words.index("--format") + 1])
-    return asked[-1] if asked else "table"
+        asked.append(words[words.index(option) + 1])
+    return asked[-1] if asked else None

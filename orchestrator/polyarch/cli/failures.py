@@ -27,8 +27,11 @@ class Failure:
 
     def to_json(self) -> dict[str, object]:
         """For one JSON line."""
-        error = {"code": self.code, "message": self.message, "hint": self.hint, "details": dict(self.details)}
-        return {"error": error}
+        return {"error": self.facts()}
+
+    def facts(self) -> dict[str, object]:
+        """What scripts are told."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "details": dict(self.details)}
 
 
 def failure_of(error: BaseException, command: str = "polyarch") -> Failure:

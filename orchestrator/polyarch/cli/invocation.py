@@ -113,13 +113,18 @@ class Invocation:
         raise PartialError(f"{len(failures)} of {len(asked)} failed: the lines above say which", failed=list(failures))
 
     def tell(self, failure: Failure, error: BaseException) -> None:
-        """One line and perhaps a hint on stderr; with JSON asked for one object on stdout, too."""
+        """One line and perhaps a hint on stderr, with `--progress json` an event; with JSON asked for one object on
+        stdout, too.
+        """
         if self.given.get("debug"):
             import traceback
 
             sys.stderr.write(redacted("".join(traceback.format_exception(error))))
-        line(f"error: {failure.message}", sys.stderr)
-        if failure.hint:
-            line(f"hint: {failure.hint}", sys.stderr)
+        if self.given.get("progress") == "json":
+            json_line({"event": "Failed", **failure.facts()}, sys.stderr)
+        else:
+            line(f"error: {failure.message}", sys.stderr)
+            if failure.hint:
+                line(f"hint: {failure.hint}", sys.stderr)
         if self.json:
             json_line(failure.to_json())

@@ -154,7 +154,7 @@ def _without_a_table(
         return _Start((proot, "-q", emulator, *argv), argv[0], variables).run()
     if program is None:
         raise HostError(
-            f"{refusal.message}: {printable(argv[0], 200)!r} is no {name} program, and those that it starts cannot be "
+            f"{refusal.message}: '{printable(argv[0], 200)}' is no {name} program, and those that it starts cannot be "
             "emulated",
             "apt install proot",
         )

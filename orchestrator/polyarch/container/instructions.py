@@ -33,13 +33,13 @@ def apply_instructions(config: _Config, instructions: Sequence[str]) -> None:
         name, rest = word.upper(), rest.strip()
         act = _ACTS.get(name)
         if act is None:
-            raise UsageError(f"--change {printable(text, 80)!r}: no instruction that a commit can have", _HINT)
+            raise UsageError(f"--change '{printable(text, 80)}': no instruction that a commit can have", _HINT)
         if not rest or "\n" in rest or "\0" in rest:
-            raise UsageError(f"--change {printable(text, 80)!r}: {name} wants something behind it, on one line", _HINT)
+            raise UsageError(f"--change '{printable(text, 80)}': {name} wants something behind it, on one line", _HINT)
         try:
             act(config, rest)
         except (_Wrong, Unreadable) as error:
-            raise UsageError(f"--change {printable(text, 80)!r}: {error}") from None
+            raise UsageError(f"--change '{printable(text, 80)}': {error}") from None
         if name == "ENTRYPOINT" and not command_is_new:
             config.pop("Cmd", None)
         command_is_new = command_is_new or name == "CMD"
@@ -102,7 +102,7 @@ def _expose(config: _Config, rest: str) -> None:
         match = _PORT.fullmatch(word)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if match is None or not 0 < first <= last <= _LAST_PORT or last - first >= _MAX_PORTS:
-            raise _Wrong(f"{printable(word, 80)!r} is no port, as 80, 53/udp or 8000-8010/tcp")
+            raise _Wrong(f"'{printable(word, 80)}' is no port, as 80, 53/udp or 8000-8010/tcp")
         ports |= {f"{port}/{(match[3] or 'tcp').lower()}": {} for port in range(first, last + 1)}
     config["ExposedPorts"] = ports
 
@@ -117,7 +117,7 @@ def _volume(config: _Config, rest: str) -> None:
 def _stop_signal(config: _Config, rest: str) -> None:
     word = _one(config, rest)
     if not _SIGNAL.fullmatch(word):
-        raise _Wrong(f"{printable(word, 80)!r} is no signal, as SIGTERM, SIGRTMIN+3 or 15")
+        raise _Wrong(f"'{printable(word, 80)}' is no signal, as SIGTERM, SIGRTMIN+3 or 15")
     config["StopSignal"] = word
 
 
@@ -159,7 +159,7 @@ def _pairs(rest: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]
     for word in _words(rest, variables):
         name, equals, value = word.partition("=")
         if not name or not equals:
-            raise _Wrong(f"NAME=VALUE is wanted, not {printable(word, 80)!r}")
+            raise _Wrong(f"NAME=VALUE is wanted, not '{printable(word, 80)}'")
         yield name, value
 
 

@@ -66,11 +66,11 @@ def _size(text: str, option: str) -> int:
     """docker/go-units, RAMInBytes: a number, and a power of 1024."""
     found = _SIZE.fullmatch(text)
     if not found:
-        raise UsageError(f"--{option} {printable(text)!r} is no size", "bytes, or with a unit: 512m, 1.5g")
+        raise UsageError(f"--{option} '{printable(text)}' is no size", "bytes, or with a unit: 512m, 1.5g")
     number, unit = found[1], (found[2] or "").lower()
     size = int(float(number) * 1024 ** " kmgtp".index(unit)) if unit else int(float(number))
     if not 0 < size <= _MOST:
-        raise UsageError(f"--{option} {printable(text)!r} is no size", "more than nothing, and less than 8192p")
+        raise UsageError(f"--{option} '{printable(text)}' is no size", "more than nothing, and less than 8192p")
     return size
 
 
@@ -92,7 +92,7 @@ def _quota(text: str) -> int:
     if not text:
         return 0
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?|\.[0-9]{1,9}", text, re.ASCII) or float(text) < 0.01:
-        raise UsageError(f"--cpus {printable(text)!r} is no number of CPUs", "0.01 or more: 0.5, 2")
+        raise UsageError(f"--cpus '{printable(text)}' is no number of CPUs", "0.01 or more: 0.5, 2")
     return round(float(text) * _PERIOD)
 
 
@@ -101,7 +101,7 @@ def _pids(text: str) -> int:
     if not text:
         return 0
     if not re.fullmatch(r"-1|[0-9]{1,9}", text, re.ASCII):
-        raise UsageError(f"--pids-limit {printable(text)!r} is no number of processes", "-1 for no limit")
+        raise UsageError(f"--pids-limit '{printable(text)}' is no number of processes", "-1 for no limit")
     return max(int(text), 0)
 
 

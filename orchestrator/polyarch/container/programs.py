@@ -88,7 +88,7 @@ def explicit_args(argv: Sequence[str], program: Program | None) -> tuple[str, ..
     if program is not None:
         return explicit_words(EMULATOR, program.argv, program.path)
     if "/" not in argv[0]:
-        raise CannotExecute(f"{printable(argv[0], 200)!r} cannot be emulated from a volume", "name it by its path")
+        raise CannotExecute(f"'{printable(argv[0], 200)}' cannot be emulated from a volume", "name it by its path")
     return explicit_words(EMULATOR, argv, argv[0])
 
 

@@ -56,10 +56,10 @@ class RunRequest:
     def __post_init__(self) -> None:
         if self.name and not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"{printable(self.name)!r} cannot be the name of a container", "letters, digits, '_', '.' and '-'"
+                f"'{printable(self.name)}' cannot be the name of a container", "letters, digits, '_', '.' and '-'"
             )
         if self.hostname and not _HOSTNAME.fullmatch(self.hostname):
-            raise UsageError(f"{printable(self.hostname)!r} cannot be a host name")
+            raise UsageError(f"'{printable(self.hostname)}' cannot be a host name")
         check_workdir(self.workdir)
         check_zero_bytes(*self.argv, *self.env, self.workdir, self.user, self.entrypoint or "")
         if self.is_limited:
@@ -98,14 +98,14 @@ class ExecRequest:
 def check_workdir(text: str) -> None:
     """UsageError unless it is absolute, or ""."""
     if text and not text.startswith("/"):
-        raise UsageError(f"the working directory {printable(text)!r} is no absolute path")
+        raise UsageError(f"the working directory '{printable(text)}' is no absolute path")
 
 
 def check_zero_bytes(*texts: str) -> None:
     """UsageError if a text has one: the kernel would end it there."""
     for text in texts:
         if "\0" in text:
-            raise UsageError(f"a zero byte in {printable(text)!r}")
+            raise UsageError(f"a zero byte in '{printable(text)}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +125,17 @@ def parse_volume(text: str) -> Volume:
     parts = text.split(":")
     options = parts[2].split(",") if len(parts) == 3 else []
     if len(parts) not in (2, 3) or not parts[0] or any(option not in ("ro", "rw") for option in options):
-        raise UsageError(f"volume {printable(text)!r}: SOURCE:TARGET or SOURCE:TARGET:ro is wanted")
+        raise UsageError(f"volume '{printable(text)}': SOURCE:TARGET or SOURCE:TARGET:ro is wanted")
     source, target = parts[0], parts[1]
     if not target.startswith("/") or target.strip("/.") == "":
-        raise UsageError(f"volume {printable(text)!r}: the target is an absolute path, and not /")
+        raise UsageError(f"volume '{printable(text)}': the target is an absolute path, and not /")
     if "/" not in source and source not in (".", ".."):
         raise UsageError(
-            f"volume {printable(text)!r}: there are no named volumes", f"for a folder here, write ./{printable(source)}"
+            f"volume '{printable(text)}': there are no named volumes", f"for a folder here, write ./{printable(source)}"
         )
     path = Path(source).absolute()
     if not path.exists():
-        raise UsageError(f"volume {printable(text)!r}: {printable(str(path))} does not exist")
+        raise UsageError(f"volume '{printable(text)}': {printable(str(path))} does not exist")
     return Volume(path, target, "ro" in options)
 
 
@@ -207,7 +207,7 @@ def _env_lines(path: Path) -> Sequence[str]:
 def _set(variables: dict[str, str], text: str, environ: Mapping[str, str], where: str) -> None:
     name, equals, value = text.partition("=")
     if not name or "\0" in text or any(letter.isspace() for letter in name):
-        raise UsageError(f"{where}: {printable(text, 80)!r} has no name that a variable can have", "write NAME=VALUE")
+        raise UsageError(f"{where}: '{printable(text, 80)}' has no name that a variable can have", "write NAME=VALUE")
     if equals:
         variables[name] = value
     elif name in environ:

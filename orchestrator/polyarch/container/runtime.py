@@ -80,9 +80,9 @@ def complaint(log: Path, program: str) -> PolyarchError | None:
     shown = printable(message, 400)
     if _OF_PROGRAM.search(message) or program in message:
         if _NOT_FOUND.search(message):
-            return ProgramNotFound(f"{printable(program, 200)!r} cannot be started: {shown}")
+            return ProgramNotFound(f"'{printable(program, 200)}' cannot be started: {shown}")
         if _NOT_EXECUTABLE.search(message):
-            return CannotExecute(f"{printable(program, 200)!r} cannot be executed: {shown}")
+            return CannotExecute(f"'{printable(program, 200)}' cannot be executed: {shown}")
     return HostError(f"the container cannot be started: {shown}")
 
 

@@ -45,7 +45,7 @@ def parse_security(options: Sequence[str]) -> Security:
             seccomp = "" if value == "builtin" else value
         else:
             raise UsageError(
-                f"--security-opt {printable(text)!r} is not known here",
+                f"--security-opt '{printable(text)}' is not known here",
                 "seccomp=FILE, seccomp=unconfined, no-new-privileges=false",
             )
     return Security(new_privileges, seccomp)
@@ -58,7 +58,7 @@ def capability(text: str) -> str:
         return name
     name = name if name.startswith("CAP_") else f"CAP_{name}"
     if name not in KNOWN_CAPABILITIES:
-        raise UsageError(f"{printable(text)!r} is no capability", "see capabilities(7), such as NET_ADMIN; or ALL")
+        raise UsageError(f"'{printable(text)}' is no capability", "see capabilities(7), such as NET_ADMIN; or ALL")
     return name
 
 

@@ -213,7 +213,7 @@ class Containers:
         named = [each for each in records if word in (each.name, each.id)]
         found = named or [each for each in records if word and each.id.startswith(word)]
         if not found:
-            raise NotFoundError(f"there is no container {printable(word, 100)!r}", "see: polyarch ps -a")
+            raise NotFoundError(f"there is no container '{printable(word, 100)}'", "see: polyarch ps -a")
         if len(found) > 1:
             raise UsageError(f"the IDs of {len(found)} containers start with {word}", "write more of it")
         if found[0].status == "damaged" and not damaged:

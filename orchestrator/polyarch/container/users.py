@@ -112,7 +112,7 @@ def _number(text: str, what: str, file: str) -> int:
         return int(text)
     if text.isascii() and text.isdigit():
         raise UsageError(f"{what} {text[:40]} is out of bounds (0 to {_MAX_ID})")
-    raise UsageError(f"{what} {printable(text, 100)!r} is not in the image's {file}", "name one by its number")
+    raise UsageError(f"{what} '{printable(text, 100)}' is not in the image's {file}", "name one by its number")
 
 
 def _users(text: str) -> Iterator[_PasswdLine]:

@@ -99,7 +99,7 @@ class HeldImages:
         wholes = [whole for name in names if (whole := _whole_name(name))]
         tags = [whole.tag for whole in wholes if repository and whole.name == repository.name and whole.tag]
         if not tags:
-            raise NotFoundError(f"{printable(located.wanted, 200)!r} is not in {place.where}")
+            raise NotFoundError(f"'{printable(located.wanted, 200)}' is not in {place.where}")
         return iter(tags)
 
     def kept_name(self, reference: Reference) -> Reference:
@@ -161,7 +161,7 @@ def _chosen(place: ImagePlace, located: Located, reference: Reference) -> HeldIm
     if not images:
         raise NotFoundError(f"{place.where} holds no image")
     if not fitting:
-        raise NotFoundError(f"{printable(wanted, 200)!r} is not in {place.where} (there are: {listed})")
+        raise NotFoundError(f"'{printable(wanted, 200)}' is not in {place.where} (there are: {listed})")
     example = place.where if "://" in place.where else f"{reference.scheme}:{place.where}"
     raise UsageError(
         f"{place.where} holds several images (there are: {listed})",

@@ -82,11 +82,11 @@ def cannot_name(line: ImagePlan, engine: Engine, how: Transport) -> tuple[Reason
         return None
     name = engine_name(line.reference)
     if not _NAME.fullmatch(name):
-        return "no-engine", f"{engine.kind} cannot give an image the name {printable(name, 200)!r}"
+        return "no-engine", f"{engine.kind} cannot give an image the name '{printable(name, 200)}'"
     if "@" in name and engine.kind in ("docker", "podman"):
         return "no-engine", f"{engine.kind} gives an image no name by digest: name a tag, too: {_tagged(name)}"
     if how == "direct" and not (line.repository and _NAME.fullmatch(line.repository)):
-        return "no-engine", f"{engine.kind} cannot pull from {printable(line.repository or 'nowhere', 200)!r}"
+        return "no-engine", f"{engine.kind} cannot pull from '{printable(line.repository or 'nowhere', 200)}'"
     return None
 
 

@@ -17,7 +17,7 @@ def word_of(document: Mapping[str, object], key: str, words: tuple[_Word, ...]) 
     for word in words:
         if word == value:
             return word
-    raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not one of {', '.join(words)}")
+    raise IntegrityError(f"{key} is '{printable(str(value), 60)}', not one of {', '.join(words)}")
 
 
 def word_or_none(document: Mapping[str, object], key: str, words: tuple[_Word, ...]) -> _Word | None:
@@ -29,7 +29,7 @@ def number_of(document: Mapping[str, object], key: str) -> int:
     """The number under `key`, of at most 63 bits and not below zero."""
     value = document.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not a number")
+        raise IntegrityError(f"{key} is '{printable(str(value), 60)}', not a number")
     return value
 
 
@@ -37,5 +37,5 @@ def time_of(document: Mapping[str, object], key: str) -> float:
     """The seconds under `key`."""
     value = document.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise IntegrityError(f"{key} is {printable(str(value), 60)!r}, not a time")
+        raise IntegrityError(f"{key} is '{printable(str(value), 60)}', not a time")
     return float(value)

@@ -30,7 +30,7 @@ def parse_rate(text: str) -> int:
     rate = int(Fraction(match["number"]) * 1024 ** _UNITS[match["unit"].lower()]) if match else 0
     if rate < 1:
         raise UsageError(
-            f"{printable(text, 100)!r} is no rate", "write bytes a second, such as 500k, 10M or 1.5MiB (k is 1024)"
+            f"'{printable(text, 100)}' is no rate", "write bytes a second, such as 500k, 10M or 1.5MiB (k is 1024)"
         )
     return rate
 

@@ -164,7 +164,7 @@ class Rollouts:
     def _known(self, identity: str, ids: list[str]) -> str:
         if identity not in ids:
             raise NotFoundError(
-                f"there is no rollout {printable(identity, 100)!r}", f"there are: {', '.join(reversed(ids)) or 'none'}"
+                f"there is no rollout '{printable(identity, 100)}'", f"there are: {', '.join(reversed(ids)) or 'none'}"
             )
         return identity
 

@@ -66,7 +66,7 @@ def parse_max_fail(text: str) -> StopRule:
     found = _LIMIT.fullmatch(text.strip())
     hint = "write how many devices may fail, or how many percent of a wave: --max-fail 3, --max-fail 20%"
     if found is None:
-        raise UsageError(f"--max-fail {printable(text, 60)!r} is neither a number nor a percentage", hint)
+        raise UsageError(f"--max-fail '{printable(text, 60)}' is neither a number nor a percentage", hint)
     rule = StopRule("percent" if found["percent"] else "count", int(found["number"]))
     if rule.kind == "percent" and rule.limit > 100:
         raise UsageError(f"--max-fail {rule}: no more than 100% of the devices can fail", hint)

@@ -51,7 +51,7 @@ def parse_batch(text: str) -> Batch:
         found = _SIZE.fullmatch(word.strip())
         size = BatchSize(int(found["number"]), found["percent"] == "%") if found else BatchSize(0)
         if size.number < 1:
-            raise UsageError(f"{printable(word.strip(), 60)!r} is no size of a wave", _HINT)
+            raise UsageError(f"'{printable(word.strip(), 60)}' is no size of a wave", _HINT)
         if size.percent and size.number > 100:
             raise UsageError(f"a wave of {size} of the devices: there are no more than 100%", _HINT)
         sizes.append(size)

@@ -49,7 +49,7 @@ def _engine(value: object) -> EngineKind | None:
     for kind in ENGINE_KINDS:
         if kind == text:
             return kind
-    raise UsageError(f"polyarch_engine is {printable(text, 100)!r}", f"known are {', '.join(ENGINE_KINDS)}")
+    raise UsageError(f"polyarch_engine is '{printable(text, 100)}'", f"known are {', '.join(ENGINE_KINDS)}")
 
 
 def _platform(value: object) -> Platform | None:
@@ -59,7 +59,7 @@ def _platform(value: object) -> Platform | None:
     with platforms_errors():
         platform = parse(text)
     if not is_known(platform):
-        raise UsageError(f"polyarch_platform: no architecture is called {printable(platform.architecture, 100)!r}")
+        raise UsageError(f"polyarch_platform: no architecture is called '{printable(platform.architecture, 100)}'")
     return platform
 
 
@@ -78,7 +78,7 @@ def _word(variable: str, value: object) -> str:
         raise UsageError(f"{variable} is {printable(str(value), 100)}, and a text is wanted", "put it in quotes")
     if _TEMPLATE.search(value):
         raise UsageError(
-            f"{variable} is a template, {printable(value, 100)!r}, and ansible-inventory does not fill it in",
+            f"{variable} is a template, '{printable(value, 100)}', and ansible-inventory does not fill it in",
             "write what it stands for",
         )
     return value.strip()

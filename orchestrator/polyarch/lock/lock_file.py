@@ -161,7 +161,7 @@ def _check_form(text: str, canonical: str, where: str) -> None:
     for i in range(max(len(given), len(wanted))):
         left, right = (lines[i] if i < len(lines) else None for lines in (given, wanted))
         if left != right:
-            shown = f", here {printable(right, 120)!r}" if right else ", here nothing"
+            shown = f", here '{printable(right, 120)}'" if right else ", here nothing"
             raise UsageError(f"{where}, line {i + 1}: edited by hand: polyarch writes it otherwise{shown}", _ANEW)
 
 
@@ -196,7 +196,7 @@ def _images(document: Mapping[str, object], text: str, where: str) -> list[Mappi
     for key in document:
         if key not in ("version", "image"):
             line = _line_of(text, 0, key) if f"[{key}" not in text else text.count("\n", 0, text.index(f"[{key}")) + 1
-            raise UsageError(f"{where}, line {line}: {printable(key, 80)!r} is nothing that a lock holds", _ANEW)
+            raise UsageError(f"{where}, line {line}: '{printable(key, 80)}' is nothing that a lock holds", _ANEW)
     images = document.get("image", [])
     if not isinstance(images, list) or not all(isinstance(each, dict) for each in images):
         line = text.count("\n", 0, max(text.find("image"), 0)) + 1
@@ -249,7 +249,7 @@ def _variant(variant: Mapping[str, object], number: int, place: _Place) -> Locke
 def _check_keys(table: Mapping[str, object], known: set[str], fault: Callable[[str, str], NoReturn]) -> None:
     for key in table:
         if key not in known:
-            fault(f"{printable(key, 80)!r} is nothing that a lock holds", key)
+            fault(f"'{printable(key, 80)}' is nothing that a lock holds", key)
 
 
 def _reference(value: object, fault: Callable[[str], NoReturn]) -> Reference:

@@ -127,7 +127,7 @@ def _composed(yaml: Any, text: str, events: Iterator[Any]) -> list[Node]:
             anchors.clear()
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
-                raise Fault(line, f"no YAML: there is no anchor {printable(event.anchor, 80)!r}")
+                raise Fault(line, f"no YAML: there is no anchor '{printable(event.anchor, 80)}'")
             put(anchors[event.anchor])
         elif isinstance(event, yaml.CollectionEndEvent):
             open_nodes.pop()

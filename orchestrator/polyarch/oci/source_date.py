@@ -20,7 +20,7 @@ def source_date(environ: Mapping[str, str]) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text.lstrip("0")) < 13 and int(text) <= _LAST_SECOND):
         raise UsageError(
-            f"{_NAME}={printable(text, 40)!r} is no number of seconds since 1970",
+            f"{_NAME}='{printable(text, 40)}' is no number of seconds since 1970",
             "see https://reproducible-builds.org/specs/source-date-epoch/",
         )
     return int(text)

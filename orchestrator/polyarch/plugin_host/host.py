@@ -256,7 +256,7 @@ class PluginHost:
         if (word, name) in self._contested:
             raise _clash(f"the {WORDS[word]} {name}", name, self._contested[word, name])
         known = ", ".join(sorted(plugins)) or "none"
-        raise UsageError(f"there is no {WORDS[word]} called {printable(name, 100)!r} (there are: {known})", _SEE)
+        raise UsageError(f"there is no {WORDS[word]} called '{printable(name, 100)}' (there are: {known})", _SEE)
 
 
 def is_off(settings: Settings, point: Point) -> bool:

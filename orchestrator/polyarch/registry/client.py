@@ -54,11 +54,11 @@ class DistributionRegistry:
 
     def tags(self, reference: Reference) -> Iterator[str]:
         """The tags of the repository, page by page."""
-        return list_tags(self._http, self._locate(reference), reference)
+        return list_tags(self._http, self._locate(replace(reference, tag="")), reference)
 
     def repositories(self, registry: str) -> Iterator[str]:
         """The names of the registry's repositories, page by page. Raises UsageError where it offers no list."""
-        return list_repositories(self._http, self._locate(Reference(registry, "catalog")), registry)
+        return list_repositories(self._http, self._locate(Reference(registry, "catalog", tag="")), registry)
 
     def referrers(self, reference: Reference, artifact_type: str = "") -> Iterator[Descriptor]:
         """What refers to the manifest with the reference's digest, page by page."""

@@ -89,7 +89,7 @@ def parse_hosts(raw: bytes, path: Path) -> Hosts:
     try:
         document = parse_toml(raw)
         hosts = tuple(
-            _host(name, table(entry, f"host {printable(name, 100)!r}"), f"host {printable(name, 100)!r}", path)
+            _host(name, table(entry, f"host '{printable(name, 100)}'"), f"host '{printable(name, 100)}'", path)
             for name, entry in table(document.get("host"), "host").items()
         )
         server = text(document.get("server"), "server")
@@ -103,14 +103,14 @@ def _host(url: str, entry: Mapping[str, object], where: str, path: Path) -> Host
     try:
         origin, api = split_url(url if "://" in url else f"https://{url}")
     except ValueError as error:
-        raise Fault(f"{where}: {printable(url, 100)!r} is not the address of a host: {error}") from error
+        raise Fault(f"{where}: '{printable(url, 100)}' is not the address of a host: {error}") from error
     api = posixpath.normpath(api.partition("?")[0]).rstrip("/")
     if not flag(entry.get("override_path"), f"{where}: override_path") and not api.endswith(API):
         api += API
     can = texts(entry.get("capabilities"), f"{where}: capabilities") or ("pull", "resolve")
     for name in can:
         if name.lower() not in _CAPABILITIES:
-            raise Fault(f"{where}: capabilities: {printable(name, 80)!r} is none of pull, resolve, push")
+            raise Fault(f"{where}: capabilities: '{printable(name, 80)}' is none of pull, resolve, push")
     pulls, resolves = (any(name.lower() == wanted for name in can) for wanted in ("pull", "resolve"))
     certificates = Certificates(
         tuple(_authorities(entry.get("ca"), f"{where}: ca", path.parent)),
@@ -144,10 +144,10 @@ def _pairs(value: object, where: str, folder: Path) -> Iterator[tuple[Path, Path
 
 def _headers(entries: Mapping[str, object], where: str) -> Iterator[tuple[str, str]]:
     for name, value in entries.items():
-        values = (value,) if isinstance(value, str) else texts(value, f"{where}: header {printable(name, 80)!r}") or ()
+        values = (value,) if isinstance(value, str) else texts(value, f"{where}: header '{printable(name, 80)}'") or ()
         joined = ", ".join(values)
         if not _FIELD_NAME.fullmatch(name) or not joined.isprintable() or not joined.isascii():
-            raise Fault(f"{where}: header {printable(name, 80)!r} cannot be sent")
+            raise Fault(f"{where}: header '{printable(name, 80)}' cannot be sent")
         if _SECRET_FIELD.search(name):
             keep_secret(joined)
             keep_secret(joined.rpartition(" ")[2])  # behind the scheme: `Bearer …`
@@ -159,6 +159,6 @@ def _seconds(duration: str, where: str) -> float | None:
     if not duration:
         return None
     if not _DURATION.fullmatch(duration):
-        raise Fault(f"{where}: dial_timeout: {printable(duration, 40)!r} is no duration such as 30s")
+        raise Fault(f"{where}: dial_timeout: '{printable(duration, 40)}' is no duration such as 30s")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _UNIT.findall(duration))
     return min(max(seconds, 0.001), 3600.0)

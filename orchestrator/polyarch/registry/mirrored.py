@@ -249,7 +249,8 @@ def _final(
     """The error of the last place, about what was asked for, with the mirrors' reasons in its details."""
     if last.reference != reference:
         details = {**error.details, "reference": str(reference)}
-        error = type(error)(f"{reference}: {error.message}", error.hint, **details)
+        said = error.message.removeprefix(f"{last.reference}: ")
+        error = type(error)(f"{reference}: {said}", error.hint, **details)
     if passed:
         error.details["mirrors"] = [{"mirror": source.name, "reason": reason} for source, reason, _ in passed]
     return error

@@ -52,7 +52,7 @@ def plan(
     `locate` says where a registry keeps a reference. Raises UnauthorizedError where podman's files block it,
     UsageError where they make no reference of it.
     """
-    rule = _unblocked(reference, reference, conf)
+    rule = unblocked(reference, reference, conf)
     mirrors: list[Source] = []
     for mirror in rule.mirrors if rule else ():
         there = rewritten(reference, rule, mirror.location) if rule else reference
@@ -62,7 +62,7 @@ def plan(
             mirrors.append(Source(there.registry, place, there, there, True, mirror.pulls))
     itself = rewritten(reference, rule, rule.location) if rule else reference
     if itself != reference:
-        _unblocked(itself, reference, conf)
+        unblocked(itself, reference, conf)
     hosts = hosts_of(itself.registry)
     mirrors += (_host_source(host, itself, mirror=True) for host in hosts.hosts if host.pulls) if hosts else ()
     server = hosts.server if hosts else None
@@ -76,13 +76,15 @@ def plan(
     return (*mirrors, Source(itself.registry, _place(locate(itself), trust), itself, itself))
 
 
-def _unblocked(reference: Reference, asked: Reference, conf: RegistriesConf) -> Rule | None:
+def unblocked(reference: Reference, asked: Reference, conf: RegistriesConf) -> Rule | None:
+    """The rule for a reference, if any. Raises UnauthorizedError, about what was `asked`, where it blocks."""
     rule = conf.rule_for(reference)
     if rule is not None and rule.blocked:
+        about = asked if asked.tag or asked.digest else asked.registry  # a list or a login is of no image
         raise UnauthorizedError(
-            f"{asked}: {rule.file} blocks {rule.prefix}",
+            f"{about}: {rule.file} blocks {rule.prefix}",
             "that is a rule of this machine: take another registry, or ask who keeps the file",
-            reference=str(asked),
+            reference=str(about),
             registry=reference.registry,
             file=str(rule.file),
             prefix=rule.prefix,

@@ -110,7 +110,7 @@ def rewritten(reference: Reference, rule: Rule, location: str) -> Reference:
         return parse_reference(name)
     except UsageError as error:
         raise UsageError(
-            f"{rule.file}: the location {printable(location, 100)!r} makes {printable(name, 200)!r} of {reference}: "
+            f"{rule.file}: the location '{printable(location, 100)}' makes '{printable(name, 200)}' of {reference}: "
             f"{error.message}",
             error.hint,
         ) from error
@@ -165,7 +165,7 @@ def _new_format(document: Mapping[str, object], path: Path) -> RegistriesConf:
     search = texts(document.get("unqualified-search-registries"), "unqualified-search-registries")
     mode = text(document.get("short-name-mode"), "short-name-mode")
     if mode not in ("", "enforcing", "permissive", "disabled"):
-        raise Fault(f"short-name-mode is enforcing, permissive or disabled, not {printable(mode, 80)!r}")
+        raise Fault(f"short-name-mode is enforcing, permissive or disabled, not '{printable(mode, 80)}'")
     return RegistriesConf(
         rules,
         None if search is None else (tuple(_registry(name) for name in search), path),
@@ -180,7 +180,7 @@ def _rule(entry: Mapping[str, object], where: str, path: Path) -> Rule:
     prefix = _location(entry.get("prefix"), f"{where}: prefix") or location
     if not prefix:
         raise Fault(f"{where} has neither location nor prefix")
-    where += f" (prefix {printable(prefix, 100)!r})"
+    where += f" (prefix '{printable(prefix, 100)}')"
     if prefix.startswith("*."):
         if any(mark in prefix for mark in "/@:") or "*" in prefix[1:]:
             raise Fault(f"{where}: a prefix with * has the form *.example.com")
@@ -197,7 +197,7 @@ def _rule(entry: Mapping[str, object], where: str, path: Path) -> Rule:
             raise Fault(f"{here} has no location")
         pulls = text(mirror.get("pull-from-mirror"), f"{here}: pull-from-mirror")
         if pulls not in ("", "all", "digest-only", "tag-only"):
-            raise Fault(f"{here}: pull-from-mirror is all, digest-only or tag-only, not {printable(pulls, 80)!r}")
+            raise Fault(f"{here}: pull-from-mirror is all, digest-only or tag-only, not '{printable(pulls, 80)}'")
         if pulls and by_digest:
             raise Fault(f"{here}: pull-from-mirror is set, and so is mirror-by-digest-only")
         asked = cast(Pulls, "digest-only" if by_digest else pulls or "all")
@@ -233,7 +233,7 @@ def _old_format(old: Mapping[str, object], path: Path) -> RegistriesConf:
 def _location(value: object, where: str) -> str:
     name = text(value, where).rstrip("/")
     if name.startswith(("http://", "https://")):
-        raise Fault(f"{where}: {printable(name, 100)!r} is a URL; write it without http:// or https://")
+        raise Fault(f"{where}: '{printable(name, 100)}' is a URL; write it without http:// or https://")
     return name
 
 
@@ -257,21 +257,21 @@ def _helpers(value: object) -> tuple[str, ...] | None:
 
         for name in names:
             if name != AUTH_FILES and not is_helper_name(name):
-                raise Fault(f"credential-helpers: {printable(name, 80)!r} is not the name of a credential helper")
+                raise Fault(f"credential-helpers: '{printable(name, 80)}' is not the name of a credential helper")
     return names
 
 
 def _aliases(document: Mapping[str, object], path: Path) -> dict[str, Alias]:
     aliases: dict[str, Alias] = {}
     for name, value in table(document.get("aliases"), "aliases").items():
-        where = f"aliases: {printable(name, 100)!r}"
+        where = f"aliases: '{printable(name, 100)}'"
         full = text(value, where)
         try:
             parse_reference(name)
             if names_registry(name) or names_tag(name):
                 raise Fault(f"{where}: a short name has no registry, tag or digest")
             if full and (not names_registry(full) or names_tag(full)):
-                raise Fault(f"{where} = {printable(full, 100)!r}: an alias has a registry, and no tag or digest")
+                raise Fault(f"{where} = '{printable(full, 100)}': an alias has a registry, and no tag or digest")
             aliases[name] = Alias(parse_reference(full).name if full else "", path)
         except UsageError as error:
             raise Fault(f"{where}: {error.message}") from error

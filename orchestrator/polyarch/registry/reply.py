@@ -95,7 +95,7 @@ class Reply:
         if encoding in ("", "identity"):
             return self.chunks()
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise IntegrityError(f"{self.host}: content encoding {printable(encoding, 40)!r}, which was not asked for")
+            raise IntegrityError(f"{self.host}: content encoding '{printable(encoding, 40)}', which was not asked for")
         return _inflated(self.chunks(), encoding, limit, self.host)
 
 

@@ -52,7 +52,7 @@ def names_of(text: str, said: Callable[[], RegistriesConf | None], schemes: Coll
     found = tuple(dict.fromkeys(parse_reference(f"{registry}/{text}") for registry in registries))
     if len(found) > 1 and conf.mode == "enforcing":
         raise UsageError(
-            f"{printable(text, 200)!r} may be {' or '.join(map(str, found))}, and {file} wants it said",
+            f"'{printable(text, 200)}' may be {' or '.join(map(str, found))}, and {file} wants it said",
             "write the full name (short-name-mode = enforcing)",
         )
     return Names(found, "search", file)

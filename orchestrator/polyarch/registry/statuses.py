@@ -37,7 +37,7 @@ def words(body: bytes, content_type: str = "") -> str:
         return printable("; ".join(part for part in said if part), 300)
     if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
         title = _TITLE.search(body)
-        name = f" titled {printable(title[1].decode(errors='replace').strip(), 100)!r}" if title else ""
+        name = f" titled '{printable(title[1].decode(errors='replace').strip(), 100)}'" if title else ""
         return f"a web page{name}"
     return printable(body.decode(errors="replace").strip(), 200)
 

@@ -23,12 +23,12 @@ def parse_listen(text: str | None) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if not match:
         raise UsageError(
-            f"{printable(text, 100)!r} is no address to listen at",
+            f"'{printable(text, 100)}' is no address to listen at",
             "write HOST:PORT, PORT for loopback, :PORT for every address, or [::1]:PORT for IPv6",
         )
     port = int(match["port"])
     if port > 65535:
-        raise UsageError(f"{printable(text, 100)!r}: port {port} does not exist", "the highest port is 65535")
+        raise UsageError(f"'{printable(text, 100)}': port {port} does not exist", "the highest port is 65535")
     host = match["host"]
     if host is None:
         return LOOPBACK, port

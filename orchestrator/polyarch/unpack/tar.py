@@ -302,7 +302,7 @@ class TarReader:
         parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
         if b".." in parts:
             raise self._fault(
-                f"{printable(name.decode('utf-8', 'backslashreplace'), 200)!r} leads out of its directory"
+                f"'{printable(name.decode('utf-8', 'backslashreplace'), 200)}' leads out of its directory"
             )
         return parts
 

@@ -198,7 +198,7 @@ def points_named(host: PluginHost, name: str) -> tuple[Point, ...]:
     for test in tests:
         if found := tuple(point for point in host.points if test(point)):
             return found
-    raise UsageError(f"there is no plugin called {printable(name, 100)!r}", "see: polyarch plugin ls")
+    raise UsageError(f"there is no plugin called '{printable(name, 100)}'", "see: polyarch plugin ls")
 
 
 def load_all(points: Collection[Point]) -> dict[Point, tuple[str, ...]]:

@@ -46,7 +46,7 @@ def parse_filters(texts: Iterable[str]) -> SearchFilters:
             stars = max(stars, int(value))
         else:
             raise UsageError(
-                f"{printable(text, 100)!r} is no filter of a search", "filters are is-official=true|false and stars=N"
+                f"'{printable(text, 100)}' is no filter of a search", "filters are is-official=true|false and stars=N"
             )
     return SearchFilters(official, stars)
 
@@ -54,7 +54,7 @@ def parse_filters(texts: Iterable[str]) -> SearchFilters:
 def split_term(text: str) -> tuple[str, str]:
     """The registry and the term in `[REGISTRY/]TERM`, told apart as docker does. Raises UsageError."""
     if "://" in text:
-        raise UsageError(f"{printable(text, 100)!r} is no search: it starts with a URL scheme", "write REGISTRY/TERM")
+        raise UsageError(f"'{printable(text, 100)}' is no search: it starts with a URL scheme", "write REGISTRY/TERM")
     first, slash, rest = text.partition("/")
     if not slash or not ("." in first or ":" in first or first == "localhost"):
         registry, term = DEFAULT_REGISTRY, text
@@ -96,7 +96,7 @@ def _results(
 ) -> Iterator[SearchResult]:
     """What the host's own plugin finds. Where that cannot search, the registry's list is looked through; a host that
     no plugin knows more closely may be one that a plugin without hosts recognises."""
-    reference = Reference(registry, "search")
+    reference = Reference(registry, "search", tag="")
     plugin = plugins.registry_for(reference)
     own = searcher(plugin)
     if own is not None:

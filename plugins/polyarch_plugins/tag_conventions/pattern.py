@@ -141,4 +141,4 @@ def _filled(text: str, values: dict[str, str]) -> str:
 
 
 def _broken(text: str, why: str, hint: str) -> UsageError:
-    return UsageError(f"[options.template]: the template {printable(text, 100)!r} cannot be used: {why}", hint)
+    return UsageError(f"[options.template]: the template '{printable(text, 100)}' cannot be used: {why}", hint)

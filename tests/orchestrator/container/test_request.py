@@ -101,3 +101,9 @@ def test_the_callers_environment_is_not_shown() -> None:
 def test_words_that_cannot_be(words: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         RunRequest(**words)  # type: ignore[arg-type]
+
+
+def test_a_name_from_outside_is_escaped_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        RunRequest(name="a\x1bb")
+    assert caught.value.message == r"'a\x1bb' cannot be the name of a container"

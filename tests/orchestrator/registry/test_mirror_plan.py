@@ -10,7 +10,7 @@ from polyarch.contract import Endpoint, Reference, UnauthorizedError, UsageError
 from polyarch.reference import parse_reference
 from polyarch.registry.certificates import Certificates
 from polyarch.registry.hosts_toml import Hosts, parse_hosts
-from polyarch.registry.mirrors import Source, plan
+from polyarch.registry.mirrors import Source, plan, unblocked
 from polyarch.registry.place import call_to
 from polyarch.registry.registries_conf import parse_registries_conf
 from polyarch.registry.trust import USUAL, Trust
@@ -177,6 +177,15 @@ def test_blocked(conf: str) -> None:
     assert caught.value.details["file"] == str(FILE)
     assert caught.value.details["prefix"] in conf
     assert "rule of this machine" in (caught.value.hint or "")
+
+
+def test_of_a_list_or_a_login_the_registry_is_told() -> None:
+    conf = parse_registries_conf(b"[[registry]]\nlocation = 'a.b'\nblocked = true", FILE)
+    for name, shown in ((Reference("a.b", "login", tag=""), "a.b"), (Reference("a.b", "c"), "a.b/c:latest")):
+        with pytest.raises(UnauthorizedError) as caught:
+            unblocked(name, name, conf)
+        assert caught.value.message.startswith(f"{shown}: ")
+        assert caught.value.details["reference"] == shown
 
 
 def test_a_longer_prefix_lets_through() -> None:

@@ -24,7 +24,7 @@ from polyarch.registry.statuses import error_codes, words
         (
             b"<html><head><title> 502 Bad\nGateway </title>",
             "text/html; charset=x",
-            r"a web page titled '502 Bad\\nGateway'",
+            r"a web page titled '502 Bad\nGateway'",
         ),
         (b"  <!DOCTYPE html><p>", "", "a web page"),
         (b"slow down\n", "text/plain", "slow down"),

@@ -19,7 +19,7 @@ _PATH = click.Path(path_type=Path)
     help="Start one more program in a container that runs.\n"
     "Options stand before CONTAINER; what stands behind it is the program's. The exit code is the program's own.",
     examples=("polyarch exec -it web sh", "polyarch exec -u nobody -w /srv web ls -l"),
-    exits=(2, 3, 125, 126, 127, 130),
+    exits=(125, 126, 127, 130),
     passes_code_on=True,
     context_settings={"allow_interspersed_args": False},
 )

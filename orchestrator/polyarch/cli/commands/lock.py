@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="names in a Compose file or Dockerfile",
+    help="names in a Compose, Kubernetes, Docker file",
 )
 @click.option("--check", is_flag=True, help="tell what moved (exit 7) or is gone (3)")
 @click.option("--update", is_flag=True, help="lock anew what is locked; without REF all")

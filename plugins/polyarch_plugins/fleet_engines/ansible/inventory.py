@@ -44,7 +44,7 @@ def parse_inventory(output: bytes, errors: str = "", status: int = 0, *, pattern
         if "Could not match supplied host pattern" in line:
             unknown = line.rpartition(":")[2].strip()
             raise UsageError(
-                f"the inventory has no host and no group {printable(unknown, 100)!r}",
+                f"the inventory has no host and no group '{printable(unknown, 100)}'",
                 "the groups and hosts that there are: ansible-inventory --graph",
             )
     if len(output) > MAX_LISTING:
@@ -54,7 +54,7 @@ def parse_inventory(output: bytes, errors: str = "", status: int = 0, *, pattern
     except IntegrityError as error:
         raise UsageError(f"the inventory: {error.message}", "ansible-inventory --list prints it") from error
     if not variables:
-        empty = f"{printable(pattern, 100)!r} leaves no device of the inventory"
+        empty = f"'{printable(pattern, 100)}' leaves no device of the inventory"
         raise UsageError(
             empty if pattern else "the inventory has no host", "look at it with: ansible-inventory --graph"
         )

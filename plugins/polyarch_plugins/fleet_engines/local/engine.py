@@ -21,9 +21,9 @@ class LocalEngine:
         """This machine, in no group. Raises UsageError for any word of an inventory, and for other names."""
         words = [word for word in inventory if word]
         if words:
-            raise UsageError(f"this machine has no inventory: {printable(words[0], 100)!r}", "write local: alone")
+            raise UsageError(f"this machine has no inventory: '{printable(words[0], 100)}'", "write local: alone")
         if pattern not in ("", "all", "*", NAME):
-            raise UsageError(f"there is no device {printable(pattern, 100)!r}", f"this machine is called {NAME}")
+            raise UsageError(f"there is no device '{printable(pattern, 100)}'", f"this machine is called {NAME}")
         return (FleetDevice(NAME),)
 
     def run(

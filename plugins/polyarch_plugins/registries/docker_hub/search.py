@@ -22,7 +22,7 @@ class HubSearch:
         self._http = services.http
         if unknown := sorted(set(services.options) - {"search"}):
             raise UsageError(
-                f"[options.docker-hub] has no option {printable(unknown[0], 100)!r}", f'known: search = "{URL}"'
+                f"[options.docker-hub] has no option '{printable(unknown[0], 100)}'", f'known: search = "{URL}"'
             )
         self._url = services.options.get("search", URL)
         if not isinstance(self._url, str) or not self._url.startswith(("https://", "http://")):

@@ -19,7 +19,7 @@ def words_of(location: str, options: Mapping[str, object]) -> tuple[str, ...]:
     CONTAINERD_NAMESPACE and knows its own defaults: those of `k3s ctr` are others. Raises UsageError.
     """
     if unknown := sorted(set(options) - {"command", "address", "namespace"}):
-        raise UsageError(f"containerd has no option {printable(unknown[0], 100)!r}", _HINT)
+        raise UsageError(f"containerd has no option '{printable(unknown[0], 100)}'", _HINT)
     command = options.get("command", ["ctr"])
     if not (isinstance(command, list) and command and all(isinstance(word, str) for word in command)):
         raise UsageError("containerd's option command is no list of words", _HINT)
@@ -32,7 +32,7 @@ def words_of(location: str, options: Mapping[str, object]) -> tuple[str, ...]:
     if namespace:
         if not _NAMESPACE.fullmatch(namespace):
             raise UsageError(
-                f"{printable(namespace, 100)!r} is no namespace of containerd's",
+                f"'{printable(namespace, 100)}' is no namespace of containerd's",
                 "it has letters and digits, and single dots, dashes and underscores between them",
             )
         words += ["--namespace", namespace]

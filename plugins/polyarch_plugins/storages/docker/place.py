@@ -22,7 +22,7 @@ def find_socket(location: str, options: Mapping[str, object], environ: Mapping[s
     another way, a broken file of docker's, an unknown option.
     """
     if unknown := sorted(set(options) - {"socket"}):
-        raise UsageError(f"docker has no option {printable(unknown[0], 100)!r}", 'known is: socket = "/path/to.sock"')
+        raise UsageError(f"docker has no option '{printable(unknown[0], 100)}'", 'known is: socket = "/path/to.sock"')
     if location:
         return _path(location, "the storage's location")
     if (option := options.get("socket")) is not None:

@@ -134,7 +134,7 @@ def _check(kind: str, bucket: str, config: Mapping[str, object]) -> None:
     """Refuses what obstore would panic over, or repeat with a password in it, once it asks. Raises UsageError."""
     hint = f"see the environment and [options.{kind}]"
     if not re.fullmatch(r"[\w.$-]+", bucket):  # by the rules of the three that are written down, and more
-        raise UsageError(f"{printable(bucket, 100)!r} is no name of a bucket", f"write {kind}://BUCKET/PREFIX")
+        raise UsageError(f"'{printable(bucket, 100)}' is no name of a bucket", f"write {kind}://BUCKET/PREFIX")
     for name, value in config.items():
         if isinstance(value, str) and not value.isprintable():
             raise UsageError(f"{kind}: {printable(name, 100)} has a line end or another control character in it", hint)

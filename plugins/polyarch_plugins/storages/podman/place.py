@@ -36,7 +36,7 @@ def find_place(location: str, options: Mapping[str, object], environ: Mapping[st
     Raises UsageError: a service that is reached in another way, an option that is unknown or of the wrong type.
     """
     if unknown := sorted(set(options) - {"command", "socket"}):
-        raise UsageError(f"podman has no option {printable(unknown[0], 100)!r}", _HINT)
+        raise UsageError(f"podman has no option '{printable(unknown[0], 100)}'", _HINT)
     if location:
         return Place(socket=_socket(location, "the storage's location"))
     command, socket = options.get("command"), options.get("socket")

@@ -15,7 +15,7 @@ class Template:
         """`options` is the table `[options.template]`. Raises UsageError, which names what is wrong in it."""
         unknown = sorted(set(options) - {"templates"})
         if unknown:
-            raise UsageError(f"[options.template]: there is no option {printable(unknown[0])!r}", "known: templates")
+            raise UsageError(f"[options.template]: there is no option '{printable(unknown[0])}'", "known: templates")
         texts = options.get("templates", [])
         if not isinstance(texts, list):
             raise UsageError("[options.template]: templates is a list of texts", 'as in ["{name}:{tag}-{debian_arch}"]')
