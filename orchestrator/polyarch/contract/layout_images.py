@@ -89,6 +89,33 @@ class LayoutImages:
             hint = error.hint if is_fault(error) else f"polyarch image rm {name}, then pull it again"
             raise StorageError(f"{name}: {error.message}", hint, **error.details) from error
 
+    def lacking(self, entries: Iterable[Descriptor], reference: Reference) -> bool:
+        """Whether one of the entries of this name `lacks` something."""
+        name = stored_name(reference)
+        return any(reference_of(entry) == name and self.lacks(entry) for entry in entries)
+
+    def lacks(self, entry: Descriptor) -> bool:
+        """Whether parts are gone of the images that an entry names: they are not whole, and no images at hand.
+
+        An index that was not made here may name more than was ever here; of that something has to be whole.
+        Raises StorageError for damaged documents.
+        """
+        if is_attestation(entry) or entry.media_type not in DOCUMENTS:
+            return False
+        try:
+            if not self._layout.has_blob(entry):
+                return True
+            lacking = [_lacks_parts(self._layout, variant) for variant in variants(self._layout, entry)]
+            if entry.media_type in MANIFESTS:
+                return any(lacking)
+            document = self._layout.read_document(entry)
+            listed = () if isinstance(document, Manifest) else document.manifests
+            if is_made_here(entry):
+                return any(lacking) or any(not self._layout.has_blob(each) for each in listed)
+            return bool(listed) and all(lacking)
+        except NotFoundError:  # somebody removed it since
+            return True
+
     def needed(self, entries: Iterable[Descriptor]) -> set[Digest]:
         """The digest of every blob that the entries need, themselves included."""
         return needed(self._layout, entries)
@@ -255,6 +282,13 @@ def load(layout: LayoutReader, variant: Variant) -> Image | None:
         return None
     root = _read_root(layout, variant.root) or manifest
     return Image(variant.reference, root, manifest, config, variant.manifest.platform or config.platform)
+
+
+def _lacks_parts(layout: LayoutReader, variant: Variant) -> bool:
+    manifest = layout.read_document(variant.manifest)
+    if not isinstance(manifest, Manifest) or manifest.config.media_type not in CONFIGS:
+        return False
+    return not all(layout.has_blob(blob) or blob.urls for blob in manifest.blobs)
 
 
 def _read_config(layout: LayoutReader, config: Descriptor) -> ImageConfig:

@@ -23,6 +23,7 @@ from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document
 from polyarch.oci.layout import Layout
+from polyarch.reference import Reference
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform, from_oci, to_oci
 
@@ -73,6 +74,8 @@ class LayoutSummaries:
         """How many entries are to be remembered that were not before."""
         self.past = 0
         """How many lines say nothing any more."""
+        self.lacking: list[Reference] = []
+        """The names that were walked over under which parts are gone."""
 
     def of(self, entries: Sequence[Descriptor]) -> Iterator[ImageSummary]:
         """The images that are whole. Raises StorageError for a damaged one."""
@@ -188,6 +191,9 @@ class LayoutSummaries:
         began = _clock()
         layout = _ReadOnce(self._layout)
         images = list(LayoutImages(layout).of(entry))
+        if LayoutImages(layout).lacks(entry):
+            self.lacking.append(reference_of(entry))
+            return images, None, False
         try:
             needed, asked = needs(layout, [entry])
             whole = len(images) == len(variants(layout, entry))

@@ -5,9 +5,21 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from polyarch.contract.storage import BlobWriter
+from polyarch.contract.storage import BlobWriter, ImageSummary
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
+from polyarch.reference import Reference
+
+
+@runtime_checkable
+class TellsLacking(Protocol):
+    """A storage that tells names which lead to images of which parts are gone. All methods raise StorageError."""
+
+    def examined(self) -> tuple[tuple[ImageSummary, ...], tuple[Reference, ...]]:
+        """Every whole image under every name; and the names that lead to something that is not whole."""
+
+    def lacks(self, reference: Reference) -> bool:
+        """Whether parts are gone of what a name leads to."""
 
 
 @runtime_checkable

@@ -80,3 +80,32 @@ def test_a_layout_that_was_never_finished_is_none(open_at: Opener, place: Path) 
     assert list(open_at().images()) == []
     store(open_at(), ARM64, "a")
     assert len(list(open_at().images())) == 1
+
+
+@pytest.mark.parametrize("part", ["layer", "cut layer", "config", "manifest"])
+def test_an_image_of_which_parts_are_gone_is_told(part: str, open_at: Opener, place: Path) -> None:
+    store(open_at(), ARM64, "a")
+    store(open_at(), made_image("linux/amd64", b"amd64"), "b")
+    name = ARM64.stored_as("a").reference
+    assert open_at().examined()[1] == ()
+    path = open_at().blob_path(_digest(part))
+    whole = path.read_bytes()
+    if part == "cut layer":
+        path.write_bytes(whole[:-1])
+    else:
+        path.unlink()
+    for _ in range(2):  # what is remembered says nothing else
+        found, lacking = open_at().examined()
+        assert [each.reference.familiar for each in found] == ["b:latest"]
+        assert lacking == (name,)
+    assert open_at().lacks(name)
+    assert not open_at().lacks(ARM64.stored_as("b").reference)
+    path.write_bytes(whole)
+    assert len(open_at().examined()[0]) == 2
+    assert not open_at().lacks(name)
+
+
+def _digest(part: str) -> str:
+    manifest = ARM64.manifest
+    named = {"config": manifest.config, "manifest": manifest.descriptor}
+    return named.get(part, manifest.layers[0]).digest

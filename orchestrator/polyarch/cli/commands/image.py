@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from polyarch.cli.completers import storages, stored_images
 from polyarch.cli.invocation import Invocation
 from polyarch.cli.options import Group, pass_invocation, platform_option
 from polyarch.cli.output import columns, human_size, line, short_id, terminal_width
+from polyarch.contract.storage import is_unnamed
 from polyarch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,9 +75,12 @@ def ls(
     if not tree:
         invocation.show(
             json=map(_listed_json, images),
-            quiet=dict.fromkeys(short_id(image.id) for image in images),
+            quiet=dict.fromkeys(short_id(image.id) for image in images if not image.damaged),
             lines=columns(_rows(images), terminal_width()),
         )
+    for name in dict.fromkeys(image.reference for image in images if image.damaged):
+        text = name.digest[7:19] if is_unnamed(name) else name.familiar
+        line(f"warning: parts of {text} are gone: polyarch verify --repair {text}", sys.stderr)
     if invocation.plain and terminal_width() is not None and images:
         _total(images)
 
@@ -84,13 +89,14 @@ def _listed_json(image: ListedImage) -> dict[str, object]:
     return {
         "repository": image.reference.name,
         "tag": image.reference.tag or None,
-        "id": image.id,
+        "id": image.id or None,
         "digest": image.digest,
         "manifest": image.manifest,
         "platform": str(image.platform),
         "created": image.created or None,
         "size": image.size,
         "shared_size": image.shared_size,
+        "damaged": image.damaged,
     }
 
 
@@ -101,8 +107,8 @@ def _rows(images: Sequence[ListedImage]) -> list[tuple[str, ...]]:
             (
                 "<none>" if image.dangling else image.reference.familiar_name,
                 image.reference.tag or "<none>",
-                str(image.platform),
-                short_id(image.id),
+                "damaged" if image.damaged else str(image.platform),
+                "<none>" if image.damaged else short_id(image.id),
                 ago(image.created),
                 human_size(image.size),
                 "" if image.shared_size is None else human_size(image.shared_size),

@@ -24,5 +24,5 @@ def has_its_sizes(directory: Path) -> bool:
         return False
     fields = form.SUPER.unpack_from(head, form.SUPER_OFFSET)
     _, blocks, _ = form.DEVICE.unpack_from(head, form.DEVICE_OFFSET)
-    whole = metadata >= fields[_BLOCKS] * form.BLOCK  # it is filled up to a page
+    whole: bool = metadata >= fields[_BLOCKS] * form.BLOCK  # it is filled up to a page
     return fields[0] == form.MAGIC and whole and -(-archive // form.BLOCK) == blocks

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from polyarch.contract.storage import Image, ListsImages, Storage
+from polyarch.contract.repair import TellsLacking
+from polyarch.contract.storage import Image, ListsImages, Storage, is_unnamed
 from polyarch.errors import PolyarchError
-from polyarch.verbs.doctor.check import Check, Mend, refused
+from polyarch.reference import Reference
+from polyarch.verbs.doctor.check import Check, Mend, refused, words
 from polyarch_platforms.lazy_dataclass import dataclass
 
 # Not the storage's: containers and unpacked layers, which may be millions of files.
@@ -32,6 +34,7 @@ def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
         if not isinstance(storage, ListsImages):
             return Contents(Check(name, "ok", "a storage that cannot tell what it has"))
         images = list(storage.images())
+        lacking = storage.examined()[1] if isinstance(storage, TellsLacking) else ()
     except PolyarchError as error:
         check = refused(name, error, essential=True)
         # The blobs of a damaged image that goes stay, and would be taken for whole.
@@ -44,7 +47,16 @@ def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
     fact = f"{names} name{'' if names == 1 else 's'}, all can be read" if names else "none yet"
     if workers:
         fact += f"; in use by {', '.join(workers)}"
+    if lacking:
+        damaged = list(dict.fromkeys(name_of(each) for each in lacking))
+        fact = f"parts are gone of {', '.join(damaged)}"
+        return Contents(Check(name, "failed", fact, Mend(words("polyarch", "verify", "--repair", *damaged))), prunable)
     return Contents(Check(name, "ok", fact), prunable)
+
+
+def name_of(reference: Reference) -> str:
+    """What a command takes."""
+    return reference.digest[7:19] if is_unnamed(reference) else reference.familiar
 
 
 def needed(images: Iterable[Image]) -> int:

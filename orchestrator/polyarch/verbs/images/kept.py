@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from polyarch.contract.others import Verifier
 from polyarch.contract.registry import Registry
+from polyarch.contract.repair import TellsLacking
 from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
-from polyarch.errors import NotFoundError, StorageError, UsageError, platforms_errors
+from polyarch.errors import IntegrityError, NotFoundError, StorageError, UsageError, platforms_errors
 from polyarch.events import Emit
 from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
@@ -91,6 +92,13 @@ class KeptVerbs:
         from polyarch.verbs.verify import verify_image, verify_rules
 
         repaired = self._repaired(reference) if repair else ()
+        if names := self._lacking(reference):
+            raise IntegrityError(
+                f"{reference} is damaged: parts of {names[0].familiar} are gone",
+                f"polyarch image rm {reference}, then pull it again"
+                if repair
+                else f"polyarch verify --repair {reference}",
+            )
         storage, found, verifiers = self._parts.reads(), self._at_hand(reference), self._parts.verifiers()
         results = []
         with platforms_errors():
@@ -170,6 +178,8 @@ class KeptVerbs:
                         raise
                     return removal.remove_damaged(storage, reference, names, records, force=force)
                 if not found:
+                    if wanted is None and (names := self._lacking(reference)):
+                        return removal.remove_damaged(storage, reference, names, records, force=force)
                     raise NotFoundError(
                         f"{reference} is not in the storage", "see: polyarch image ls; an ID has at least 4 digits"
                     )
@@ -234,6 +244,13 @@ class KeptVerbs:
 
             raise not_at_hand(reference)
         return found
+
+    def _lacking(self, reference: str) -> list[Reference]:
+        """The first of the names that a text may mean, if parts are gone of what is under it."""
+        storage = self._parts.storage()
+        if not isinstance(storage, TellsLacking):
+            return []
+        return [name for name in self._parts.names(reference) if storage.lacks(name)][:1]
 
     def _there(self, reference: str) -> list[Reference]:
         """The name among those that a text may mean under which there is something, whole or damaged."""

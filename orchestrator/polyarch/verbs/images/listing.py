@@ -16,7 +16,8 @@ from polyarch_platforms.platform import Platform
 class ListedImage:
     """A variant under a name. None, and "" for the time, is what the storage does not know. Sizes are in bytes.
 
-    `blobs` are the sizes of its config and layers, by digest.
+    `blobs` are the sizes of its config and layers, by digest. `damaged`: parts are gone of what the name leads to, and
+    nothing else is known of it.
     """
 
     reference: Reference
@@ -29,6 +30,7 @@ class ListedImage:
     shared_size: int | None
     labels: Mapping[str, str] | None = None
     blobs: Mapping[Digest, int] | None = None
+    damaged: bool = False
 
     @property
     def dangling(self) -> bool:
@@ -69,6 +71,11 @@ def of_summaries(summaries: Sequence[ImageSummary]) -> tuple[ListedImage, ...]:
         )
         for summary in summaries
     )
+
+
+def of_lacking(name: Reference) -> ListedImage:
+    """Of a name that leads to something of which parts are gone."""
+    return ListedImage(name, "", None, None, Platform("unknown", "unknown"), "", 0, None, {}, {}, damaged=True)
 
 
 def _shared_sizes(summaries: Sequence[ImageSummary]) -> dict[Digest, int]:

@@ -197,6 +197,21 @@ class OciStorage:
             raise NotFoundError(f"there is no folder {self.directory}")
         entries, summaries = self._entries(), self._summaries()
         yield from summaries.of(entries)
+        self._remember(entries, summaries)
+
+    def examined(self) -> tuple[tuple[ImageSummary, ...], tuple[Reference, ...]]:
+        """As `summaries`, and the names that lead to something of which parts are gone."""
+        entries, summaries = self._entries(), self._summaries()
+        found = tuple(summaries.of(entries))
+        self._remember(entries, summaries)
+        # What somebody removes in this moment goes after its name.
+        return found, tuple(name for name in summaries.lacking if self.lacks(name))
+
+    def lacks(self, reference: Reference) -> bool:
+        """Whether parts are gone of what stands under a name."""
+        return self._images.lacking(self._entries(), reference)
+
+    def _remember(self, entries: Sequence[Descriptor], summaries: LayoutSummaries) -> None:
         if max(summaries.learnt, summaries.past - len(entries)) >= WORTH_REMEMBERING and self._private.is_dir():
             with contextlib.suppress(StorageError), locked(self._private / "lock", "", 0):  # else the next one does it
                 remember(self._private / "summaries", summaries.to_remember(), self._private / ".new")
