@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -235,3 +235,19 @@ def test_a_program_is_found_as_everybody_finds_it(tmp_path: Path, monkeypatch: p
     for name in ("plain", "folder", "tool", "broken", "missing", str(two / "tool"), str(one / "plain")):
         assert program(name) == shutil.which(name)
         assert program(name, str(one)) == shutil.which(name, path=str(one))
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    """A file where a folder is due, and the other way round."""
+    plain, folder = tmp_path / "plain", tmp_path / "folder"
+    plain.touch()
+    folder.mkdir()
+    acts: dict[Path, list[Callable[[], object]]] = {
+        plain: [lambda: make_directory(plain, 0o700), (plain / "deep" / "file").read_bytes],
+        folder: [folder.unlink, lambda: plain.rename(folder)],
+    }
+    for path, tried in acts.items():
+        for act in tried:
+            with pytest.raises(OSError) as caught:
+                act()
+            assert f"move {path} to" in str(disk_error(caught.value, "cannot").hint)
