@@ -20,7 +20,8 @@ _MOST = 256
 """Secrets that are known; the oldest one is forgotten for a further one, such as a new token."""
 
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
-_USER_IN_URL = re.compile(r"(://)[^/\s@'\"]{1,1000}@")
+_USER_IN_URL = re.compile(r"""(?<!\bssh)(://)[^/\s@'"]{1,1000}@|(\bssh://)[^/\s@'":]{0,1000}:[^/\s@'"]{0,1000}@""")
+"""A token may stand where a user does; SSH has none, and who logs in there is no secret."""
 
 _lock = threading.Lock()
 _known: dict[tuple[str, str], None] = {}
@@ -44,12 +45,12 @@ def keep_secret(secret: str, username: str = "") -> None:
 
 
 def redacted(text: str) -> str:
-    """`text` with MARK in place of what is secret, and of users in URLs."""
+    """`text` with MARK in place of what is secret, and of users and passwords in URLs."""
     for form in _forms:
         if form in text:
             text = text.replace(form, MARK)
     if "@" in text and "://" in text:
-        text = _USER_IN_URL.sub(rf"\1{MARK}@", text)
+        text = _USER_IN_URL.sub(rf"\1\2{MARK}@", text)
     return text
 
 

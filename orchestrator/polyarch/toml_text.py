@@ -7,8 +7,8 @@ import tomllib
 from typing import Any
 
 MAX_DOTS = 64
-"""Dots of one line outside of its texts. They are of keys above all, whose parts `tomllib` copies for each further one: a
-key of 64 KiB takes it seconds."""
+"""Dots of one line outside of its texts. They are of keys above all, whose parts `tomllib` copies for each further one:
+a key of 64 KiB takes it seconds."""
 
 # A text on one line; those of several lines hold nothing in the files that are read here.
 _TEXT = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')

@@ -88,6 +88,7 @@ def test_a_short_one_is_taken_out_with_its_user_only() -> None:
     [
         ("proxy http://ali:Pa55@host:1/x", f"proxy http://{MARK}@host:1/x"),
         ("http://token@host", f"http://{MARK}@host"),
+        ("ssh://ali@host, ssh://ali:Pa55@host", f"ssh://ali@host, ssh://{MARK}@host"),
         ("http://host/app@sha256:00", "http://host/app@sha256:00"),
         ("ali@example.com, see https://example.com", "ali@example.com, see https://example.com"),
     ],

@@ -25,7 +25,6 @@ STATUSES: tuple[ReportStatus, ...] = ("failed", "offline", "skipped", "waiting",
 """What needs somebody's eye first. `waiting` has a device that nothing became of: the rollout is not at its end."""
 
 _ONE_TIME = re.compile(r"(/polyarch/)[0-9a-f]{32}")
-_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 _LONGEST = 2000
 
 
@@ -75,7 +74,7 @@ def report_document(record: RolloutRecord) -> dict[str, object]:
 
 def shown(text: str) -> str:
     """A text as it may be seen by everybody."""
-    return printable(_PASSWORD.sub(r"\1:…@", _ONE_TIME.sub(r"\1…", text[: 2 * _LONGEST])), _LONGEST)
+    return printable(_ONE_TIME.sub(r"\1…", text[: 2 * _LONGEST]), _LONGEST)
 
 
 def _totals(record: RolloutRecord) -> dict[str, object]:

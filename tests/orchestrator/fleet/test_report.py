@@ -184,7 +184,7 @@ def test_nothing_is_loaded() -> None:
             "GET http://127.0.0.1:4711/v2/polyarch/0123456789abcdef0123456789abcdef/manifests/x: EOF",
             "GET http://127.0.0.1:4711/v2/polyarch/…/manifests/x: EOF",
         ),
-        ("Get https://bob:hunter2@registry.example/v2/: no", "Get https://bob:…@registry.example/v2/: no"),
+        ("Get https://bob:hunter2@registry.example/v2/: no", "Get https://[secret]@registry.example/v2/: no"),
         ("ssh://bob@pi:22 is gone", "ssh://bob@pi:22 is gone"),
         ("\x1b[2Jgone", "\\x1b[2Jgone"),
         ("x" * 3000, "x" * 1999 + "…"),
