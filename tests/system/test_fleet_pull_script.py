@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -487,6 +488,32 @@ def test_an_engine_that_does_nothing(program: tuple[str, ...], code: str, tmp_pa
     assert (outcome.status, outcome.reason_code) == ("failed", code), outcome.error
     assert outcome.error
     assert outcome.error.isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a folder over /var/tmp")
+@pytest.mark.parametrize("beside", ["nobody", "skopeo"])
+def test_what_a_killed_podman_unpacked_goes(beside: str, tmp_path: Path, shelf: Shelf) -> None:
+    """But not what was there before, and nothing while another program may be at it."""
+    var, podman = tmp_path / "var", tmp_path / "podman"
+    (var / "oci7").mkdir(parents=True)
+    other = tmp_path / beside
+    other.symlink_to(shutil.which("sleep") or "sleep")
+    podman.write_text(
+        "#!/bin/sh\n"
+        f"mountpoint -q /var/tmp || mount --bind {var} /var/tmp\n"
+        'case "$*" in\n'
+        f"load*) [ {beside} = nobody ] || {other} 1000 </dev/null >/dev/null 2>&1 & mkdir /var/tmp/oci8; exit 1 ;;\n"
+        "*) exit 1 ;;\n"
+        "esac\n"
+    )
+    podman.chmod(0o755)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    device = Device(Engine("podman", "4.3", (str(podman),)), environ, None)  # type: ignore[arg-type]
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "/bin/sh")
+    with OneTimeServer() as server:
+        outcome = pull(device, shelf, server, shelf.line(f"{APP}:1.0", NAME), shell=alone, forwards=False)
+    assert outcome.status == "failed", outcome
+    assert {path.name for path in var.iterdir()} == ({"oci7"} if beside == "nobody" else {"oci7", "oci8"})
 
 
 def test_a_dead_tunnel(dockerd: Dockerd, tmp_path: Path, shelf: Shelf) -> None:

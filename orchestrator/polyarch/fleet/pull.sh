@@ -189,12 +189,28 @@ podman)
     # image_copy_tmp_dir: TMPDIR comes first; sudo passes none on).
     eval "within() { (umask 077 && mkdir -p \"\$work/tmp\") && TMPDIR=\$work/tmp $pull_engine \"\$@\"; }"
     bring() { within pull -q $plain "$1" </dev/null; }
+    # Archives it unpacks into /var/tmp/oci…, too, wherever TMPDIR leads (containers/image, oci/archive:
+    # LoadManifestDescriptor), and leaves that there where it is killed. What was not there before, while nobody else is at
+    # it, is such a thing.
+    unpacked() { ls -d /var/tmp/oci[0-9]*; }
+    unpacked_gone() {
+        [ -e "$work/unpacked" ] || return
+        for file in /proc/[0-9]*/comm; do
+            line=
+            read -r line <"$file"
+            case $line in podman | skopeo | buildah | crio) return ;; esac
+        done
+        for file in $(unpacked); do
+            grep -q -x -F -e "$file" "$work/unpacked" || rm -rf "$file"
+        done
+    }
     # It loads one image of an archive and no more: several come as an archive of archives, in their order.
     load() {
+        (umask 077 && mkdir -p "$work") && { unpacked >"$work/unpacked" || :; }
         if [ -z "$pull_parts" ]; then
             within load -q
         else
-            (umask 077 && mkdir -p "$work") && tar -x -f - -C "$work" || return
+            tar -x -f - -C "$work" || return
             part=1
             while [ -e "$work/$part.tar" ]; do
                 within load -q -i "$work/$part.tar" </dev/null || return
@@ -260,7 +276,7 @@ sweep() {
     [ -n "$took" ] || return
     names | while read -r name; do drop "$name" >/dev/null; done
     if [ -n "$work" ] && [ -d "$work" ]; then
-        [ "$pull_kind" != oci ] || keep
+        case $pull_kind in oci) keep ;; podman) unpacked_gone ;; esac
         rm -rf "$work"
     fi
 }
