@@ -243,7 +243,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="is not a plain file"):
+    with pytest.raises(IntegrityError, match="is not a plain file"):
         DockerArchive(tmp_path, lambda: tmp_path)
 
 
