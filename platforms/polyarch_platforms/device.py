@@ -9,12 +9,14 @@ from typing import Any, Literal, TypeVar
 
 from polyarch_platforms import platform
 from polyarch_platforms.errors import DeviceError, PlatformError, quoted
+from polyarch_platforms.facts import MAX_LINE
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
 MAX_TEXT = 256 * 1024
-_MAX_ITEMS = 1024
-_MAX_ITEM = 4096
+# Whatever facts may tell can be written and read again: a text is at most a line, a list at most the words of one.
+_MAX_ITEM = MAX_LINE
+_MAX_ITEMS = MAX_LINE // 2
 
 How = Literal["registered", "private", "explicit"]
 _HOWS: dict[str, How] = {"registered": "registered", "private": "private", "explicit": "explicit"}

@@ -12,7 +12,7 @@ from polyarch_platforms.lazy_dataclass import dataclass
 
 VERSION = 1
 MAX_TEXT = 256 * 1024
-_MAX_LINE = 16 * 1024
+MAX_LINE = 16 * 1024
 _FIRST, _LAST = re.compile(r"polyarch-probe ([0-9]{1,9})"), "end"
 
 # System V gABI, "ELF Identification" and "ELF Header".
@@ -168,7 +168,7 @@ class _Answer:
             name, _, value = line.strip().partition(" ")
             if name == _LAST and not value:
                 return
-            if len(line) > _MAX_LINE:
+            if len(line) > MAX_LINE:
                 raise FactsError(f"the probe's answer has a line of {len(line)} characters ({quoted(name)})", _HINT)
             self._facts.setdefault(name, []).append(_clean(value))
         raise FactsError("the probe's answer is cut short: its last line is missing", _HINT)
