@@ -18,16 +18,13 @@ from polyarch.container import syscalls
 _NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _NOTHING = "/dev/null"
 
-DEVICES = "dev"
-"""In a container's directory: where its devices are made."""
-
 
 def mount_own_devices(place: Path) -> None:
     """In a mount namespace of one's own, as a root that may make nodes: nodes that nobody else has, in /dev.
 
-    `place` is a directory for them, which is made. Another root goes on with those that are there. Raises OSError.
+    `place` is a directory that they are made in; it is as it was afterwards. Another root goes on with those that are
+    there. Raises OSError.
     """
-    place.mkdir(mode=0o700, exist_ok=True)
     syscalls.mount("tmpfs", place, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, "size=64k,mode=755")
     with contextlib.suppress(PermissionError, FileNotFoundError):
         for name, (major, minor) in _NODES.items():
@@ -35,6 +32,7 @@ def mount_own_devices(place: Path) -> None:
             os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(major, minor))
             node.chmod(0o666)  # whatever the umask is
             syscalls.mount(os.fspath(node), f"/dev/{name}", None, syscalls.MS_BIND)
+    syscalls.unmount(place)  # the nodes stay where they are bound to
 
 
 def own_nothing() -> None:

@@ -18,7 +18,7 @@ from polyarch.container.foreground import terminal_size, to_its_end
 from polyarch.container.id_maps import same_ids_in_parts
 from polyarch.container.launch import HEARD, Launch
 from polyarch.container.logs import OUTPUT
-from polyarch.container.own_dev import DEVICES, mount_own_devices
+from polyarch.container.own_dev import mount_own_devices
 from polyarch.container.own_proc import mount_proc, proc_refused
 from polyarch.container.prepared import Prepared
 from polyarch.container.programs import explicit_args
@@ -109,7 +109,7 @@ class Start:
             hide_second_version()
             mount_proc()
         if os.geteuid() == 0 and self.prepared.rights.maps is None:
-            mount_own_devices(self.prepared.container.directory / DEVICES)
+            mount_own_devices(self.prepared.rootfs)
         self.prepared.mount(beside)
 
     def _command(self, files: dict[int, int], console: Path | None) -> Sequence[str]:
