@@ -38,7 +38,7 @@ def services(place: Path) -> StorageServices:
 ASKED: list[tuple[Callable[[Path], object], str]] = [
     (lambda place: LayoutPlace(str(place)), "NotFoundError: there is no folder"),
     (lambda place: list(OciArchiveStorage(services(place / "x.tar")).images()), "StorageError: there is no folder"),
-    (lambda place: list(open_storage(services(place)).images()), "StorageError: cannot read"),
+    (lambda place: list(open_storage(services(place)).images()), "DeniedError: cannot read"),
     (lambda place: list(open_docker(services(place)).summaries()), "HostError: docker does not run here"),  # type: ignore[attr-defined]
     (lambda place: list(open_podman(services(place)).summaries()), "HostError: podman's service does not run here"),
 ]

@@ -162,7 +162,7 @@ def test_what_cannot_be_pulled(
         ("docker-archive:", 2, "docker-archive wants a file"),
         ("oci-archive:none/a.tar", 9, "there is no folder"),
         ("oci-archive:text", 7, "text: no tar archive"),
-        ("oci-archive:.", 9, "is not a plain file"),
+        ("oci-archive:.", 7, "is not a plain file"),
         ("oci:text", 9, "text is a file, not a folder\nhint: for an archive: --into oci-archive:FILE"),
         ("s3:", 2, "s3 wants a bucket"),
         ("s3://no-such-bucket/x", 3, "there is no such bucket"),

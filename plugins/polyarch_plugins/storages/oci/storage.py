@@ -193,19 +193,22 @@ class OciStorage:
 
         Raises NotFoundError where a folder that the user named is not there; the usual one need not be.
         """
-        if not self._keep_unnamed and not self.directory.exists():
-            raise NotFoundError(f"there is no folder {self.directory}")
-        entries, summaries = self._entries(), self._summaries()
+        entries, summaries = self._listed(), self._summaries()
         yield from summaries.of(entries)
         self._remember(entries, summaries)
 
     def examined(self) -> tuple[tuple[ImageSummary, ...], tuple[Reference, ...]]:
         """As `summaries`, and the names that lead to something of which parts are gone."""
-        entries, summaries = self._entries(), self._summaries()
+        entries, summaries = self._listed(), self._summaries()
         found = tuple(summaries.of(entries))
         self._remember(entries, summaries)
         # What somebody removes in this moment goes after its name.
         return found, tuple(name for name in summaries.lacking if self.lacks(name))
+
+    def _listed(self) -> tuple[Descriptor, ...]:
+        if not self._keep_unnamed and not self.directory.exists():
+            raise NotFoundError(f"there is no folder {self.directory}")
+        return self._entries()
 
     def lacks(self, reference: Reference) -> bool:
         """Whether parts are gone of what stands under a name."""
