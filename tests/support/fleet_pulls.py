@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from polyarch.contract.layout_images import LayoutImages
 from polyarch.contract.layout_names import reference_of
 from polyarch.contract.storage import Image
-from polyarch.fleet.attempts import PullSettings
+from polyarch.fleet.attempts import FleetRunner, PullSettings
 from polyarch.fleet.facts import DeviceFacts, Engine, EngineImage
+from polyarch.fleet.outcomes import DeviceOutcome, Transport
 from polyarch.fleet.planned import DevicePlan, ImagePlan
+from polyarch.fleet.runner import Attempt, Happening, Sent
 from polyarch.oci.digest import Digest
 from polyarch.oci.layout import Layout
 from polyarch.reference import parse_reference
+from polyarch.serve.one_time import OneTimeServer
 from polyarch_platforms.named import named
 from support.containerd_engine import ContainerdEngine
 from support.dockerd import Dockerd
 from support.podman_engine import PodmanEngine
+from support.shell_fleet import Shell, ShellFleet
 
 SETTINGS = PullSettings(forks=4, timeout=60, rollout="r-1", holder="somebody@controller")
 
@@ -102,3 +106,37 @@ def device_of(real: Dockerd | PodmanEngine | ContainerdEngine, folder: Path) -> 
 def names(images: Sequence[str]) -> list[str]:
     """Those that a pull gives in passing."""
     return [name for name in images if "/polyarch/" in name]
+
+
+def pull(
+    device: Device,
+    shelf: Shelf,
+    server: OneTimeServer,
+    *lines: ImagePlan,
+    settings: PullSettings = SETTINGS,
+    shell: Sequence[str] = ("/bin/sh",),
+    transport: Transport | None = None,
+    forwards: bool = True,
+    sent: list[int] | None = None,
+) -> DeviceOutcome:
+    """One attempt. What is told of bytes is added to `sent`."""
+    fleet = ShellFleet({"device": Shell(device.environ, tuple(shell), forwards=forwards)})
+    runner = FleetRunner(
+        fleet,
+        server,
+        shelf.images,
+        shelf,
+        {"device": facts_of(device.engine)},
+        {each.name: each for each in fleet.devices((), "")},
+        replace(settings, transport=transport),
+    )
+    with runner.attempt([plan_of(device.engine, *lines)]) as attempt:
+        (outcome,) = [event for event in _told(attempt, sent) if isinstance(event, DeviceOutcome)]
+    return outcome
+
+
+def _told(attempt: Attempt, sent: list[int] | None) -> Iterator[Happening]:
+    for event in attempt:
+        if isinstance(event, Sent) and sent is not None:
+            sent.append(event.bytes)
+        yield event

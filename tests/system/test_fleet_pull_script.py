@@ -9,25 +9,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from polyarch.fleet.archive import image_archive
-from polyarch.fleet.attempts import FleetRunner, PullSettings
+from polyarch.fleet.attempts import FleetRunner
 from polyarch.fleet.device_pull import PullOrder, pull_script, pull_values
 from polyarch.fleet.facts import Engine
 from polyarch.fleet.outcomes import DeviceOutcome, Transport
 from polyarch.fleet.planned import DevicePlan, ImagePlan
 from polyarch.fleet.rate import RateLimit
-from polyarch.fleet.runner import Attempt, Happening, Sent
 from polyarch.serve.one_time import OneTimeServer
 from support.containerd_engine import ContainerdEngine
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
-from support.fleet_pulls import SETTINGS, Device, Shelf, device_of, facts_of, names, plan_of
+from support.fleet_pulls import SETTINGS, Device, Shelf, device_of, facts_of, names, plan_of, pull
 from support.layout_files import Layout
 from support.podman_engine import PodmanEngine
 from support.processes import await_true
@@ -63,40 +62,6 @@ def device(request: pytest.FixtureRequest, tmp_path: Path) -> Device:
 def server() -> Iterator[OneTimeServer]:
     with OneTimeServer() as server:
         yield server
-
-
-def pull(
-    device: Device,
-    shelf: Shelf,
-    server: OneTimeServer,
-    *lines: ImagePlan,
-    settings: PullSettings = SETTINGS,
-    shell: Sequence[str] = ("/bin/sh",),
-    transport: Transport | None = None,
-    forwards: bool = True,
-    sent: list[int] | None = None,
-) -> DeviceOutcome:
-    """One attempt. What is told of bytes is added to `sent`."""
-    fleet = ShellFleet({"device": Shell(device.environ, tuple(shell), forwards=forwards)})
-    runner = FleetRunner(
-        fleet,
-        server,
-        shelf.images,
-        shelf,
-        {"device": facts_of(device.engine)},
-        {each.name: each for each in fleet.devices((), "")},
-        replace(settings, transport=transport),
-    )
-    with runner.attempt([plan_of(device.engine, *lines)]) as attempt:
-        (outcome,) = [event for event in _told(attempt, sent) if isinstance(event, DeviceOutcome)]
-    return outcome
-
-
-def _told(attempt: Attempt, sent: list[int] | None) -> Iterator[Happening]:
-    for event in attempt:
-        if isinstance(event, Sent) and sent is not None:
-            sent.append(event.bytes)
-        yield event
 
 
 def of_image(shelf: Shelf, name: str, kind: str) -> str:
