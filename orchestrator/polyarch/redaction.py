@@ -24,7 +24,7 @@ _USER_IN_URL = re.compile(r"""(?<!\bssh)(://)[^/\s@'"]{1,1000}@|(\bssh://)[^/\s@
 """A token may stand where a user does; SSH has none, and who logs in there is no secret."""
 
 _lock = threading.Lock()
-_known: dict[tuple[str, str], None] = {}
+_known: dict[tuple[str, str], set[str]] = {}
 _forms: tuple[str, ...] = ()
 
 
@@ -37,11 +37,10 @@ def keep_secret(secret: str, username: str = "") -> None:
     with _lock:
         if not secret or (secret, username) in _known:
             return
-        _known[secret, username] = None
+        _known[secret, username] = _forms_of(secret, username)
         if len(_known) > _MOST:
             del _known[next(iter(_known))]
-        found = {form for each in _known for form in _forms_of(*each)}
-        _forms = tuple(sorted(found, key=len, reverse=True))
+        _forms = tuple(sorted(set().union(*_known.values()), key=len, reverse=True))
 
 
 def redacted(text: str) -> str:

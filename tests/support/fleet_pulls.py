@@ -108,6 +108,21 @@ def names(images: Sequence[str]) -> list[str]:
     return [name for name in images if "/polyarch/" in name]
 
 
+def runner_of(
+    device: Device, shelf: Shelf, server: OneTimeServer, fleet: ShellFleet, settings: PullSettings
+) -> FleetRunner:
+    """What brings images of `shelf` to the one device of `fleet`."""
+    return FleetRunner(
+        fleet,
+        server,
+        shelf.images,
+        shelf,
+        {"device": facts_of(device.engine)},
+        {each.name: each for each in fleet.devices((), "")},
+        settings,
+    )
+
+
 def pull(
     device: Device,
     shelf: Shelf,
@@ -121,15 +136,7 @@ def pull(
 ) -> DeviceOutcome:
     """One attempt. What is told of bytes is added to `sent`."""
     fleet = ShellFleet({"device": Shell(device.environ, tuple(shell), forwards=forwards)})
-    runner = FleetRunner(
-        fleet,
-        server,
-        shelf.images,
-        shelf,
-        {"device": facts_of(device.engine)},
-        {each.name: each for each in fleet.devices((), "")},
-        replace(settings, transport=transport),
-    )
+    runner = runner_of(device, shelf, server, fleet, replace(settings, transport=transport))
     with runner.attempt([plan_of(device.engine, *lines)]) as attempt:
         (outcome,) = [event for event in _told(attempt, sent) if isinstance(event, DeviceOutcome)]
     return outcome

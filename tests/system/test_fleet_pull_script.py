@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from polyarch.fleet.archive import image_archive
-from polyarch.fleet.attempts import FleetRunner
 from polyarch.fleet.device_pull import PullOrder, pull_script, pull_values
 from polyarch.fleet.facts import Engine
 from polyarch.fleet.outcomes import DeviceOutcome, Transport
@@ -26,7 +25,7 @@ from polyarch.serve.one_time import OneTimeServer
 from support.containerd_engine import ContainerdEngine
 from support.docker_registry import DockerRegistry
 from support.dockerd import Dockerd
-from support.fleet_pulls import SETTINGS, Device, Shelf, device_of, facts_of, names, plan_of, pull
+from support.fleet_pulls import SETTINGS, Device, Shelf, device_of, names, plan_of, pull, runner_of
 from support.layout_files import Layout
 from support.podman_engine import PodmanEngine
 from support.processes import await_true
@@ -250,15 +249,7 @@ def test_who_is_at_the_device_is_told_to_the_next(dockerd: Dockerd, tmp_path: Pa
     with OneTimeServer() as server:
         settings = replace(SETTINGS, check=f"read line <{fifo}", rollout="r-first")
         fleet = ShellFleet({"device": Shell(device.environ)})
-        runner = FleetRunner(
-            fleet,
-            server,
-            shelf.images,
-            shelf,
-            {"device": facts_of(device.engine)},
-            {each.name: each for each in fleet.devices((), "")},
-            settings,
-        )
+        runner = runner_of(device, shelf, server, fleet, settings)
         with runner.attempt([plan_of(device.engine, line)]) as attempt:
             events = iter(attempt)
             next(events)

@@ -8,7 +8,6 @@
         start.json               of one made by `container create`: what a start needs (later_start.py)
         lock                     held by the process that stays with it and by the runtime: where it is free, none runs
         upper/ work/ rootfs/     the read-write layer, overlayfs' own directory, where all is mounted
-        dev/                     where the devices of a container of root's are made
         config.json runtime/ log the OCI runtime's spec, state and complaints
         output                   what a detached container has written
         etc/                     hosts, hostname and resolv.conf as the container sees them
@@ -30,6 +29,7 @@ from polyarch.container.record import MAKING, RECORD, Form, Record, now, read_re
 from polyarch.container.rights import Rights, rights_at
 from polyarch.errors import HostError, NotFoundError, StorageError, UsageError, printable
 from polyarch.files import disk_error, make_directory, sync_directory, sync_file, write_in_one_step
+from polyarch.locks import try_lock
 from polyarch.unpack.tree import remove_tree
 
 START = "start.json"
@@ -161,27 +161,15 @@ class Containers:
         if not self._root.is_dir():
             return []
         with self._guarded_lock(fcntl.LOCK_SH):
-            return [*self._records(), *self._damaged()]
+            return list(self._known())
 
-    def _damaged(self) -> Iterator[Record]:
-        for directory in self._directories():
-            if read_record(directory) is None:
-                with _held(directory) as ours:
-                    record = damaged_record(directory, held=not ours)
-                if record is not None and read_record(directory) is None:  # else it was made whole in this moment
-                    yield record
-
-    def _records(self) -> Iterator[Record]:
+    def _known(self) -> Iterator[Record]:
         for directory in self._directories():
             record = read_record(directory)
-            if record is not None:
-                with _held(directory) as ours:
-                    yield _seen(directory, record, held=not ours)
-
-    def _all(self) -> list[Record]:
-        """Containers and those being made. These first: one that is made meanwhile is seen among the others."""
-        making = {record.id: record for record in self._making()}
-        return list({**making, **{record.id: record for record in self._records()}}.values())
+            with _held(directory) as ours:
+                known = _seen(directory, record, held=not ours) if record else damaged_record(directory, held=not ours)
+            if known is not None and (record is not None or read_record(directory) is None):  # made whole meanwhile
+                yield known
 
     def _making(self) -> Iterator[Record]:
         for directory in self._directories():
@@ -201,8 +189,15 @@ class Containers:
         except OSError as error:
             raise disk_error(error, f"cannot make {self._root}") from error
         with self._guarded_lock(fcntl.LOCK_SH):
-            broken = [self.directory(record) for record in self._damaged()]
-            yield self._all(), broken
+            # Those being made first: one that is made meanwhile is seen among the others.
+            found = {record.id: record for record in self._making()}
+            broken = []
+            for record in self._known():
+                if record.status == "damaged":
+                    broken.append(self.directory(record))
+                else:
+                    found[record.id] = record
+            yield list(found.values()), broken
 
     def find(self, word: str, *, damaged: bool = False) -> Record:
         """The container with that name, or the only one whose ID starts so; with `damaged` also without its record.
@@ -342,17 +337,9 @@ def _held(directory: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _taken(descriptor)
+        yield try_lock(descriptor, shared=True)  # `records` runs in several processes
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: `records` runs in several processes
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _remove(directory: Path, rights: Rights, patience: float = ENDS_WITHIN) -> None:
