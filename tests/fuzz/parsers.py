@@ -40,7 +40,7 @@ from polyarch.serve.ranges import RangeNotSatisfiable, parse_range
 from polyarch_platforms import arm_attributes, binfmt, device, elf, facts, host, platform, qemu_cpu
 from polyarch_platforms.errors import BinfmtError, DeviceError, ElfError, FactsError, PlatformError, QemuError
 from polyarch_plugins.fleet_engines.ansible import events, inventory
-from polyarch_plugins.verifiers.containers_policy import payload, policy, strict
+from polyarch_plugins.verifiers.containers_policy import certificates, log, payload, policy, strict
 
 _CONF = Path("/etc/file")
 _NONCE = "0123456789abcdef0123456789abcdef"
@@ -171,6 +171,20 @@ def _policy(data: bytes) -> None:
     policy.policy_of(strict.parse(data))
 
 
+class _AnyKey:
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Holds for all, so that what lies behind the signature of a log is read, too."""
+
+
+def _attached(data: bytes) -> None:
+    """What is attached to a signature, and so comes from whoever could push to the registry."""
+    with contextlib.suppress(ValueError):
+        log.logged(data, [_AnyKey()], b"signature", b"payload")  # type: ignore[list-item]
+    with contextlib.suppress(ValueError):
+        certificates.load_chain(data.decode())
+    certificates.check_issuer(certificates.load_signer(data.decode()), "https://login.example.com")
+
+
 def _lock(data: bytes) -> None:
     text = data.decode()
     lock = parse_lock(text, "polyarch.lock")
@@ -221,6 +235,7 @@ PARSERS: dict[str, Parser] = {
     "registries-conf": Parser(_registries_conf, (UsageError,)),
     "hosts-toml": Parser(lambda data: parse_hosts(data, _CONF), (UsageError,)),
     "policy": Parser(_policy, (ValueError,)),
+    "attached": Parser(_attached, (ValueError,)),
     "lock": Parser(_lock, (UsageError, UnicodeDecodeError)),
     "facts": Parser(_facts, (FactsError,)),
     "device-answer": Parser(_device_answer, (FactsFault,)),

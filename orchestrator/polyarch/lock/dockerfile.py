@@ -14,7 +14,7 @@ from polyarch.lock.interpolation import Unreadable, expand
 from polyarch.lock.named import Fault, NamedImage, named_image
 from polyarch_platforms.lazy_dataclass import dataclass
 
-_DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z]+)[ \t]*=[ \t]*(\S.*?)[ \t]*$")
+_DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z]+)[ \t]*=[ \t]*(\S.*)")
 _HERE_DOCUMENT = re.compile(r"(?:^|(?<=\s))\d*<<(-?)([\"']?)([A-Za-z0-9_.-]+)\2")
 _WORD = re.compile(r"(?:\"[^\"]*\"|'[^']*'|\S)+")
 _FIRST = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*(?:from|arg)[ \t]+[^\s:]", re.IGNORECASE)
@@ -180,8 +180,8 @@ def _escape(text: str, lines: Sequence[tuple[int, int]]) -> str:
         match = _DIRECTIVE.match(text, start, end)
         if match is None:
             break
-        if match[1].lower() == "escape" and match[2] in ("`", "\\"):
-            return match[2]
+        if match[1].lower() == "escape" and (character := match[2].rstrip(" \t")) in ("`", "\\"):
+            return character
     return "\\"
 
 

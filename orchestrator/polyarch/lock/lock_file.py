@@ -185,11 +185,18 @@ class _Place:
 
 def _line_of(text: str, start: int, key: str) -> int:
     """The line where `key` is set, from `start` on and before the next image; that of `start` if it is not."""
+    first = text.count("\n", 0, start) + 1
     end = text.find("\n[[", start)
-    match = re.compile(rf"^[ \t]*\"?{re.escape(key)}\"?[ \t]*=", re.MULTILINE).search(
-        text, start, end if end > 0 else len(text)
-    )
-    return text.count("\n", 0, match.start() if match and key else start) + 1
+    lines = text[start : end if end > 0 else len(text)].split("\n")
+    return next((first + i for i, line in enumerate(lines) if key and _sets(line, key)), first)
+
+
+def _sets(line: str, key: str) -> bool:
+    """True if `key = ...` is what the line says. No regular expression: blanks on both sides of a key that is not
+    there would take it the square of their number.
+    """
+    line = line.lstrip(" \t").removeprefix('"')
+    return line.startswith(key) and line[len(key) :].removeprefix('"').lstrip(" \t").startswith("=")
 
 
 def _images(document: Mapping[str, object], text: str, where: str) -> list[Mapping[str, object]]:

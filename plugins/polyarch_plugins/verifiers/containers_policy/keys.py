@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     PublicKey: TypeAlias = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey
 
-_PEM = re.compile(r"\s*-----BEGIN ([A-Z0-9 ]+)-----\s+([A-Za-z0-9+/=\s]+)-----END \1-----\s*", re.ASCII)
+_PEM = re.compile(r"\s*+-----BEGIN ([A-Z0-9 ]++)-----\s++([A-Za-z0-9+/=\s]++)-----END \1-----\s*+", re.ASCII)
 
 
 @contextmanager
