@@ -13,7 +13,7 @@ from polyarch_platforms import arm_attributes
 MAX_SEGMENT = arm_attributes.MAX_SECTION
 
 _ARCH = 5
-_VERSION = re.compile(r"[0-9]+p[0-9]+$")
+_VERSION = re.compile(r"(?<![0-9])[0-9]+p[0-9]+")  # what stands before a version is looked at once, digits or not
 
 
 def extensions(section: bytes) -> tuple[str, ...]:
@@ -30,5 +30,5 @@ def extensions(section: bytes) -> tuple[str, ...]:
     if not base.startswith("rv64"):
         return ()
     # rv64i2p1_m2p0_zba1p0, as linkers write it, and rv64imafdc_zba, as compilers take it.
-    letters = re.sub(r"[0-9]+p[0-9]+", "", base.removeprefix("rv64")).replace("g", "imafd")
+    letters = _VERSION.sub("", base.removeprefix("rv64")).replace("g", "imafd")
     return (*letters, *(_VERSION.sub("", one) for one in longer))
