@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,7 +20,7 @@ from polyarch.cli.invocation import POLYARCH_FAILED, Invocation
 from polyarch.cli.options import Group
 from polyarch.cli.output import write
 from polyarch.errors import InterruptedPull, PolyarchError
-from polyarch.signals import ending_signals
+from polyarch.signals import ignore_ending_signals, interrupt_at_ending_signals
 
 
 class Polyarch(Group):
@@ -79,8 +78,7 @@ def run(argv: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no reason to fail
     # SIGTERM takes the way of Ctrl-C: everything is given back, and what was fetched is kept. So does SIGHUP, where a
     # connection is lost, unless it is to be survived (nohup).
-    for number in ending_signals():
-        signal.signal(number, signal.default_int_handler)
+    interrupt_at_ending_signals()
     invocation = Invocation()
     try:
         code = polyarch.main(list(argv), "polyarch", standalone_mode=False, obj=invocation)
@@ -90,8 +88,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _failed(error: BaseException, invocation: Invocation, argv: Sequence[str]) -> int:
-    for number in ending_signals():
-        signal.signal(number, signal.SIG_IGN)  # only a line or two are left to be written
+    ignore_ending_signals()  # only a line or two are left to be written
     if isinstance(error, click.UsageError):
         for name in ("format", "progress"):
             invocation.given.setdefault(name, _asked_in(argv, f"--{name}"))

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 from polyarch.container import syscalls
 from polyarch.container.launch import FORWARDED, packed, unpacked
 from polyarch.errors import HostError, StorageError
-from polyarch.signals import ending_signals
+from polyarch.signals import interrupt_at_ending_signals
 
 Wait: TypeAlias = Callable[[], None]
 """Returns once all jobs before this one have succeeded."""
@@ -99,8 +99,7 @@ class _Crew:
             syscalls.die_with_parent()
             if os.getppid() != parent:
                 os._exit(code)
-            for ending in ending_signals():
-                signal.signal(ending, signal.default_int_handler)
+            interrupt_at_ending_signals()
             for later in range(number + 1, len(self._jobs)):
                 self._close(later, 1)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -70,6 +71,36 @@ def test_one_that_fails_ends_the_others(tmp_path: Path, pipe: tuple[int, int], f
     with pytest.raises(IntegrityError, match=f"layer {failing} is damaged"):
         in_processes([partial(job, number) for number in range(3)], 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_met_in_a_finaliser_ends_too(
+    tmp_path: Path, pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No exception leaves `__del__`, the interruption neither: it comes again."""
+    listen, speak = pipe
+
+    class Held:
+        def __del__(self) -> None:
+            os.write(speak, b"x")
+            signal.pause()
+
+    def met(wait: Callable[[], None]) -> None:
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        try:
+            Held()
+            select.select([], [], [], 60)
+        finally:
+            mine.rmdir()
+
+    def failing(wait: Callable[[], None]) -> None:
+        os.read(listen, 1)
+        raise IntegrityError("a layer is damaged")
+
+    with pytest.raises(IntegrityError, match="a layer is damaged"):
+        in_processes([met, failing], 2)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
 
 
 def test_one_that_is_killed_is_told(pipe: tuple[int, int]) -> None:
