@@ -12,6 +12,7 @@ from support.storages import store
 pytestmark = pytest.mark.system
 
 IMAGE = made_image("linux/arm64", b"arm64")
+OTHER = made_image("linux/arm64", b"other")
 
 
 def test_damage_is_not_taken_for_absence(polyarch: Polyarch) -> None:
@@ -32,3 +33,22 @@ def test_damage_is_not_taken_for_absence(polyarch: Polyarch) -> None:
     assert "hint: polyarch verify --repair app:1" in refused.stderr
     polyarch("image", "rm", "app:1").ok()
     assert polyarch("image", "ls", "--format", "json").ok().stdout == ""
+
+
+def test_a_damaged_manifest_hides_no_other_image(polyarch: Polyarch) -> None:
+    storage = OciStorage(polyarch.root / "oci")
+    store(storage, IMAGE, "app:1")
+    store(storage, OTHER, "app:2")
+    storage.close()
+    path = storage.blob_path(IMAGE.manifest.digest)
+    path.write_bytes(path.read_bytes().replace(b"{", b"[", 1))
+
+    lines = polyarch("image", "ls", "--format", "json").ok().json_lines
+    assert {(line["tag"], line["damaged"]) for line in lines} == {("1", True), ("2", False)}
+    assert "app:1 is damaged: polyarch verify --repair app:1" in polyarch("image", "ls").ok().stderr
+    [images] = [check for check in polyarch("doctor", "--format", "json").json_lines if check["name"] == "images"]
+    assert images["verdict"] == "failed"
+    assert "verify --repair app:1" in images["mend"]
+    polyarch("image", "inspect", "app:2").ok()
+    polyarch("image", "rm", "app:1").ok()
+    assert "damaged" not in polyarch("image", "ls").ok().stderr

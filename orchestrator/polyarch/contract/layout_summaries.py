@@ -18,7 +18,7 @@ from polyarch.contract.layout_images import LayoutImages, needed, needs, variant
 from polyarch.contract.layout_names import is_made_here, reference_of, root_of
 from polyarch.contract.storage import Image, ImageSummary
 from polyarch.errors import NotFoundError, StorageError
-from polyarch.files import disk_error
+from polyarch.files import disk_error, is_fault
 from polyarch.oci.descriptor import Descriptor
 from polyarch.oci.digest import Digest
 from polyarch.oci.document import Document
@@ -76,16 +76,26 @@ class LayoutSummaries:
         """How many lines say nothing any more."""
         self.lacking: list[Reference] = []
         """The names that were walked over under which parts are gone."""
+        self.damaged: list[Reference] = []
+        """Those under which a document is not what it was: filled where they were gone past."""
 
-    def of(self, entries: Sequence[Descriptor]) -> Iterator[ImageSummary]:
-        """The images that are whole. Raises StorageError for a damaged one."""
+    def of(self, entries: Sequence[Descriptor], *, past_damage: bool = False) -> Iterator[ImageSummary]:
+        """The images that are whole. Raises StorageError for a damaged one, unless it goes on `past_damage`: then its
+        name is among those that are `damaged`. A disk that cannot be read now is told in any case.
+        """
         for entry, key in zip(entries, self._recall(entries), strict=True):
             known = self._known(key)
             if known is not None and self._is_whole(known):
                 yield from self._told(entry, known)
                 continue
             self._lines.pop(key, None)
-            images, line, _ = self._read(entry, key)
+            try:
+                images, line, _ = self._read(entry, key)
+            except StorageError as error:
+                if is_fault(error) or not past_damage:
+                    raise
+                self.damaged.append(reference_of(entry))
+                continue
             yield from map(summary_of, images)
             if line is not None:
                 self._lines[key] = line

@@ -13,10 +13,10 @@ from polyarch.reference import Reference
 
 @runtime_checkable
 class TellsLacking(Protocol):
-    """A storage that tells names which lead to images of which parts are gone. All methods raise StorageError."""
+    """A storage that tells names which lead to images that are not whole any more. All methods raise StorageError."""
 
     def examined(self) -> tuple[tuple[ImageSummary, ...], tuple[Reference, ...]]:
-        """Every whole image under every name; and the names that lead to something that is not whole."""
+        """Every whole image under every name; and the names that lead to what has gone or damaged parts."""
 
     def lacks(self, reference: Reference) -> bool:
         """Whether parts are gone of what a name leads to."""

@@ -80,7 +80,7 @@ def ls(
         )
     for name in dict.fromkeys(image.reference for image in images if image.damaged):
         text = name.digest[7:19] if is_unnamed(name) else name.familiar
-        line(f"warning: parts of {text} are gone: polyarch verify --repair {text}", sys.stderr)
+        line(f"warning: {text} is damaged: polyarch verify --repair {text}", sys.stderr)
     if invocation.plain and terminal_width() is not None and images:
         _total(images)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from polyarch.contract.repair import TellsLacking
@@ -33,25 +32,24 @@ def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
         storage = open_storage()
         if not isinstance(storage, ListsImages):
             return Contents(Check(name, "ok", "a storage that cannot tell what it has"))
+        if isinstance(storage, TellsLacking) and (lacking := storage.examined()[1]):
+            return Contents(_damaged(name, lacking))
         images = list(storage.images())
-        lacking = storage.examined()[1] if isinstance(storage, TellsLacking) else ()
     except PolyarchError as error:
-        check = refused(name, error, essential=True)
-        # The blobs of a damaged image that goes stay, and would be taken for whole.
-        if check.mend is not None and " image rm " in check.mend.command:
-            check = replace(check, mend=Mend(f"{check.mend.command} && polyarch image prune"))
-        return Contents(check)
+        return Contents(refused(name, error, essential=True))
     prunable = max(0, _used(root) - needed(images))
     workers = sorted(set(holders(root)))
     names = len({str(image.reference) for image in images})
     fact = f"{names} name{'' if names == 1 else 's'}, all can be read" if names else "none yet"
     if workers:
         fact += f"; in use by {', '.join(workers)}"
-    if lacking:
-        damaged = list(dict.fromkeys(name_of(each) for each in lacking))
-        fact = f"parts are gone of {', '.join(damaged)}"
-        return Contents(Check(name, "failed", fact, Mend(words("polyarch", "verify", "--repair", *damaged))), prunable)
     return Contents(Check(name, "ok", fact), prunable)
+
+
+def _damaged(name: str, lacking: Iterable[Reference]) -> Check:
+    damaged = list(dict.fromkeys(map(name_of, lacking)))
+    mend = Mend(words("polyarch", "verify", "--repair", *damaged))
+    return Check(name, "failed", f"damaged: {', '.join(damaged)}", mend)
 
 
 def name_of(reference: Reference) -> str:

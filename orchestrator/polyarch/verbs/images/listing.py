@@ -16,8 +16,8 @@ from polyarch_platforms.platform import Platform
 class ListedImage:
     """A variant under a name. None, and "" for the time, is what the storage does not know. Sizes are in bytes.
 
-    `blobs` are the sizes of its config and layers, by digest. `damaged`: parts are gone of what the name leads to, and
-    nothing else is known of it.
+    `blobs` are the sizes of its config and layers, by digest. `damaged`: what the name leads to is not whole any
+    more, and nothing else is known of it.
     """
 
     reference: Reference
@@ -74,7 +74,7 @@ def of_summaries(summaries: Sequence[ImageSummary]) -> tuple[ListedImage, ...]:
 
 
 def of_lacking(name: Reference) -> ListedImage:
-    """Of a name that leads to something of which parts are gone."""
+    """Of a name that leads to something of which parts are gone or damaged."""
     return ListedImage(name, "", None, None, Platform("unknown", "unknown"), "", 0, None, {}, {}, damaged=True)
 
 

@@ -198,12 +198,13 @@ class OciStorage:
         self._remember(entries, summaries)
 
     def examined(self) -> tuple[tuple[ImageSummary, ...], tuple[Reference, ...]]:
-        """As `summaries`, and the names that lead to something of which parts are gone."""
+        """As `summaries`, and the names that lead to something of which parts are gone or damaged."""
         entries, summaries = self._listed(), self._summaries()
-        found = tuple(summaries.of(entries))
+        found = tuple(summaries.of(entries, past_damage=True))
         self._remember(entries, summaries)
+        damaged = tuple(dict.fromkeys(summaries.damaged))
         # What somebody removes in this moment goes after its name.
-        return found, tuple(name for name in summaries.lacking if self.lacks(name))
+        return found, (*damaged, *(name for name in summaries.lacking if name not in damaged and self.lacks(name)))
 
     def _listed(self) -> tuple[Descriptor, ...]:
         if not self._keep_unnamed and not self.directory.exists():
