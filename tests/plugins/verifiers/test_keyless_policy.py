@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.x509 import load_der_x509_certificate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -321,6 +322,20 @@ def test_an_older_library_is_told(
     with pytest.raises(HostError, match="cryptography, 45 or newer, is not here") as caught:
         pulled(site, only(site, fulcio(signers)), tmp_path, "cos:signed")
     assert caught.value.hint == "pip install 'polyarch[verify]'"
+
+
+def test_a_signature_of_a_certificate_is_of_whole_bytes(signers: Signers) -> None:
+    """Where the last bit is zero it may be said to be unused, which changes no byte of the signature."""
+    der = b"\xff"
+    while der[-1] & 1:
+        said = signers.sign(b"{}", Keyless(by="between"))
+        der = base64.b64decode("".join(said[CERTIFICATE].splitlines()[1:-1]))
+    unused = len(der) - len(load_der_x509_certificate(der).signature) - 1
+    changed = base64.encodebytes(der[:unused] + b"\1" + der[unused + 1 :]).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{changed}-----END CERTIFICATE-----\n"
+    for read in (certificates.load_signer, lambda text: certificates.load_chain(text + said[CHAIN])):
+        with pytest.raises(ValueError, match="not of whole bytes"):
+            read(pem)
 
 
 @settings(max_examples=30)

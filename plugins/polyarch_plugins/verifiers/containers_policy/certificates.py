@@ -45,12 +45,25 @@ def load_signer(pem: str) -> Certificate:
 
     der = pem_block(pem, "the certificate")
     with _reading():
-        return load_der_x509_certificate(der)
+        return _whole(load_der_x509_certificate(der))
 
 
 def load_chain(pem: str) -> tuple[Certificate, ...]:
     """The authorities between, as they are attached: the last one is the root, which nobody is told. ValueError."""
-    return load_authorities(pem.encode())[:-1] if pem else ()
+    return tuple(map(_whole, load_authorities(pem.encode())[:-1])) if pem else ()
+
+
+def _whole(certificate: Certificate) -> Certificate:
+    """Its signature is a string of bits that are whole bytes (RFC 5280, 4.1.1.3; RFC 3279, 2.2). Raises ValueError.
+
+    `cryptography` passes over how many bits of the last byte it says to be unused, Go does not: without this a
+    certificate of which that number was changed would be taken here alone.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    if not certificate.public_bytes(Encoding.DER).endswith(b"\0" + certificate.signature):
+        raise ValueError("the signature of a certificate is not of whole bytes")
+    return certificate
 
 
 def key_of(
