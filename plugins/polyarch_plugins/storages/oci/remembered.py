@@ -14,6 +14,7 @@ WORTH_REMEMBERING = 100
 
 _MOST_BYTES = 64 << 20
 _LONGEST = 1 << 20
+_MODE = 0o644
 
 
 def recalled(path: Path) -> Iterator[bytes]:
@@ -35,9 +36,12 @@ def remember(path: Path, data: bytes, temporary: Path) -> None:
 def remember_too(path: Path, line: bytes) -> None:
     """Keep one line more, without a lock: it is written at once. A file that nobody ever made short begins anew."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         try:
-            if os.fstat(descriptor).st_size > _MOST_BYTES:
+            size = os.fstat(descriptor).st_size
+            if not size:
+                os.fchmod(descriptor, _MODE)  # as all other files have it, whatever the umask
+            if size > _MOST_BYTES:
                 path.unlink()
             elif len(line) <= _LONGEST:
                 os.write(descriptor, line)
