@@ -52,3 +52,25 @@ def test_a_damaged_manifest_hides_no_other_image(polyarch: Polyarch) -> None:
     polyarch("image", "inspect", "app:2").ok()
     polyarch("image", "rm", "app:1").ok()
     assert "damaged" not in polyarch("image", "ls").ok().stderr
+
+
+@pytest.mark.parametrize("part", ["manifest", "layer"])
+def test_a_damaged_image_without_a_name_can_go(polyarch: Polyarch, part: str) -> None:
+    storage = OciStorage(polyarch.root / "oci")
+    store(storage, IMAGE, "app:1")
+    store(storage, OTHER, "app:1")
+    storage.close()
+    digest = IMAGE.manifest.digest if part == "manifest" else IMAGE.manifest.layers[0].digest
+    storage.blob_path(digest).write_bytes(b"")
+    identifier = IMAGE.manifest.digest[7:19]
+
+    assert f"warning: {identifier} is damaged: polyarch image rm {identifier}\n" in polyarch("image", "ls").ok().stderr
+    [images] = [check for check in polyarch("doctor", "--format", "json").json_lines if check["name"] == "images"]
+    assert images["mend"] == f"polyarch image rm {identifier}"
+    refused = polyarch("verify", "--repair", identifier)
+    assert refused.code == 7
+    assert f"hint: polyarch image rm {identifier}" in refused.stderr
+    polyarch("image", "rm", identifier).ok()
+    [line] = polyarch("image", "ls", "--format", "json").ok().json_lines
+    assert (line["tag"], line["damaged"]) == ("1", False)
+    polyarch("image", "prune").ok()

@@ -44,6 +44,11 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
     return tuple(found)
 
 
+def is_start_of_digest(text: str) -> bool:
+    """Whether a text may begin an ID or a digest: it has four hexadecimal digits or more, and nothing else."""
+    return _ID.fullmatch(text) is not None
+
+
 def not_at_hand(text: str, *, of_a_place: bool = False) -> NotFoundError:
     """The error where nothing in the storage is called so. `of_a_place`: the text says where an image is, as
     `oci:DIR:TAG` does, not what it is called here.

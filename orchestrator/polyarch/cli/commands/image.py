@@ -79,8 +79,8 @@ def ls(
             lines=columns(_rows(images), terminal_width()),
         )
     for name in dict.fromkeys(image.reference for image in images if image.damaged):
-        text = name.digest[7:19] if is_unnamed(name) else name.familiar
-        line(f"warning: {text} is damaged: polyarch verify --repair {text}", sys.stderr)
+        text, mend = (name.digest[7:19], "image rm") if is_unnamed(name) else (name.familiar, "verify --repair")
+        line(f"warning: {text} is damaged: polyarch {mend} {text}", sys.stderr)
     if invocation.plain and terminal_width() is not None and images:
         _total(images)
 

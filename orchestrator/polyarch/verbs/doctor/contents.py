@@ -47,9 +47,11 @@ def look_into(root: Path, open_storage: Callable[[], Storage]) -> Contents:
 
 
 def _damaged(name: str, lacking: Iterable[Reference]) -> Check:
-    damaged = list(dict.fromkeys(map(name_of, lacking)))
-    mend = Mend(words("polyarch", "verify", "--repair", *damaged))
-    return Check(name, "failed", f"damaged: {', '.join(damaged)}", mend)
+    lacking = tuple(dict.fromkeys(lacking))
+    named = [each for each in lacking if not is_unnamed(each)]
+    # Where another one came from nobody knows.
+    mend = ("verify", "--repair", *map(name_of, named)) if named else ("image", "rm", *map(name_of, lacking))
+    return Check(name, "failed", f"damaged: {', '.join(map(name_of, lacking))}", Mend(words("polyarch", *mend)))
 
 
 def name_of(reference: Reference) -> str:

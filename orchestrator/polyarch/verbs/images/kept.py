@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from polyarch.contract.others import Verifier
 from polyarch.contract.registry import Registry
 from polyarch.contract.repair import TellsLacking
-from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage
+from polyarch.contract.storage import Image, ReadsBlobs, RemovesImages, Storage, is_unnamed
 from polyarch.errors import IntegrityError, NotFoundError, StorageError, UsageError, platforms_errors
 from polyarch.events import Emit
+from polyarch.oci.digest import hex_of
 from polyarch.reference import Reference, check_new_name, parse_reference
 from polyarch.settings import Settings
 from polyarch.transfer.staged import KeepsBlobs
@@ -96,7 +97,7 @@ class KeptVerbs:
             raise IntegrityError(
                 f"{reference} is damaged: parts of {names[0].familiar} are gone",
                 f"polyarch image rm {reference}, then pull it again"
-                if repair
+                if repair or is_unnamed(names[0])
                 else f"polyarch verify --repair {reference}",
             )
         storage, found, verifiers = self._parts.reads(), self._at_hand(reference), self._parts.verifiers()
@@ -144,7 +145,7 @@ class KeptVerbs:
         storage = self._repairs()
         told = storage.mend()
         repair = Repair(storage, self._parts.registry, self._retries, self._parts.emit)
-        names = repair.names_there(self._parts.names(reference))
+        names = repair.names_there(self._names(reference))
         if not names:  # an ID
             try:
                 names = list({image.reference for image in self._at_hand(reference)})
@@ -245,16 +246,27 @@ class KeptVerbs:
             raise not_at_hand(reference)
         return found
 
+    def _names(self, text: str) -> list[Reference]:
+        """The names that a text may mean; that of an image without one which is damaged, by the start of its digest."""
+        from polyarch.verbs.stored import is_start_of_digest
+
+        names, storage = list(self._parts.names(text)), self._parts.storage()
+        if is_start_of_digest(text) and isinstance(storage, TellsLacking):
+            lacking = [each for each in storage.examined()[1] if is_unnamed(each)]
+            meant = {each for each in lacking if hex_of(each.digest).startswith(text.removeprefix("sha256:"))}
+            names += meant if len(meant) == 1 else ()
+        return names
+
     def _lacking(self, reference: str) -> list[Reference]:
         """The first of the names that a text may mean, if parts are gone of what is under it."""
         storage = self._parts.storage()
         if not isinstance(storage, TellsLacking):
             return []
-        return [name for name in self._parts.names(reference) if storage.lacks(name)][:1]
+        return [name for name in self._names(reference) if storage.lacks(name)][:1]
 
     def _there(self, reference: str) -> list[Reference]:
         """The name among those that a text may mean under which there is something, whole or damaged."""
-        for name in self._parts.names(reference):
+        for name in self._names(reference):
             try:
                 if self._parts.storage().find(name):
                     return [name]

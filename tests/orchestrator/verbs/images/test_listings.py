@@ -72,7 +72,7 @@ def test_a_blob_that_is_another_is_told_and_not_remembered(
     storage.path(image.manifest.layers[1].digest).write_bytes(OTHER)
     with pytest.raises(IntegrityError, match=r"layer 2 of 2 .* was promised"):
         remembered.of(image, storage)
-    names = {path.name for path in (tmp_path / "cache/listings").iterdir()}
+    names = {path.name for path in (tmp_path / "cache/listings").glob("*")}  # none, where the other one was no further
     assert names <= {f"blob-{hex_of(image.manifest.layers[0].digest)}"}
 
 
