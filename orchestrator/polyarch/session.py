@@ -28,7 +28,7 @@ from polyarch.resolution.guarded import guarded
 from polyarch.resolution.resolve import Resolution, resolve
 from polyarch.selection.types import EmulationPolicy, Target
 from polyarch.unpack.limits import limits_of
-from polyarch.verbs.stored import by_id, one_of
+from polyarch.verbs.stored import by_id, find_whole, one_of
 
 if TYPE_CHECKING:
     from polyarch.container.request import RunRequest
@@ -162,7 +162,7 @@ class Session(Composition):
         parsed = locked.reference if locked else self._taken(reference)
         self._emit(PullStarted(str(parsed), tag_defaulted=bool(parsed.tag) and not names_tag(reference)))
         documents = self._documents(parsed, storage)
-        known = locked is not None or bool(storage.find(parsed))
+        known = locked is not None or bool(find_whole(storage, parsed))
         if locked:
             check_root(locked, documents.root(parsed, known=known))  # before anybody asks what there is of it now
         context = partial(

@@ -68,6 +68,16 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+@pytest.mark.parametrize("part", ["config", "manifest", "list", "root"])
+def test_another_pull_mends_documents(polyarch: Polyarch, stored: Stored, part: str) -> None:
+    turn_a_bit(stored.path(stored.blob(part)))
+    assert polyarch("image", "inspect", stored.name).code == 9
+    pulled = polyarch("pull", "--platform", ",".join(PLATFORMS), stored.name).ok()
+    assert "is brought anew" in pulled.stderr
+    assert "0 bytes" not in polyarch("verify", stored.name).ok().stdout
+    assert seen_layout(stored.folder) == stored.before
+
+
 @pytest.mark.parametrize(
     ("part", "damage"),
     [

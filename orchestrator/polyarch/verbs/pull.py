@@ -33,6 +33,7 @@ from polyarch.verbs.program import ProgramSearch
 from polyarch.verbs.proof import prove
 from polyarch.verbs.results import LayerResult, PullResult
 from polyarch.verbs.rules import check_name, check_variant
+from polyarch.verbs.stored import find_whole
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
@@ -115,7 +116,7 @@ def pull_variant(
     )
     name = documents.registry.kept_name(reference) if isinstance(documents.registry, NamesImages) else reference
     variant = _Variant(reference, name, verdict, root, manifest)
-    known = [image for image in storage.find(name) if image.manifest.digest == manifest.digest]
+    known = [image for image in find_whole(storage, name, emit) if image.manifest.digest == manifest.digest]
 
     @cache
     def config() -> ImageConfig:

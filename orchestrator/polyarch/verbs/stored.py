@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from polyarch.contract.storage import Image
-from polyarch.errors import NotFoundError, UsageError
+from polyarch.contract.storage import Image, Storage
+from polyarch.errors import NotFoundError, StorageError, UsageError
+from polyarch.events import Emit, Warned
+from polyarch.files import is_fault
 from polyarch.oci.digest import hex_of
 from polyarch.oci.document import Index
 from polyarch.oci.media_types import MANIFESTS
+from polyarch.reference import Reference
 from polyarch.selection.select import select
 from polyarch.selection.types import Candidate, EmulationPolicy, Target
 
@@ -42,6 +45,21 @@ def by_id(images: Iterable[Image], text: str) -> tuple[Image, ...]:
         if len({image.root.digest for image in found}) > 1:
             raise UsageError(f"{text} is the start of several digests", "write more of it")
     return tuple(found)
+
+
+def find_whole(storage: Storage, name: Reference, emit: Emit | None = None) -> tuple[Image, ...]:
+    """The images under a name, for who would bring them anew; none where a document of them is damaged, which is told.
+
+    Raises StorageError where the disk cannot be read.
+    """
+    try:
+        return storage.find(name)
+    except StorageError as error:
+        if is_fault(error):
+            raise
+        if emit:
+            emit(Warned(f"{error.message}; it is brought anew"))
+        return ()
 
 
 def is_start_of_digest(text: str) -> bool:

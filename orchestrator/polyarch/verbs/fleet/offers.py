@@ -30,6 +30,7 @@ from polyarch.transfer.staged import KeepsBlobs
 from polyarch.transfer.threads import at_once
 from polyarch.verbs.fleet.documents import FleetDocuments
 from polyarch.verbs.locked_pull import check_root, locked_candidates
+from polyarch.verbs.stored import find_whole
 from polyarch_platforms.lazy_dataclass import dataclass
 from polyarch_platforms.platform import Platform
 
@@ -225,7 +226,7 @@ class FleetOffers:
     def _resolve(self, found: Found) -> None:
         documents, reference = found.documents, found.reference
         locked = self._locked.get(str(reference))
-        known = bool(self._parts.storage.find(reference))
+        known = bool(find_whole(self._parts.storage, reference))
         found.fault = None
         try:
             if locked is None:
