@@ -71,6 +71,7 @@ class Progress:
         self._at_hand: list[str] = []
         self._config = ""
         self._lock = threading.Lock()
+        self._over = False
 
     def __enter__(self) -> Self:
         return self
@@ -79,11 +80,16 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._lock:
+            # A transfer that has not heard of the end yet must not write any more: behind the command's last line it
+            # would confuse, and the end of the interpreter, which cannot wait for it, would be SIGABRT.
+            self._over = True
             self._end_bars()
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
         with self._lock:
+            if self._over:
+                return
             self.pulling = self.pulling or isinstance(event, PullStarted)
             if self._json:
                 self._write(json.dumps(event.to_json()), sys.stderr)

@@ -143,6 +143,7 @@ def _fill(registry: Registry, reference: Reference, intake: Intake, retries: int
         fault = _stream(registry, reference, intake)
         if intake.is_full:
             return
+        intake.stop_if_cancelled()  # whoever cancels closes the connection: that is no fault to be told
         breaks += 1
         failures = 0 if writer.offset - before >= LEAST_PROGRESS else failures + 1
         if failures > retries or breaks > most_breaks:

@@ -108,6 +108,8 @@ class Outgoing:
                             return
             except UnreachableError as error:
                 fault = error.message
+            if self._cancelled.is_set():  # the connection was closed for that
+                raise Cancelled
             failures = 0 if position > before else failures + 1
             if failures > self._retries:
                 raise UnreachableError(

@@ -197,6 +197,16 @@ def test_a_closed_stream_breaks_no_pull(mode: str, monkeypatch: pytest.MonkeyPat
         os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
 
 
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_after_the_end_nothing_is_shown(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(mode, report=True, quiet=False) as progress:
+        progress(PULL[0])
+    capsys.readouterr()
+    for event in [*PULL, Warned("late")]:
+        progress(event)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_no_terminal_no_rich(capsys: pytest.CaptureFixture[str]) -> None:
     before = {name for name in sys.modules if name.startswith("rich")}
     show(PULL)

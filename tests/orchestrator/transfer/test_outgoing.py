@@ -133,6 +133,18 @@ def test_who_is_not_wanted_any_more_stops() -> None:
             next(chunks)
 
 
+def test_a_source_that_was_closed_for_that_is_no_fault() -> None:
+    cancelled, events = threading.Event(), list[Event]()
+    one = Outgoing(BLOB, source(CONTENT, 100, [100]), retries=3, emit=events.append, cancelled=cancelled)
+    with one.open_at(0) as stream:
+        chunks = iter(stream.chunks)
+        next(chunks)
+        cancelled.set()
+        with pytest.raises(Cancelled):
+            next(chunks)
+    assert events == []
+
+
 def test_nobody_has_more_than_was_sent() -> None:
     """Else the digest of all would be wrong, and the source be blamed for it."""
     one = outgoing(source(CONTENT, 100, [500, 0]), retries=0)
