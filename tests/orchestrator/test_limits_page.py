@@ -1,4 +1,4 @@
-"""docs/trust.md tells all limits, and what was run of the faults of registries."""
+"""docs/trust.md tells all limits, and what was run of registries' faults, layers and damaged storages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyarch import limits
+from support import state_peers as states
 from support.hostile_layers import peers as layers
 from support.registry_faults import CASES
 from support.registry_faults.peers import BEGIN, END, KEPT, table
@@ -48,3 +49,19 @@ def test_layers_are_told_as_they_were_run() -> None:
     cheap = {case.name for case in layers.CASES.values() if not case.heavy}
     assert all(cheap <= set(kept[client]) <= set(layers.CASES) for client in layers.CLIENTS)
     assert PAGE.read_text().partition(layers.BEGIN)[2].partition(layers.END)[0] == layers.table(kept)
+
+
+def test_states_are_told_as_they_were_run() -> None:
+    """After a change of the cases: `python -m support.state_peers` in `tests`, as root."""
+    kept = json.loads(states.KEPT.read_text())
+    lacking = {client: set(states.CASES) - set(kept[client]) for client in states.CLIENTS}
+    assert lacking.pop("skopeo") == {"daemon-killed", "layer-turned", "unpacking-full"}  # it unpacks nothing
+    assert lacking == {
+        "polyarch": {"daemon-killed"},
+        "docker": {"blob-turned"},
+        "podman": {"daemon-killed", "blob-turned"},
+    }
+    for case in ("killed", "interrupted", "disk-full", "unpacking-full"):
+        assert kept["polyarch"][case].endswith("goes on"), case
+    assert kept["polyarch"]["power-cut"] == "there, and whole"
+    assert PAGE.read_text().partition(states.BEGIN)[2].partition(states.END)[0] == states.table(kept)

@@ -179,7 +179,22 @@ class Relay:
         self._target = (host, int(port))
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self.held = threading.Event()
+        """Set once a connection is held."""
+        self._most: int | None = None
+        self._go = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold(self, most: int) -> None:
+        """Each connection waits for `let_go` once it has passed so many bytes of answers."""
+        self.held.clear()
+        self._go.clear()
+        self._most = most
+
+    def let_go(self) -> None:
+        """Nothing is held any more."""
+        self._most = None
+        self._go.set()
 
     def ref(self, name: str) -> str:
         """The full reference of a name behind the relay."""
@@ -203,8 +218,13 @@ class Relay:
         _shut(registry)
 
     def _answer(self, registry: socket.socket, client: socket.socket, left: int | None) -> None:
+        came = 0
         with contextlib.suppress(OSError):
             while data := registry.recv(1 << 14):
+                if self._most is not None and came >= self._most:
+                    self.held.set()
+                    self._go.wait()
+                came += len(data)
                 part = data if left is None else data[:left]
                 client.sendall(part)
                 with self._lock:
@@ -223,6 +243,7 @@ class Relay:
 
     def stop(self) -> None:
         """Take no further connections, and end those that there are."""
+        self.let_go()
         for each in (self._listener, *self._open):
             _shut(each)
             each.close()

@@ -1,7 +1,6 @@
 """File systems that end under a command: full, faulty, read-only, cut from power, removed; clocks that jump; umasks.
 
-The faults are real ones of ext4 on a loop device: it is shut down (every call then fails with EIO, and what was not
-synced is lost, as by a power cut) or aborted (read-only at once).
+The faults are real ones of ext4 on a loop device: see `support.small_disk`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import itertools
 import os
 import re
 import shutil
-import struct
-import subprocess
 import sys
 import threading
 import time
@@ -25,90 +22,18 @@ import pytest
 from support.disk_cases import CASES, DiskSite
 from support.disk_checks import below, differences, ended, leftovers
 from support.failing_calls import spread
+from support.small_disk import SmallDisk
 
 pytestmark = [pytest.mark.system, pytest.mark.soak]
 
-SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # FS_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH (linux/ext4.h)
-SIZE = 48 << 20
 SAMPLE = ("pull-again", "power_cut")
 WRITERS = ("pull-first", "pull-again", "pull-prepare", "create", "commit", "tag", "image-rm", "prune", "save", "load")
 YEARS = 30 * 365.25 * 86400
 
 
-class Disk:
-    """An ext4 on a loop device, mounted where the root folder of the cases is."""
-
-    def __init__(self, site: DiskSite) -> None:
-        self._folder, self._place, self._number = site.place, site.root, 0
-        if shutil.which("mkfs.ext4") is None:
-            pytest.skip("mkfs.ext4 is not installed")
-
-    @property
-    def _image(self) -> Path:
-        return self._folder / f"disk-{self._number}.img"
-
-    def begin(self, ready: Path) -> None:
-        """A new file system that holds what is in `ready`, all of it on the disk."""
-        self._new_image()
-        with self._image.open("wb") as image:
-            image.truncate(SIZE)
-        subprocess.run(["mkfs.ext4", "-q", self._image], check=True)
-        shutil.rmtree(self._place, ignore_errors=True)
-        self._place.mkdir()
-        self._mount()
-        subprocess.run(["cp", "-a", f"{ready}/.", self._place], check=True)
-        (self._place / "lost+found").rmdir()
-        subprocess.run(["sync", "-f", self._place], check=True)
-
-    def _new_image(self) -> None:
-        # Whoever made a mount namespace meanwhile still has the old one mounted: a file is never mounted twice.
-        self._number += 1
-
-    def _mount(self) -> None:
-        done = subprocess.run(["mount", "-o", "loop", self._image, self._place], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no loop device can be mounted here: {done.stderr.strip()}")
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", self._place], check=True, capture_output=True)
-        self._image.unlink()
-
-    def mount_again(self) -> None:
-        """What is on the disk, as a start of the machine finds it: the journal is replayed, faults are mended."""
-        subprocess.run(["sync", self._image], check=True)
-        old = self._image
-        self._new_image()
-        shutil.copyfile(old, self._image)
-        subprocess.run(["umount", "--lazy", self._place], check=True, capture_output=True)
-        old.unlink()
-        subprocess.run(["e2fsck", "-fy", self._image], capture_output=True)
-        self._mount()
-
-    def power_cut(self) -> None:
-        """What is not on the disk by now is lost."""
-        descriptor = os.open(self._place, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
-        finally:
-            os.close(descriptor)
-
-    def read_only(self) -> None:
-        subprocess.run(["mount", "-o", "remount,abort", self._place], check=True, capture_output=True)
-
-    def full(self) -> None:
-        """Nothing more fits."""
-        with (self._place / "filler").open("wb", buffering=0) as filler:
-            for piece in (1 << 20, 1 << 12):
-                try:
-                    while filler.write(bytes(piece)) == piece:
-                        pass
-                except OSError:
-                    continue
-
-
 @pytest.fixture
-def disk(site: DiskSite) -> Iterator[Disk]:
-    disk = Disk(site)
+def disk(site: DiskSite) -> Iterator[SmallDisk]:
+    disk = SmallDisk(site.place, site.root)
     yield disk
     if os.path.ismount(site.root):
         disk.unmount()
@@ -122,7 +47,7 @@ def disk(site: DiskSite) -> Iterator[Disk]:
         for how in ("power_cut", "read_only", "full")
     ],
 )
-def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: Callable[[int, int], int]) -> None:
+def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: SmallDisk, count: Callable[[int, int], int]) -> None:
     """Exit code 9, and after the next mount what was there is there, or what was to be; the next try finishes."""
     case, ready = CASES[name], site.ready(name)
     disk.begin(ready)
@@ -140,7 +65,7 @@ def test_the_disk_ends(name: str, how: str, site: DiskSite, disk: Disk, count: C
         assert watched.code in (0, 9), f"{watched.met}: {told}"
         assert "Traceback" not in told
         if how == "full":
-            (site.root / "filler").unlink(missing_ok=True)
+            disk.room()
         else:
             disk.mount_again()
         # What it says is only done when it is on the disk: `sync` is the setting's default.
