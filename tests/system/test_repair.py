@@ -232,6 +232,17 @@ def test_a_layer_that_was_made_ready_is_made_anew(name: str, polyarch: Polyarch,
         polyarch("verify", stored.name).ok()
 
 
+def test_run_says_of_a_damaged_layer_what_mends_it(polyarch: Polyarch, stored: Stored) -> None:
+    turn_a_bit(stored.path(stored.blob("layer")))
+    words = ("run", "--rm", "--pull", "never", stored.name, "/bin/true")
+    refused = polyarch(*words)
+    assert refused.code == 125
+    assert f"error: {stored.name}: layer " in refused.stderr
+    assert f"hint: polyarch verify {stored.name} says whether the disk has damaged it" in refused.stderr
+    polyarch("verify", "--repair", stored.name).ok()
+    polyarch(*words).ok()
+
+
 @pytest.mark.costly
 def test_two_repairs_at_once_end_well(stored: Stored, polyarch: Polyarch) -> None:
     for part in ("layer", "config"):

@@ -14,7 +14,7 @@ from polyarch.container.record import Form
 from polyarch.container.rights import Rights
 from polyarch.container.snapshots import NotAsErofs, Snapshots
 from polyarch.contract.storage import HasBlobFiles, Image
-from polyarch.errors import NotFoundError
+from polyarch.errors import IntegrityError, NotFoundError
 from polyarch.events import Emit
 from polyarch.files import disk_error, open_regular
 from polyarch.oci.config import check_layer_count
@@ -53,7 +53,12 @@ def make_layers(
         raise JustRemoved(f"{name} was removed just now: {error.message}", f"polyarch pull {name}") from error
     openers = [partial(_open, storage, layer.digest) for layer in image.manifest.layers]
     diff_ids = image.config.diff_ids
-    form = ensure(layers.form, openers, diff_ids, rights, settings, emit)
+    try:
+        form = ensure(layers.form, openers, diff_ids, rights, settings, emit)
+    except IntegrityError as error:
+        name = image.reference.familiar
+        hint = f"polyarch verify {name} says whether the disk has damaged it, and with --repair fetches that again"
+        raise IntegrityError(f"{name}: {error}", error.hint or hint, **error.details) from error
     return snapshots(form, rights, settings).layers(diff_ids)
 
 
