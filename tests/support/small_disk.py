@@ -20,10 +20,11 @@ SIZE = 48 << 20
 
 
 class SmallDisk:
-    """A disk of `size` bytes, mounted at `place`; its image lies in `folder`."""
+    """A disk of `size` bytes, mounted at `place`; its image lies in `folder`. `inodes`: how many files it can hold."""
 
-    def __init__(self, folder: Path, place: Path, size: int = SIZE) -> None:
+    def __init__(self, folder: Path, place: Path, size: int = SIZE, inodes: int | None = None) -> None:
         self._folder, self._place, self._size, self._number = folder, place, size, 0
+        self._inodes = ["-N", str(inodes)] if inodes else []
         self.empty = 0
         """Bytes that are taken before anything is done with it."""
         if shutil.which("mkfs.ext4") is None:
@@ -42,7 +43,7 @@ class SmallDisk:
         self._new_image()
         with self._image.open("wb") as image:
             image.truncate(self._size)
-        subprocess.run(["mkfs.ext4", "-q", self._image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", *self._inodes, self._image], check=True)
         shutil.rmtree(self._place, ignore_errors=True)
         self._place.mkdir()
         self._mount()
