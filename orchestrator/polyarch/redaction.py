@@ -17,29 +17,36 @@ LEAST = 8
 made unreadable, and would tell what the password is; it is taken out in Base64 together with its user."""
 
 _MOST = 256
-"""Secrets that are known; the oldest one is forgotten for a further one, such as a new token."""
+"""Tokens that are known; the oldest one is forgotten for a further one. Who gives them out gives as many as he likes:
+a password is never forgotten for them."""
 
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
-_USER_IN_URL = re.compile(r"""(?<!\bssh)(://)[^/\s@'"]{1,1000}@|(\bssh://)[^/\s@'":]{0,1000}:[^/\s@'"]{0,1000}@""")
+_USER_IN_URL = re.compile(r"""(?<!\bssh)(://)[^/\s@'"]++@|(\bssh://)[^/\s@'":]*+:[^/\s@'"]*+@""")
 """A token may stand where a user does; SSH has none, and who logs in there is no secret."""
 
 _lock = threading.Lock()
 _known: dict[tuple[str, str], set[str]] = {}
+_tokens: list[tuple[str, str]] = []
 _forms: tuple[str, ...] = ()
 
 
-def keep_secret(secret: str, username: str = "") -> None:
-    """From now on `secret`, perhaps the one of `username`, is in no text that is told.
+def keep_secret(secret: str, username: str = "", *, token: bool = False) -> None:
+    """From now on `secret`, perhaps the one of `username`, is in no text that is told; a `token` until there were many.
 
     It is found as it is, as URLs, JSON, HTML and Python write it, and in Base64, with a user or within anything else.
     """
     global _forms
     with _lock:
-        if not secret or (secret, username) in _known:
+        key = (secret, username)
+        if not token and key in _tokens:
+            _tokens.remove(key)
+        if not secret or key in _known:
             return
-        _known[secret, username] = _forms_of(secret, username)
-        if len(_known) > _MOST:
-            del _known[next(iter(_known))]
+        _known[key] = _forms_of(secret, username)
+        if token:
+            _tokens.append(key)
+        if len(_tokens) > _MOST:
+            del _known[_tokens.pop(0)]
         _forms = tuple(sorted(set().union(*_known.values()), key=len, reverse=True))
 
 

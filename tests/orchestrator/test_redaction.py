@@ -21,6 +21,7 @@ SECRET = 'Pa55 <w0rd>/of+"ali"\'=é\\'
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(redaction, "_known", {})
+    monkeypatch.setattr(redaction, "_tokens", [])
     monkeypatch.setattr(redaction, "_forms", ())
     return
 
@@ -90,6 +91,8 @@ def test_a_short_one_is_taken_out_with_its_user_only() -> None:
         ("http://token@host", f"http://{MARK}@host"),
         ("ssh://ali@host, ssh://ali:Pa55@host", f"ssh://ali@host, ssh://{MARK}@host"),
         ("http://host/app@sha256:00", "http://host/app@sha256:00"),
+        (f"https://u:{'x' * 5000}@host/", f"https://{MARK}@host/"),
+        (f"ssh://u:{'x' * 5000}@host/", f"ssh://{MARK}@host/"),
         ("ali@example.com, see https://example.com", "ali@example.com, see https://example.com"),
     ],
 )
@@ -97,11 +100,16 @@ def test_users_in_urls(text: str, shown: str) -> None:
     assert redacted(text) == shown
 
 
-def test_of_many_the_oldest_is_forgotten() -> None:
+def test_of_many_tokens_the_oldest_is_forgotten_and_no_password() -> None:
+    keep_secret("token-and-password", token=True)
+    for password in ("password-of-ali", "token-and-password"):
+        keep_secret(password, "ali")
+        keep_secret(password)
     for number in range(redaction._MOST + 1):
-        keep_secret(f"token-number-{number:04}")
-    assert redacted("token-number-0000") == "token-number-0000"
-    assert redacted("token-number-0001") == MARK
+        keep_secret(f"token-number-{number:03}", token=True)
+    assert redacted("token-number-000") == "token-number-000"
+    for kept in ("token-number-001", f"token-number-{redaction._MOST:03}", "password-of-ali", "token-and-password"):
+        assert redacted(kept) == MARK
     assert len(redaction._forms) < 20 * redaction._MOST
 
 

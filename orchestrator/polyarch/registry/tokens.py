@@ -72,7 +72,7 @@ def read_token(body: bytes, where: str) -> tuple[str, float]:
     token = text_of(document, "token", where, default="") or text_of(document, "access_token", where, default="")
     if not _TOKEN.fullmatch(token):
         raise IntegrityError(f"{where}: an answer without a proper token")
-    keep_secret(token)
+    keep_secret(token, token=True)
     lifetime = document.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
         lifetime = LIFETIME
