@@ -126,8 +126,7 @@ class LayoutImages:
         going, staying = _parted(entries, name)
         manifests = [image.entry, *self._others(going, root, image)]
         new = new_entry(name, root, manifests)
-        raws = (image.config.raw, image.manifest.raw, image.root.raw, new.index)
-        documents = tuple(raw for raw in raws if raw is not None)
+        documents = tuple(raw for raw in (image.manifest.raw, image.root.raw, new.index) if raw is not None)
         return NewEntries((*staying, new.entry), documents, going)
 
     def _others(self, replaced: Iterable[Descriptor], root: Root, new: Image) -> Iterator[Descriptor]:

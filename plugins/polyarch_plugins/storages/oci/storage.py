@@ -142,6 +142,7 @@ class OciStorage:
                     )
             new = self._images.with_image(self._layout.entries(), image)
             entry = new.entries[-1]
+            self._layout.write_document(image.config.raw, sync=self._sync)  # where a damaged one is still here
             new = self._write(new, keep_unnamed=self._keep_unnamed)
             self._lease.drop(blob.digest for blob in image.manifest.blobs)
             remove_blobs(self._layout, new.unlisted)
