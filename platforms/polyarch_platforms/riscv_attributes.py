@@ -14,6 +14,7 @@ MAX_SEGMENT = arm_attributes.MAX_SECTION
 
 _ARCH = 5
 _VERSION = re.compile(r"(?<![0-9])[0-9]+p[0-9]+")  # what stands before a version is looked at once, digits or not
+_LAST = re.compile(rf"{_VERSION.pattern}$")
 
 
 def extensions(section: bytes) -> tuple[str, ...]:
@@ -31,4 +32,4 @@ def extensions(section: bytes) -> tuple[str, ...]:
         return ()
     # rv64i2p1_m2p0_zba1p0, as linkers write it, and rv64imafdc_zba, as compilers take it.
     letters = _VERSION.sub("", base.removeprefix("rv64")).replace("g", "imafd")
-    return (*letters, *(_VERSION.sub("", one) for one in longer))
+    return (*letters, *(_LAST.sub("", one) for one in longer))
